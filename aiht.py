@@ -1,0 +1,156 @@
+"""Accelerated iterative hard thresholding (AIHT): the paper's solver, and the centrepiece of this repository.
+
+A one-layer ReLU network whose gates are fixed is a linear model y_hat = A w (see sensing.py). AIHT looks for the best
+w with at most s nonzeros; the sequential convex scheme then takes the gates from w itself and goes on. Deeper networks
+are fitted layer by layer. Run it from a shell with
+
+    python runner.py --task mlp_planted --method aiht --mlist 5 --slist 20
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from models import SparseLayer, SparseNet
+from sensing import RandomGates, ReluSensing, SparseVector, WeightGates, Workspace, array_module, largest
+from sensing import to_device, to_host
+
+FIRST_STEP = 1e-14  # step size while the support is empty: that step only chooses the support (the paper's value)
+INNER_STEPS = 10  # on the support, per step (the paper's value); GAUSSIAN_INNER_STEPS for the Gaussian check
+GAUSSIAN_INNER_STEPS = 3
+REFUSALS = 11  # halvings of the inner step size before it is given up (the paper's value)
+
+BATCH_STREAM = 3  # named random stream: default_rng([seed, stream, layer])
+
+
+def aiht_step(A, y, w: SparseVector, s: int, inner_steps: int) -> SparseVector:
+    """One step of AIHT for min |A w - y|^2 with at most s nonzeros.
+
+    Args:
+        A: sensing matrix (sensing.py), n x p.  y: targets [n].  w: the iterate, on its support S.
+    Returns:
+        the new iterate, at most s nonzeros; `w` is not changed.
+    """
+    A_S = A.columns(w.indices)
+    r = A_S.apply(w.values) - y  # A w - y
+    mu = step_size(A_S, A_S.adjoint(r)) if len(w) else FIRST_STEP
+    w = hard_threshold(w, mu, A.adjoint_blocks(r), s)
+    return descend_on_support(A.columns(w.indices), y, w, mu, inner_steps)
+
+
+def step_size(A_S, g):
+    """The exact minimiser along the gradient restricted to the support, mu = |g_S|^2 / |A g_S|^2."""
+    return (g @ g) / (g @ A_S.gram(g) + 1e-8)
+
+
+def hard_threshold(w: SparseVector, mu, gradient: Iterator, s: int) -> SparseVector:
+    """The s entries of w - mu g largest in magnitude, for a gradient that comes in blocks; of equal ones the first.
+
+    Args:
+        gradient: yields (ascending indices [b], entries of g there [b]); the blocks ascend and cover the support of w.
+    """
+    xp = array_module(w.values)
+    indices, values = w.indices[:0], w.values[:0]
+    for place, g in gradient:
+        u = -mu * g
+        at = xp.minimum(xp.searchsorted(place, w.indices), len(place) - 1)
+        xp.add.at(u, at, xp.where(place[at] == w.indices, w.values, 0))
+        u = u.astype(w.values.dtype)
+        indices, values = largest(xp.concatenate([indices, place]), xp.concatenate([values, u]), s)
+    return SparseVector(indices, values, w.size).nonzero()
+
+
+def descend_on_support(A_S, y, w: SparseVector, mu, inner_steps: int) -> SparseVector:
+    """Gradient steps x <- x - mu g on a fixed support, each with a step size halved until it is accepted.
+
+    A step is accepted when |A_S x - y|^2 falls by at least 0.9 mu |g|^2. The objective is quadratic, so that is
+    mu |A_S g|^2 <= 1.1 |g|^2, and the next gradient is g - mu A_S' A_S g: one pass over A_S per step, no trial
+    evaluations. After REFUSALS refusals the iterate goes back to w. The step size carries over.
+    """
+    xp = array_module(w.values)
+    halves = 0.5 ** xp.arange(REFUSALS)
+    x = start = w.values.astype(np.float64)
+    g = start_g = A_S.adjoint(A_S.apply(x) - y)
+    for _ in range(inner_steps):
+        q = A_S.gram(g)  # g . q = |A_S g|^2
+        refusals = xp.count_nonzero(mu * halves * (g @ q) > 1.1 * (g @ g))
+        mu = mu * 0.5**refusals
+        accepted = refusals < REFUSALS
+        x = xp.where(accepted, x - mu * g, start)
+        g = xp.where(accepted, g - mu * q, start_g)
+    return SparseVector(w.indices, x.astype(w.values.dtype), w.size).nonzero()
+
+
+def batches(n: int, batch_size: int, num_epochs: int, rng: np.random.Generator) -> Iterator:
+    """Yield (epoch, batch): everything at once for batch_size 0 or n, else a new random order each epoch.
+
+    The last, smaller batch of an epoch is kept.
+    """
+    for epoch in range(num_epochs):
+        if batch_size in (0, n):
+            yield epoch, slice(None)
+            continue
+        order = rng.permutation(n)
+        for start in range(0, n, batch_size):
+            yield epoch, order[start : start + batch_size]
+
+
+def fit_layer(XT, y, s: int, gates: RandomGates, num_epochs, batch_size, convex, rng, work: Workspace) -> SparseVector:
+    """Fit one layer, y ~ sum_j relu(X w_j), with at most s nonzeros in w [m d].
+
+    The gates are random in the first epoch and in the first step of the second; from then on they are those of w
+    itself (sequential convex), unless `convex` keeps them random.
+
+    Args:
+        XT: inputs, feature-major [d, n].  y: targets [n].
+    """
+    d, n = XT.shape
+    w = SparseVector.zeros(gates.m * d, array_module(XT))
+    H = gates
+    for epoch, batch in batches(n, batch_size, num_epochs, rng):
+        A = ReluSensing(take_samples(XT, batch), H, gates.m, work)
+        w = aiht_step(A, y[batch], w, s, INNER_STEPS)
+        if epoch >= 1 and not convex:
+            H = WeightGates(w, d)
+    return w
+
+
+def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
+        convex: bool = False, seed: int = 0, work: Workspace) -> SparseNet:  # fmt: skip
+    """Fit a ReLU network with scalar output, layer by layer (sections 3 and 5 of the paper).
+
+    Each layer has the budget int(s / num_layers) and is fitted to y on the activations of those before it.
+
+    Args:
+        X: inputs [n, d] float32, best feature-major (X.T contiguous).  y: targets [n] float32; both on one device.
+        s: nonzero weights in all.  width: neurons m per hidden layer.  batch_size: 0 for full batch.
+    Returns:
+        a SparseNet on the host whose predictions are A w for the last layer.
+    """
+    XT, inputs = array_module(X).ascontiguousarray(X.T), np.arange(X.shape[1])
+    layers, fan_in = [], X.shape[1]
+    for layer in range(num_layers):
+        gates = RandomGates(seed, layer, width, len(inputs))
+        rng = np.random.default_rng([seed, BATCH_STREAM, layer])
+        w = fit_layer(XT, y, s // num_layers, gates, num_epochs, batch_size, convex, rng, work).to_host()
+        neuron, feature = np.divmod(w.indices, len(inputs))
+        w = SparseVector(neuron * fan_in + inputs[feature], w.values, width * fan_in)
+        layers.append(SparseLayer(w, width, fan_in))
+        if layer < num_layers - 1:  # embed once, on the neurons that have weights
+            XT, inputs, fan_in = to_device(layers[-1].activations(to_host(XT), inputs), XT), layers[-1].neurons, width
+    return SparseNet(tuple(layers), gates=gates if convex else None)
+
+
+def recover(A, y, s: int, num_epochs: int) -> SparseVector:
+    """Recover a vector with at most s nonzeros from y = A w: the Gaussian sanity check, without gates."""
+    w = SparseVector.zeros(A.shape[1], A.xp)
+    for _ in range(num_epochs):
+        w = aiht_step(A, y, w, s, GAUSSIAN_INNER_STEPS)
+    return w.to_host()
+
+
+def take_samples(XT, batch):
+    """The columns of XT [d, n] that `batch` names, contiguous; everything without a copy."""
+    return XT if isinstance(batch, slice) else XT.take(to_device(batch, XT), axis=1)

@@ -1,0 +1,345 @@
+"""The sensing matrix A as an operator, on NumPy or CuPy, in blocks that fit a memory budget.
+
+A ReLU network with fixed gates is linear in its hidden weights (section 3 of the paper):
+
+    y_hat = sum_j 1{X h_j > 0} * (X w_j) = A w,      A = [diag(1{X h_1 > 0}) X, ..., diag(1{X h_m > 0}) X]   [n, m*d]
+
+A is never stored. An operator offers the two things that a solver needs: `adjoint_blocks`, the product A' r in pieces,
+and `columns`, the matrix A_S of a few columns with its products. Read aiht.py first; this file is where speed lives.
+
+Inputs are held feature-major, X' [d, n], so that a column of A is a contiguous row. Work is cut into tiles of samples;
+the tiles, not the BLAS, run in parallel, and partial sums are added in the order of the tiles. So the bits of a result
+depend neither on the number of threads nor, as long as a neuron block fits, on the memory budget.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+DTYPE = np.float32  # of inputs, weights and products; norms and sums over tiles are float64
+NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h fills a 1 MiB cache
+TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU costs a tenth of the products (Zen 5)
+GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
+DRAW_BLOCK = 64  # rows or columns per random stream; part of the definition of an instance, never tuned
+
+GATE_STREAM, GAUSSIAN_STREAM = 1, 2  # named random streams: default_rng([seed, stream, ...])
+
+
+def array_module(array):
+    """The module of an array (numpy, cupy, or another with NumPy's interface)."""
+    return sys.modules[type(array).__module__.partition(".")[0]]
+
+
+def to_device(array, like):
+    """Copy a NumPy array to where `like` lives."""
+    return array_module(like).asarray(array)
+
+
+def to_host(array) -> np.ndarray:
+    """Copy an array to the host."""
+    return array if isinstance(array, np.ndarray) else array.get()
+
+
+class Workspace:
+    """Threads and temporary memory that the operators may use; a context manager.
+
+    Inside `with`, BLAS runs on one thread and the tiles of samples run on `threads` of them.
+
+    Args:
+        threads: number of CPU threads, at least 1; a GPU needs only one.
+        memory_budget: bound on temporary blocks, MiB, at least `MIN_BUDGET`.
+    """
+
+    MIN_BUDGET = 16
+
+    def __init__(self, threads: int = 1, memory_budget: int = 512):
+        if threads < 1 or memory_budget < self.MIN_BUDGET:
+            raise ValueError(f"threads {threads} must be >= 1, memory_budget {memory_budget} >= {self.MIN_BUDGET} MiB")
+        self.threads, self.bytes = threads, memory_budget * 2**20
+        self._pool = None
+
+    def __enter__(self):
+        self._limits = threadpool_limits(1, user_api="blas")
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        return self
+
+    def __exit__(self, *_):
+        if self._pool:
+            self._pool.shutdown()
+            self._pool = None
+        self._limits.restore_original_limits()
+
+    def map(self, function: Callable, items) -> Iterator:
+        """`map` on the threads, in order, with at most two results per thread waiting."""
+        if self._pool is None:
+            yield from map(function, items)
+            return
+        items, waiting = iter(items), deque()
+        for item in itertools.islice(items, 2 * self.threads):
+            waiting.append(self._pool.submit(function, item))
+        while waiting:
+            result = waiting.popleft().result()
+            for item in itertools.islice(items, 1):
+                waiting.append(self._pool.submit(function, item))
+            yield result
+
+    def sum(self, function: Callable, items):
+        """Sum of `function` over items in float64, added in the order of the items."""
+        total = None
+        for part in self.map(function, items):
+            total = part.astype(np.float64) if total is None else total.__iadd__(part)
+        return total
+
+
+def sample_tiles(rows: int, n: int, xp) -> list[slice]:
+    """Cut n samples into tiles for blocks of `rows` rows; depends on the shapes alone, never on threads or budget."""
+    if xp is not np:
+        length = max(GPU_TILE_ENTRIES // max(rows, 1), 1024)
+    else:
+        length = min(max(TILE_ENTRIES // max(rows, 1), 256), 8192)
+        length = min(length, max(-(-n // 4), 192))  # small problems: four tiles still leave work for four threads
+    return [slice(start, min(start + length, n)) for start in range(0, n, length)]
+
+
+@dataclass(frozen=True)
+class SparseVector:
+    """A vector of length `size`, as ascending indices [c] int64 and values [c]."""
+
+    indices: object
+    values: object
+    size: int
+
+    @classmethod
+    def zeros(cls, size: int, xp=np) -> SparseVector:
+        return cls(xp.zeros(0, dtype=np.int64), xp.zeros(0, dtype=DTYPE), size)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def to_host(self) -> SparseVector:
+        return SparseVector(to_host(self.indices), to_host(self.values), self.size)
+
+    def toarray(self):
+        """The dense vector [size]."""
+        dense = array_module(self.values).zeros(self.size, dtype=self.values.dtype)
+        dense[self.indices] = self.values
+        return dense
+
+    def nonzero(self) -> SparseVector:
+        """Without the entries that are stored but zero."""
+        keep = self.values != 0
+        return SparseVector(self.indices[keep], self.values[keep], self.size)
+
+
+def largest(indices, values, s: int):
+    """The s entries largest in magnitude, by rank; of equal ones those with the lower position stay.
+
+    Args:
+        indices: [c] ascending.  values: [c].
+    Returns:
+        indices and values of min(s, c) entries, still ascending.
+    """
+    xp = array_module(values)
+    if len(values) <= s:
+        return indices, values
+    magnitude = xp.abs(values)
+    bar = xp.partition(magnitude, len(values) - s)[len(values) - s]
+    keep = magnitude > bar
+    tied = magnitude == bar
+    keep |= tied & (xp.cumsum(tied) <= s - xp.count_nonzero(keep))
+    return indices[keep], values[keep]
+
+
+class RandomGates:
+    """Gate generators h_j ~ N(0, I_d), drawn on the host when asked for: H [m, d] is never held.
+
+    Each block of DRAW_BLOCK neurons has a stream of its own, so any rows can be drawn again.
+    """
+
+    def __init__(self, seed: int, layer: int, m: int, d: int):
+        self.seed, self.layer, self.m, self.d = seed, layer, m, d
+        self.neurons = np.arange(m)
+
+    def rows(self, neurons: np.ndarray) -> np.ndarray:
+        """H[neurons] [b, d] for ascending neurons [b]."""
+        rows = np.empty((len(neurons), self.d), dtype=DTYPE)
+        blocks, starts = np.unique(neurons // DRAW_BLOCK, return_index=True)
+        for block, (start, stop) in zip(blocks, itertools.pairwise([*starts, len(neurons)]), strict=True):
+            generator = np.random.default_rng([self.seed, GATE_STREAM, self.layer, int(block)])
+            drawn = generator.standard_normal((min(DRAW_BLOCK, self.m - block * DRAW_BLOCK), self.d), dtype=DTYPE)
+            rows[start:stop] = drawn[neurons[start:stop] - block * DRAW_BLOCK]
+        return rows
+
+
+class WeightGates:
+    """Gate generators H = W, the weights themselves (sequential convex): only neurons with weights have a gate."""
+
+    def __init__(self, w: SparseVector, d: int):
+        self.w, self.d = w.to_host(), d
+        self.neurons = np.unique(self.w.indices // d)
+
+    def rows(self, neurons: np.ndarray) -> np.ndarray:
+        """W[neurons] [b, d] for ascending neurons [b]."""
+        rows = np.zeros((len(neurons), self.d), dtype=DTYPE)
+        owner, feature = np.divmod(self.w.indices, self.d)
+        here = np.isin(owner, neurons)
+        rows[np.searchsorted(neurons, owner[here]), feature[here]] = self.w.values[here]
+        return rows
+
+
+class Columns:
+    """A_S: some columns of a sensing matrix, tile by tile of samples, with their products.
+
+    Args:
+        tile: function of a slice of samples giving A_S' there [s, n_t].
+        shape: (n, s).
+        keep: hold the tiles (4 n s bytes), or make them again for each product.
+    """
+
+    def __init__(self, tile: Callable, shape: tuple[int, int], xp, work: Workspace, keep: bool):
+        self.shape, self.xp, self.work = shape, xp, work
+        self.tiles = sample_tiles(shape[1], shape[0], xp)
+        held = list(work.map(tile, self.tiles)) if keep else None
+        self._tile = (lambda t: held[t]) if keep else (lambda t: tile(self.tiles[t]))
+
+    def apply(self, x):
+        """A_S x: [s] -> [n]."""
+        x = x.astype(DTYPE)
+        return self.xp.concatenate(list(self.work.map(lambda t: x @ self._tile(t), range(len(self.tiles)))))
+
+    def adjoint(self, r):
+        """A_S' r: [n] -> [s], float64."""
+        return self.work.sum(lambda t: self._tile(t) @ r[self.tiles[t]], range(len(self.tiles)))
+
+    def gram(self, x):
+        """A_S' (A_S x): [s] -> [s], float64, in a single pass over A_S."""
+        x = x.astype(DTYPE)
+
+        def product(t):
+            A_t = self._tile(t)  # [s, n_t]
+            return A_t @ (x @ A_t)
+
+        return self.work.sum(product, range(len(self.tiles)))
+
+
+class ReluSensing:
+    """A = [diag(1{X h_1 > 0}) X, ..., diag(1{X h_m > 0}) X], n x (m d); column (j, k) has the index j d + k.
+
+    Args:
+        XT: inputs, feature-major [d, n] float32, on the host or a GPU.
+        gates: RandomGates or WeightGates; neurons that they do not list have a gate that is always 0.
+        m: hidden width.
+    """
+
+    def __init__(self, XT, gates, m: int, work: Workspace):
+        self.XT, self.gates, self.work = XT, gates, work
+        self.d, n = XT.shape
+        self.shape = (n, m * self.d)
+        self.xp = array_module(XT)
+
+    def _gate_tile(self, rows, tile: slice):
+        """1{h_j . x_i > 0} [b, n_t] bool."""
+        return rows @ self.XT[:, tile] > 0
+
+    @functools.cached_property
+    def _weight_gates(self):
+        """Gates of all listed neurons [b, n] bool, where H = W and they fit; else None."""
+        neurons, n = self.gates.neurons, self.shape[0]
+        if isinstance(self.gates, RandomGates) or len(neurons) * n > self.work.bytes // 4:
+            return None
+        rows = to_device(self.gates.rows(neurons), self.XT)
+        held = self.xp.empty((len(neurons), n), dtype=bool)
+        for tile, part in zip(*self._each_tile(len(neurons), lambda t: self._gate_tile(rows, t)), strict=True):
+            held[:, tile] = part
+        return held
+
+    def _each_tile(self, rows: int, function):
+        tiles = sample_tiles(rows, self.shape[0], self.xp)
+        return tiles, self.work.map(function, tiles)
+
+    def _gates_of(self, neurons: np.ndarray) -> Callable:
+        """A function of a tile giving the gates of `neurons` (ascending, on the host) there, [b, n_t]."""
+        held = self._weight_gates
+        if held is None:
+            rows = to_device(self.gates.rows(neurons), self.XT)
+            return lambda tile: self._gate_tile(rows, tile)
+        place = np.searchsorted(self.gates.neurons, neurons)
+        if len(place) == len(held):
+            return lambda tile: held[:, tile]
+        if len(place) and place[-1] - place[0] == len(place) - 1:
+            return lambda tile: held[place[0] : place[-1] + 1, tile]
+        place = to_device(place, self.XT)
+        return lambda tile: held[:, tile][place]
+
+    def adjoint_blocks(self, r):
+        """A' r piece by piece: yields (indices [b d] ascending, entries of A' r there [b d] float64)."""
+        n, d = self.shape[0], self.d
+        # per neuron: H, A' r in float64 and a few partial sums, d entries each, and a row of the tile of every thread
+        neuron_bytes = 4 * d * (6 + 4 * self.work.threads) + 12 * 1024 * self.work.threads
+        block = int(min(max(self.work.bytes // 4 // neuron_bytes, 1), NEURON_BLOCK))
+        if self.xp is not np:
+            block = 16 * NEURON_BLOCK
+        for start in range(0, len(self.gates.neurons), block):
+            neurons = self.gates.neurons[start : start + block]
+            gates = self._gates_of(neurons)
+
+            def product(tile, gates=gates):
+                return (gates(tile) * r[tile]) @ self.XT[:, tile].T  # [b, d]
+
+            total = self.work.sum(product, sample_tiles(len(neurons), n, self.xp))
+            first = to_device(neurons * d, self.XT)
+            yield (first[:, None] + self.xp.arange(d)).ravel(), total.ravel()
+
+    def columns(self, indices) -> Columns:
+        """A_S for ascending indices S [s]."""
+        owner, feature = self.xp.divmod(indices, self.d)
+        neurons, place = np.unique(to_host(owner), return_inverse=True)
+        gates, place = self._gates_of(neurons), to_device(place, self.XT)
+
+        def tile_of_columns(tile):
+            return self.XT[:, tile][feature] * gates(tile)[place]
+
+        shape = (self.shape[0], len(indices))
+        return Columns(tile_of_columns, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)
+
+
+class GaussianSensing:
+    """A standard normal matrix n x p, drawn on the host column block by column block from the seed, never held whole."""
+
+    def __init__(self, seed: int, n: int, p: int, work: Workspace, xp=np):
+        self.seed, self.shape, self.work, self.xp = seed, (n, p), work, xp
+
+    def _block(self, block: int):
+        """Columns of one block as rows [b, n]."""
+        n, p = self.shape
+        generator = np.random.default_rng([self.seed, GAUSSIAN_STREAM, block])
+        return self.xp.asarray(generator.standard_normal((min(DRAW_BLOCK, p - block * DRAW_BLOCK), n), dtype=DTYPE))
+
+    def adjoint_blocks(self, r):
+        """A' r piece by piece: yields (indices [b] ascending, entries of A' r there [b])."""
+        blocks = range(-(-self.shape[1] // DRAW_BLOCK))
+        for block, entries in zip(blocks, self.work.map(lambda b: self._block(b) @ r, blocks), strict=True):
+            yield block * DRAW_BLOCK + self.xp.arange(len(entries)), entries
+
+    def columns(self, indices) -> Columns:
+        """A_S for ascending indices S [s], held."""
+        host = to_host(indices)
+        blocks = np.unique(host // DRAW_BLOCK)
+        drawn = self.work.map(lambda b: self._block(int(b))[self._local(indices, host, b)], blocks)
+        empty = self.xp.zeros((0, self.shape[0]), dtype=DTYPE)
+        AT = self.xp.concatenate([empty, *drawn])  # [s, n]
+        return Columns(lambda tile: AT[:, tile], (self.shape[0], len(host)), self.xp, self.work, keep=True)
+
+    @staticmethod
+    def _local(indices, host, block):
+        first, last = np.searchsorted(host, [block * DRAW_BLOCK, (block + 1) * DRAW_BLOCK])
+        return indices[first:last] - int(block) * DRAW_BLOCK
