@@ -14,8 +14,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from models import SparseLayer, SparseNet
-from sensing import RandomGates, ReluSensing, SparseVector, WeightGates, Workspace, array_module, largest
-from sensing import to_device, to_host
+from sensing import (
+    RandomGates,
+    ReluSensing,
+    SparseVector,
+    WeightGates,
+    Workspace,
+    array_module,
+    largest,
+    to_device,
+    to_host,
+)
 
 FIRST_STEP = 1e-14  # step size while the support is empty: that step only chooses the support (the paper's value)
 INNER_STEPS = 10  # on the support, per step (the paper's value); GAUSSIAN_INNER_STEPS for the Gaussian check
@@ -118,7 +127,7 @@ def fit_layer(XT, y, s: int, gates: RandomGates, num_epochs, batch_size, convex,
 
 
 def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
-        convex: bool = False, seed: int = 0, work: Workspace) -> SparseNet:  # fmt: skip
+        convex: bool = False, seed: int = 0, work: Workspace) -> SparseNet:
     """Fit a ReLU network with scalar output, layer by layer (sections 3 and 5 of the paper).
 
     Each layer has the budget int(s / num_layers) and is fitted to y on the activations of those before it.

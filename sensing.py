@@ -49,6 +49,20 @@ def to_host(array) -> np.ndarray:
     return array if isinstance(array, np.ndarray) else array.get()
 
 
+def cupy_on(gpu: int):
+    """CuPy, set to a GPU, and the GPU's name; RuntimeError says what is missing."""
+    try:
+        import cupy
+    except Exception as error:  # an installed CuPy that misfits its CUDA raises more than ImportError
+        raise RuntimeError(f"CuPy cannot be imported ({type(error).__name__})") from None
+    if not cupy.cuda.is_available():
+        raise RuntimeError("CuPy finds no working NVIDIA GPU")
+    if gpu >= cupy.cuda.runtime.getDeviceCount():
+        raise RuntimeError(f"CuPy finds GPUs 0 to {cupy.cuda.runtime.getDeviceCount() - 1} only")
+    cupy.cuda.Device(gpu).use()
+    return cupy, cupy.cuda.runtime.getDeviceProperties(gpu)["name"].decode()
+
+
 class Workspace:
     """Threads and temporary memory that the operators may use; a context manager.
 
@@ -313,7 +327,7 @@ class ReluSensing:
 
 
 class GaussianSensing:
-    """A standard normal matrix n x p, drawn on the host column block by column block from the seed, never held whole."""
+    """A standard normal matrix n x p, drawn on the host column block by column block, never held whole."""
 
     def __init__(self, seed: int, n: int, p: int, work: Workspace, xp=np):
         self.seed, self.shape, self.work, self.xp = seed, (n, p), work, xp

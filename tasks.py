@@ -21,6 +21,7 @@ FOURIER_FEATURES = 750  # frequencies of an INR; sine and cosine of each make 15
 MNIST_FREQUENCY = 2.0  # standard deviation of the frequencies, per pixel (the paper's value)
 INR_IMAGE = 1000  # number of the fitted image in the test split (the paper's choice)
 TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000  # of every class, in stored order (the paper's split)
+NETWORK_FLAGS = ("num_layers", "batch_size", "convex")
 SIGNAL_STREAM = 4  # named random stream of gaussian_sparse: default_rng([seed, stream])
 
 
@@ -70,15 +71,27 @@ class SignalProblem:
 
 @dataclass(frozen=True)
 class Task:
-    """An entry of the table: `build(settings, m, s, seed)` gives the instance of a cell or raises Skipped.
+    """An entry of the table.
 
-    `dataset` names the files it needs (datasets.py), `weights` counts the weights of the network or signal of width m.
+    Args:
+        summary: a line for --help.
+        measure: how its score is called and drawn.
+        build: function (settings, m, s, seed) -> the instance of a cell; raises Skipped. `settings` are the flags.
+        samples: function (settings) -> the number of training samples.
+        flags: the flags that have an effect on it, of those that do not on every task.
+        methods: the methods that can solve it.
+        dataset: the files it needs, a name in datasets.py.
+        depends_on_s: whether the data depend on s.
     """
 
     summary: str
     measure: Measure
     build: Callable
+    samples: Callable
+    flags: tuple[str, ...] = NETWORK_FLAGS
+    methods: tuple[str, ...] = ("aiht", "pruning")
     dataset: str | None = None
+    depends_on_s: bool = False
 
 
 def score(problem, outputs) -> float:
@@ -171,7 +184,8 @@ def image_problem(pixels: np.ndarray, X: np.ndarray) -> Problem:
 def pixel_features(seed: int) -> np.ndarray:
     """Fourier features [784, 1500] of the (row, column) of a 28 x 28 image, the published draw."""
     coordinates = np.stack(np.meshgrid(np.arange(28), np.arange(28), indexing="ij"), axis=-1).reshape(-1, 2)
-    return fourier_features(coordinates, np.random.RandomState(seed).normal(size=(FOURIER_FEATURES, 2)) * MNIST_FREQUENCY)
+    B = np.random.RandomState(seed).normal(size=(FOURIER_FEATURES, 2)) * MNIST_FREQUENCY
+    return fourier_features(coordinates, B)
 
 
 def fourier_features(coordinates: np.ndarray, B: np.ndarray) -> np.ndarray:
@@ -202,17 +216,31 @@ def _feature_major(X: np.ndarray) -> np.ndarray:
     return X
 
 
-PLANTED = Measure("PSNR", "dB", (-20, 50))
-IMAGE = Measure("PSNR", "dB", (0, 50))
-
 TASKS = {
-    "mlp_planted": Task("a random sparse network, Gaussian inputs", PLANTED, mlp_planted),
+    "mlp_planted": Task(
+        "a random sparse network, Gaussian inputs",
+        Measure("PSNR", "dB", (-20, 50)),
+        mlp_planted,
+        samples=lambda settings: settings.nmeasurements,
+        flags=(*NETWORK_FLAGS, "input_dim", "output_dim", "nmeasurements"),
+        depends_on_s=True,
+    ),
     "gaussian_sparse": Task(
-        "a sparse vector, Gaussian sensing matrix (AIHT only)",
+        "a sparse vector, Gaussian sensing matrix",
         Measure("relative l2 error", "", (1e-8, 1), scale="log", higher_is_better=False),
         gaussian_sparse,
+        samples=lambda settings: settings.nmeasurements,
+        flags=("nmeasurements",),
+        methods=("aiht",),
+        depends_on_s=True,
     ),
-    "inr_mnist": Task("one MNIST image from its pixel coordinates", IMAGE, inr_mnist, dataset="mnist"),
+    "inr_mnist": Task(
+        "one MNIST image from its pixel coordinates",
+        Measure("PSNR", "dB", (0, 50)),
+        inr_mnist,
+        samples=lambda settings: 28 * 28,
+        dataset="mnist",
+    ),
 }
 
 

@@ -1,0 +1,310 @@
+"""MNIST and CIFAR-10, read from disk with NumPy alone; the data of the image experiments (Figures 3 to 5).
+
+    python -c "import datasets; datasets.fetch('mnist', 'data'); print(datasets.read_mnist('data')[0].shape)"
+
+Files are looked for where torchvision puts them (<data_dir>/MNIST/raw, <data_dir>/cifar-10-batches-py) or, for CIFAR-10
+and preferred, where the binary version unpacks (<data_dir>/cifar-10-batches-bin). Any of them may be gzipped (.gz), and
+a file that is not what its name says is refused. Only fetch() needs torchvision.
+"""
+
+import gzip
+import io
+import math
+import os
+import pickle
+import shutil
+import zlib
+from contextlib import contextmanager, suppress
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+MNIST_PARTS = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
+CIFAR_BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+LAYOUTS = {  # the sets of files that make up a data set, the preferred one first
+    "mnist": [[f"MNIST/raw/{part}-ubyte" for part in MNIST_PARTS]],
+    "cifar10": [
+        [f"cifar-10-batches-bin/{batch}.bin" for batch in CIFAR_BATCHES],
+        [f"cifar-10-batches-py/{batch}" for batch in CIFAR_BATCHES],
+    ],
+}
+SOURCES = {"mnist": "yann.lecun.com/exdb/mnist", "cifar10": "www.cs.toronto.edu/~kriz/cifar.html"}
+
+
+class DataError(Exception):
+    """Data files are missing or not what they should be: one line naming the file, the fault and the remedy."""
+
+
+def read_mnist(data_dir):
+    """Images [70000, 28, 28] and labels [70000], uint8, read-only: the train file, then the test file, in stored order.
+
+    Read once per process. Raises DataError.
+    """
+    return _read_mnist(Path(data_dir).resolve())
+
+
+def read_cifar10(data_dir):
+    """Train images [*, 3, 32, 32] and labels [*], then test images and labels, uint8 and read-only, in stored order.
+
+    Read once per process. Raises DataError.
+    """
+    return _read_cifar10(Path(data_dir).resolve())
+
+
+READERS = {"mnist": read_mnist, "cifar10": read_cifar10}
+
+
+def locate(name, data_dir):
+    """Paths of the files of "mnist" or "cifar10" in the order of LAYOUTS, or None when any is missing."""
+    for layout in LAYOUTS[name]:
+        paths = [_find(Path(data_dir, file)) for file in layout]
+        if all(paths):
+            return paths
+    return None
+
+
+def fetch(name, data_dir):
+    """Make the files of "mnist" or "cifar10" present, downloading what is missing; raises DataError where it cannot.
+
+    One process downloads, others wait for it. A file comes into place whole, and none that is there is replaced.
+    """
+    folder = Path(data_dir).resolve()
+    if locate(name, folder):
+        return
+    try:
+        with _lock(folder, f".{name}.lock"):
+            if not locate(name, folder):
+                _download(name, folder)
+    except Exception as error:  # no network, no permission, or anything from a torchvision that does not fit its torch
+        raise _missing(name, folder, f"; the download failed: {_reason(error)}") from error
+
+
+# ---- MNIST ----
+
+
+@cache
+def _read_mnist(data_dir):
+    paths = locate("mnist", data_dir)
+    if paths is None:
+        raise _missing("mnist", data_dir)
+    (images, labels), (test_images, test_labels) = _read_pair(*paths[:2]), _read_pair(*paths[2:])
+    if len(images) < len(test_images):
+        raise _fault(paths[0], f"has fewer images than {paths[2].name}: train and test are swapped")
+    if np.array_equal(images, test_images):
+        raise _fault(paths[0], f"has the same images as {paths[2].name}")
+    return _frozen(np.concatenate([images, test_images]), np.concatenate([labels, test_labels]))
+
+
+def _read_pair(images_path, labels_path):
+    images, labels = _read_idx(images_path, 3), _checked_labels(labels_path, _read_idx(labels_path, 1))
+    if len(images) != len(labels):
+        raise _fault(images_path, f"has {len(images)} images, but {labels_path.name} {len(labels)} labels")
+    return images, labels
+
+
+def _read_idx(path, ndim):
+    """The unsigned bytes [n, 28, 28] (ndim 3) or [n] (ndim 1) of an idx file.
+
+    Layout: 0, 0, the type (8: unsigned byte), ndim, then ndim big-endian 4-byte sizes, then the values in C order.
+    """
+    raw = _contents(path)
+    if len(raw) < 4 or raw[:2] != b"\0\0":
+        raise _fault(path, f"is not an idx file (it starts with {raw[:4].hex() or 'nothing'})")
+    if raw[2] != 8:
+        raise _fault(path, f"has values of idx type {raw[2]}, not unsigned bytes (8)")
+    if raw[3] != ndim:
+        raise _fault(path, f"has {raw[3]} dimensions, not {ndim}: images and labels may be swapped")
+    shape = tuple(int.from_bytes(raw[i : i + 4], "big") for i in range(4, 4 + 4 * ndim, 4))
+    expected = 4 + 4 * ndim + math.prod(shape)
+    if len(raw) != expected:
+        raise _fault(path, f"has {len(raw)} bytes where its header announces {expected}")
+    if shape[0] == 0 or shape[1:] != (28, 28)[: ndim - 1]:
+        raise _fault(path, f"has shape {shape}, not {'(n, 28, 28)' if ndim == 3 else '(n,)'} with n > 0")
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * ndim).reshape(shape)
+
+
+# ---- CIFAR-10 ----
+
+
+@cache
+def _read_cifar10(data_dir):
+    paths = locate("cifar10", data_dir)
+    if paths is None:
+        raise _missing("cifar10", data_dir)
+    read = _read_binary if paths[0].parent.name == "cifar-10-batches-bin" else _read_python
+    batches = [read(path) for path in paths]
+    for (path, (images, labels)), (path2, (images2, labels2)) in combinations(zip(paths, batches, strict=True), 2):
+        if np.array_equal(labels, labels2) and np.array_equal(images, images2):
+            raise _fault(path, f"has the same content as {path2.name}")
+    halves = zip(*batches[:-1], strict=True), zip(*batches[-1:], strict=True)
+    return _frozen(*(np.concatenate(parts) for half in halves for parts in half))
+
+
+def _read_binary(path):
+    """Images [n, 3, 32, 32] and labels [n] of a binary batch: n records of one label byte and 3 * 32 * 32 pixels."""
+    raw = _contents(path)
+    if not raw or len(raw) % 3073:
+        raise _fault(path, f"has {len(raw)} bytes, not a whole number of 3073-byte records")
+    records = np.frombuffer(raw, np.uint8).reshape(-1, 3073)
+    return records[:, 1:].reshape(-1, 3, 32, 32), _checked_labels(path, records[:, 0])
+
+
+def _read_python(path):
+    """Images [n, 3, 32, 32] and labels [n] of a python batch: a pickled dict of data [n, 3072] and a list of labels."""
+    raw = io.BytesIO(_contents(path))
+    try:
+        batch = _BatchUnpickler(raw, encoding="bytes").load()
+        fields = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
+        images, labels = fields["data"].array(), np.array(fields["labels"])
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise _fault(path, f"is not a CIFAR-10 batch ({_reason(error)})") from error
+    if raw.read(1):
+        raise _fault(path, "has bytes after its end")
+    if labels.dtype.kind != "i" or labels.ndim != 1 or images.shape != (len(labels), 3072):
+        shapes = f"data {images.shape} and labels {labels.shape} {labels.dtype}"
+        raise _fault(path, f"has {shapes}, not (n, 3072) and (n,) integers")
+    return images.reshape(-1, 3, 32, 32), _checked_labels(path, labels)
+
+
+class _Pickled:
+    """Stands in for an array or a dtype in a pickle: keeps what it is given as plain values, so that nothing runs."""
+
+    def __init__(self, *args):
+        self.args = args
+
+    def __setstate__(self, state):
+        self.state = state
+
+    def array(self):
+        """The uint8 array whose state this is: (version, shape, dtype, column-major?, bytes)."""
+        _, shape, dtype, column_major, values = self.state
+        if dtype.args[0] not in ("u1", b"u1"):
+            raise ValueError(f"values of type {dtype.args[0]}, not u1")
+        return np.frombuffer(values, np.uint8).reshape(shape, order="F" if column_major else "C")
+
+
+class _BatchUnpickler(pickle.Unpickler):
+    """Loads plain values and arrays only: the names a batch uses get harmless stand-ins, all others are refused."""
+
+    allowed = {
+        ("numpy.core.multiarray", "_reconstruct"): _Pickled,
+        ("numpy._core.multiarray", "_reconstruct"): _Pickled,  # the same, written by NumPy 2
+        ("numpy", "ndarray"): _Pickled,
+        ("numpy", "dtype"): _Pickled,
+        ("_codecs", "encode"): lambda text, _: text.encode("latin1"),  # how Python 3 writes bytes in protocol 2
+    }
+
+    def find_class(self, module, name):
+        if (module, name) not in self.allowed:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return self.allowed[module, name]
+
+
+# ---- files ----
+
+
+def _find(path):
+    """The file, or else its .gz, or else None."""
+    return next((p for p in (path, path.with_name(path.name + ".gz")) if os.path.isfile(p)), None)
+
+
+def _contents(path):
+    """The bytes of a file, unzipped if it is a .gz."""
+    try:
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise _fault(path, f"is not a whole gzip file ({_reason(error)})") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({_reason(error)}); make it readable") from error
+
+
+def _checked_labels(path, labels):
+    if labels.min() < 0 or labels.max() > 9:
+        raise _fault(path, f"has labels from {labels.min()} to {labels.max()}, not within 0 to 9")
+    return labels.astype(np.uint8)
+
+
+def _frozen(*arrays):
+    for array in arrays:
+        array.setflags(write=False)  # one copy serves the whole process
+    return arrays
+
+
+def _fault(path, fault):
+    return DataError(f"{path} {fault}; put the original file there, or delete it to have it downloaded again")
+
+
+def _missing(name, data_dir, why=""):
+    """The DataError that names the missing files of the layout that lacks the fewest, and where to get and put them."""
+    lacks = {layout[0]: [file for file in layout if not _find(data_dir / file)] for layout in LAYOUTS[name]}
+    first, files = min(lacks.items(), key=lambda item: len(item[1]))
+    wanted = ", ".join(os.path.basename(file) for file in files)
+    place = (data_dir / first).parent
+    return DataError(f"{name} lacks {wanted}: get them from {SOURCES[name]} and put them into {place}{why}")
+
+
+def _reason(error):
+    return " ".join(f"{type(error).__name__}: {error}".split())  # on one line
+
+
+# ---- download ----
+
+
+def _download(name, folder):
+    """Download into a folder of its own, then move the missing files into place. The caller holds the lock."""
+    from torchvision import datasets  # here, since nothing else needs it and it takes seconds
+
+    partial = folder / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+    try:
+        {"mnist": datasets.MNIST, "cifar10": datasets.CIFAR10}[name](root=str(partial), download=True)
+        paths = locate(name, partial)
+        if paths is None:
+            raise FileNotFoundError("torchvision left no complete set of files")
+        with _made(folder / paths[0].relative_to(partial).parent):
+            for path in paths:
+                place = folder / path.relative_to(partial)
+                if not _find(place):
+                    os.replace(path, place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _lock(folder, name):
+    """Hold an exclusive lock on a file in the folder; the file goes at the end, and a folder made for it if empty."""
+    import fcntl  # here, since Windows has none and only downloading needs it
+
+    while True:
+        with _made(folder), open(folder / name, "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, folder / name):
+                continue  # its last holder removed it while we waited: the lock is another file now
+            try:
+                yield
+                return
+            finally:
+                (folder / name).unlink(missing_ok=True)
+
+
+def _is_at(file, path):
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _made(folder):
+    """Make the folder and its parents; at the end remove those made here that are still empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):  # not empty: in use
+                path.rmdir()

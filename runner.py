@@ -1,0 +1,423 @@
+"""Run a grid of experiments: every width m, number of nonzeros s and seed, with AIHT or with pruning.
+
+    python runner.py --task mlp_planted --method aiht --mlist 1 2 5 --slist 5 10 --seedlist 0 1 2 --save_results
+
+The score of every cell is printed as it comes; --save_results keeps the table in ./logs, from which make_figures.py
+draws heatmaps. With --dry_run it only says what would be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+import datasets
+from logbook import DONE, FAILED, SKIPPED, Log, LogError, log_name
+from sensing import GaussianSensing, Workspace, cupy_on
+from tasks import TASKS, SignalProblem, Skipped, data_folder, score, support_error
+
+METHODS = ("aiht", "pruning")
+LARGEST = 2**31 - 1  # of the whole-number flags
+LARGEST_SEED = 2**32 - 3  # RandomState takes 32 bits, and the planted task adds 2
+
+# Flags that change the numbers, beside the lists, and so name the log. A flag that has no effect for a task or a
+# method may only have its default; FLAG_USES says where those that depend on it have one.
+SETTINGS = ("num_layers", "convex", "batch_size", "bias", "num_epochs", "input_dim", "output_dim", "nmeasurements",
+            "prune_iters")
+NAMED_IF_CHANGED = ("input_dim", "output_dim", "nmeasurements", "prune_iters")
+METHOD_FLAGS = {"convex": "aiht", "prune_iters": "pruning"}
+
+
+class UsageError(Exception):
+    """A mistake in the flags: one line that names the flag, the value and the remedy; exit code 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(message)
+
+
+def whole_number(low: int, high: int = LARGEST):
+    """The type of a flag that takes a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def prune_iters(text: str) -> float:
+    """The type of --prune_iters: 0, a fraction in (0, 1), or a whole number of rounds."""
+    import pruning
+
+    try:
+        pruning.check_prune_iters(text)
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 0, a fraction between 0 and 1, or a whole number") from None
+
+
+def experiment_name(text: str) -> str:
+    """The type of --expname: it becomes part of a file name."""
+    if len(text) > 60 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in text):
+        raise argparse.ArgumentTypeError(f"{text!r} may have up to 60 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="runner.py", description="Sweep a grid of m, s and seed.", allow_abbrev=False)
+    positive = whole_number(1)
+    what = parser.add_argument_group("what is run")
+    add = what.add_argument
+    add("--task", required=True, choices=TASKS, help="; ".join(f"{name}: {TASKS[name].summary}" for name in TASKS))
+    add("--method", default="aiht", choices=METHODS, help="iterative hard thresholding (default), or magnitude pruning")
+    add("--mlist", required=True, nargs="+", type=positive, help="hidden widths m (Gaussian: signal length)")
+    add("--slist", required=True, nargs="+", type=positive, help="numbers of nonzero weights")
+    add("--seedlist", default=[0], nargs="+", type=whole_number(0, LARGEST_SEED), help="seeds (default: 0)")
+    add("--num_epochs", default=15, type=positive, help="passes through the data; pruning: per round (default: 15)")
+    add("--num_layers", default=1, type=positive, help="hidden layers (default: 1)")
+    add("--batch_size", default=0, type=whole_number(0), help="samples per step, 0 for all of them (default: 0)")
+    add("--input_dim", default=100, type=positive, help="mlp_planted: inputs d (default: 100)")
+    add("--output_dim", default=1, type=positive, help="mlp_planted: outputs k (default: 1)")
+    add("--nmeasurements", default=50000, type=positive, help="planted, Gaussian: samples n (default: 50000)")
+    add("--prune_iters", default=0.1, type=prune_iters,
+        help="pruning: 0 once after training; in (0, 1) that fraction per round; whole T: T rounds (default: 0.1)")
+    add("--convex", action="store_true", help="aiht: keep the random gates, no sequential convex updates")
+    add("--bias", action="store_true", help="classification: append a constant 1 to the inputs")
+    how = parser.add_argument_group("how and where")
+    add = how.add_argument
+    add("--save_results", action="store_true", help="keep the table in the logs folder, after every cell")
+    add("--overwrite", action="store_true", help="start afresh where the log of an earlier run would be continued")
+    add("--expname", default="", type=experiment_name, help="a word of your own in the log's name")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: the GPU if there is one (default)")
+    add("--gpu", default=0, type=whole_number(0, 1023), help="which GPU (default: 0)")
+    add("--threads", default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        type=whole_number(1, 1024), help="CPU threads per cell (default: all cores, here %(default)s)")
+    add("--memory_budget", default=512, type=whole_number(Workspace.MIN_BUDGET), metavar="MIB",
+        help="aiht: bound on temporary blocks in MiB (default: 512)")
+    add("--data_dir", help="folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)")
+    add("--logs_dir", type=Path, default=Path("logs"), help="folder of the logs (default: ./logs)")
+    add("--dry_run", action="store_true", help="print settings, cells and the log's path; compute nothing")
+    return parser
+
+
+def parse_arguments(argv) -> argparse.Namespace:
+    """The checked flags; raises UsageError for everything that can be known to fail before any work."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    for flag in ("mlist", "slist", "seedlist"):
+        values = getattr(args, flag)
+        if len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            raise UsageError(f"argument --{flag}: {twice} is listed twice; list every value once")
+    refuse_flags_without_effect(args, parser)
+    args.data_dir = data_folder(args.data_dir, os.environ)
+    samples = TASKS[args.task].samples(args)
+    if args.batch_size > samples:
+        raise UsageError(f"argument --batch_size: {args.batch_size} is over the {samples} samples of {args.task}; "
+                         "use 0 for full batch")
+    if args.overwrite and not args.save_results:
+        raise UsageError("argument --overwrite: True has no effect without --save_results; leave it out")
+    return args
+
+
+def refuse_flags_without_effect(args, parser):
+    task = TASKS[args.task]
+    if task.methods and args.method not in task.methods:
+        raise UsageError(f"argument --method: {args.method} does not solve {args.task}; use --method {task.methods[0]}")
+    for flag in SETTINGS:
+        value, default = getattr(args, flag), parser.get_default(flag)
+        if value == default:
+            continue
+        if METHOD_FLAGS.get(flag, args.method) != args.method:
+            raise UsageError(f"argument --{flag}: {value} has no effect with --method {args.method}; leave it out")
+        if flag in task.flags or flag in ("num_epochs", "prune_iters"):
+            continue
+        raise UsageError(f"argument --{flag}: {value} has no effect on {args.task}; leave it out")
+
+
+# ---- the machine ----
+
+
+def choose_device(args) -> tuple[str, str]:
+    """("cpu" or "cuda:N", a line that says so and why). Raises UsageError for a GPU that is asked for and not there."""
+    if args.device == "cpu":
+        if args.gpu:
+            raise UsageError(f"argument --gpu: {args.gpu} has no effect with --device cpu; leave it out")
+        return "cpu", "CPU"
+    try:
+        name = cupy_on(args.gpu)[1] if args.method == "aiht" else torch_gpu(args.gpu)
+        return f"cuda:{args.gpu}", f"GPU {args.gpu}, {name}"
+    except RuntimeError as error:
+        if args.device == "cuda":
+            raise UsageError(f"argument --device: cuda is not possible, {error}; use --device cpu") from None
+        if args.gpu:
+            raise UsageError(f"argument --gpu: {args.gpu} is not there, {error}; leave it out for the CPU") from None
+        return "cpu", f"CPU ({error})"
+
+
+def torch_gpu(gpu: int) -> str:
+    """The name of a GPU that torch can use; RuntimeError says what is missing."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeError("torch finds no working NVIDIA GPU")
+    if gpu >= torch.cuda.device_count():
+        raise RuntimeError(f"torch finds GPUs 0 to {torch.cuda.device_count() - 1} only")
+    return torch.cuda.get_device_name(gpu)
+
+
+def describe_environment(args, device: str, device_line: str) -> dict:
+    """Where and with what a sweep runs, for the sidecar."""
+    import importlib.metadata  # 45 ms that --help need not wait for
+
+    versions = {"python": platform.python_version()}
+    for package in ("numpy", "scipy", "torch", "cupy"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"device": device, "device_name": device_line, "processor": processor_name(), "threads": args.threads,
+            "memory_budget": args.memory_budget, "versions": versions, "commit": commit()}
+
+
+def processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def commit() -> str | None:
+    """The commit of this code, with "+" where files differ from it; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).resolve().parent)]
+    try:
+        run = [subprocess.run([*git, *call], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+               for call in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run[0] + ("+" if run[1] else "")
+
+
+# ---- cells ----
+
+
+def jobs(log: Log, args) -> Iterator[list[tuple[int, int, int]]]:
+    """The missing cells, in groups that are computed together: one cell, or all s of one pruning run."""
+    groups = {}
+    for m, s, seed in log.missing():
+        alone = args.method == "aiht" or TASKS[args.task].depends_on_s
+        groups.setdefault((m, seed, s if alone else None), []).append((m, s, seed))
+    return groups.values()
+
+
+def run_job(cells, args, device: str, work: Workspace) -> Iterator[tuple]:
+    """Compute cells that belong together; yields (cell, status, score, details)."""
+    started = time.perf_counter()
+    m, _, seed = cells[0]
+    todo = []
+    for cell in cells:
+        if cell[1] < args.num_layers:
+            yield cell, f"{SKIPPED}: {cell[1]} nonzeros leave none for each of {args.num_layers} layers", np.nan, {}
+        else:
+            todo.append(cell)
+    if not todo:
+        return
+    slist = [s for _, s, _ in todo]
+    try:
+        problem = TASKS[args.task].build(args, m, slist[0], seed)
+        results = METHOD_CALLS[args.method](problem, m, slist, seed, args, device, work)
+    except Skipped as reason:
+        results = dict.fromkeys(slist, (f"{SKIPPED}: {reason}", np.nan, {}))
+    except (FloatingPointError, MemoryError) as error:
+        results = dict.fromkeys(slist, (f"{FAILED}: {error or type(error).__name__}", np.nan, {}))
+    seconds = (time.perf_counter() - started) / len(todo)  # shared evenly by cells that are computed together
+    for cell in todo:
+        status, value, details = results[cell[1]]
+        yield cell, status, value, {"seconds": round(seconds, 4)} | details
+
+
+def run_aiht(problem, m, slist, seed, args, device, work) -> dict:
+    """{s: (status, score, details)} of AIHT, for a list of one s."""
+    import aiht
+
+    [s] = slist
+    xp = np if device == "cpu" else cupy_on(args.gpu)[0]
+    if isinstance(problem, SignalProblem):
+        A = GaussianSensing(seed, args.nmeasurements, m, work, xp)
+        w = aiht.recover(A, xp.asarray(problem.y), s, args.num_epochs)
+        details = {"num_nonzero": len(w), "support_error": support_error(problem, w)}
+        return {s: (DONE, score(problem, w), details)}
+    net = aiht.fit(xp.asarray(problem.X), xp.asarray(problem.Y), s, width=m, num_layers=args.num_layers,
+                   num_epochs=args.num_epochs, batch_size=args.batch_size, convex=args.convex, seed=seed,
+                   work=work)
+    return {s: (DONE, score(problem, net.predict(problem.X_eval)), {"num_nonzero": net.num_nonzero})}
+
+
+def run_pruning(problem, m, slist, seed, args, device, work) -> dict:
+    """{s: (status, score, details)} of iterative magnitude pruning."""
+    import torch
+
+    import pruning
+
+    torch.set_num_threads(work.threads)
+    fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist, seed,
+                         width=m, num_layers=args.num_layers, num_epochs=args.num_epochs, batch_size=args.batch_size,
+                         prune_iters=args.prune_iters, loss=problem.loss, device=device)
+    return {s: (DONE, fit.score, {"num_nonzero": fit.num_nonzero, "connected": fit.connected})
+            for s, fit in fits.items()}
+
+
+METHOD_CALLS = {"aiht": run_aiht, "pruning": run_pruning}
+
+
+# ---- the sweep ----
+
+
+def open_log(args, device: str, device_line: str) -> Log:
+    """The log of this sweep, with the cells that an earlier run finished. Raises LogError, UsageError."""
+    settings = {"task": args.task, "method": args.method, "expname": args.expname}
+    settings |= {flag: getattr(args, flag) for flag in SETTINGS}
+    axes = {"m": args.mlist, "s": args.slist, "seed": args.seedlist}
+    defaults = {flag: make_parser().get_default(flag) for flag in NAMED_IF_CHANGED}
+    path = args.logs_dir / args.task / args.method / log_name(settings, axes, defaults)
+    environment = describe_environment(args, device, device_line)
+    log = Log(path if args.save_results else None, settings, axes, asdict(TASKS[args.task].measure), environment)
+    if args.save_results and not args.overwrite:
+        log.load()
+    return log
+
+
+def check_writable(folder: Path):
+    """Make the folder of the log and write to it, before any work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(f"argument --logs_dir: cannot write to {folder} ({error.strerror}); choose another") from None
+
+
+def read_data(args):
+    """Read and check the data set of the task, downloading it where it is missing."""
+    name = TASKS[args.task].dataset
+    if name:
+        try:
+            datasets.fetch(name, args.data_dir)
+            datasets.READERS[name](args.data_dir)
+        except datasets.DataError as error:
+            raise UsageError(f"argument --data_dir: {error}") from None
+
+
+def sweep(log: Log, args, device: str) -> int:
+    """Run what is missing in the log, saving after every cell; returns the number of cells that failed."""
+    from tqdm import tqdm
+
+    failed, total = 0, len(log.cells())
+    bar = tqdm(total=total, initial=total - len(log.missing()), unit="cell", disable=None)
+    with bar, Workspace(args.threads, args.memory_budget) as work:
+        for cells in jobs(log, args):
+            for cell, status, value, details in run_job(cells, args, device, work):
+                log.record(cell, status, value, **details)
+                failed += status.startswith(FAILED)
+                bar.update()
+                bar.write(cell_line(cell, status, value, details, log.score))
+                if log.path:
+                    log.save()
+    return failed
+
+
+def cell_line(cell, status: str, value: float, details: dict, measure: dict) -> str:
+    m, s, seed = cell
+    text = f"m {m:<5} s {s:<5} seed {seed:<3} "
+    if status != DONE:
+        return text + status
+    text += f"{format_score(value, measure)} {measure['unit']}".rstrip().ljust(12) + f"{details['seconds']:8.2f} s"
+    if "support_error" in details:
+        text += f"  support error {details['support_error']:.3f}"
+    if not details.get("connected", True):
+        text += "  no path from input to output is left"
+    return text
+
+
+def format_score(value: float, measure: dict) -> str:
+    return f"{value:.2e}" if measure["scale"] == "log" else f"{value:.{2 if measure['unit'] else 4}f}"
+
+
+def print_table(log: Log):
+    """Means over the seeds that ran, m down and s across."""
+    measure, seeds = log.score, log.axes["seed"]
+    print(f"{measure['name']}{', ' + measure['unit'] if measure['unit'] else ''}, mean over {len(seeds)} seed(s); "
+          "rows: m, columns: s")
+    print(" " * 8 + "".join(f"{s:>10}" for s in log.axes["s"]))
+    for m, row in zip(log.axes["m"], log.table, strict=True):
+        means = [np.mean(cell[~np.isnan(cell)]) if not np.isnan(cell).all() else None for cell in row]
+        print(f"{m:<8}" + "".join(f"{'-' if mean is None else format_score(mean, measure):>10}" for mean in means))
+
+
+def describe(log: Log, args):
+    """What --dry_run prints."""
+    for flag, value in {**log.settings, "data_dir": args.data_dir, "threads": args.threads}.items():
+        print(f"{flag}: {value}")
+    missing = log.missing()
+    print(f"cells: {len(missing)} of {len(log.cells())} to run")
+    for seed in log.axes["seed"]:
+        for m in log.axes["m"]:
+            slist = [s for m_, s, seed_ in missing if (m_, seed_) == (m, seed)]
+            if slist:
+                print(f"  seed {seed}, m {m}, s {' '.join(map(str, slist))}")
+    print(f"log: {log.path}.npy" if log.path else "log: none without --save_results")
+
+
+def run(args) -> int:
+    device, device_line = choose_device(args)
+    print(f"device: {device_line}; {args.threads} thread(s)")
+    log = open_log(args, device, device_line)
+    if args.dry_run:
+        describe(log, args)
+        return 0
+    read_data(args)
+    if log.path:
+        check_writable(log.path.parent)
+        if log.records:
+            print(f"{len(log.cells()) - len(log.missing())} of {len(log.cells())} cells found in {log.path}.npy")
+    failed = sweep(log, args, device)
+    if log.path:
+        log.save()
+        print(f"saved {log.path}.npy")
+    else:
+        print_table(log)
+    if failed:
+        print(f"runner.py: {failed} cell(s) failed; the log says why", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def main(argv=None) -> int:
+    try:
+        return run(parse_arguments(argv))
+    except (UsageError, LogError) as error:
+        print(f"runner.py: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nrunner.py: stopped; the same command goes on from here if --save_results was given", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
