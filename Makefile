@@ -1,0 +1,67 @@
+# make setup | demo | test | lint | figure1 ... figure5 | clean
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+DEMO := demo
+
+.PHONY: setup demo test lint clean figure1 figure2 figure3 figure4 figure5
+
+setup: $(STAMP)
+
+$(STAMP): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make: Python 3.10 or newer is needed; name one with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "make: this Python cannot make a virtual environment; on Debian install python3-venv"; exit 1; }
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $(STAMP)
+
+DEMO_GRID := --task mlp_planted --mlist 1 2 5 10 --slist 5 10 20 50 --seedlist 0 1 2 --nmeasurements 5000 --save_results --logs_dir $(DEMO)/logs
+
+demo: $(STAMP)
+	$(RUN) runner.py --method aiht $(DEMO_GRID)
+	$(RUN) runner.py --method pruning $(DEMO_GRID)
+	$(RUN) make_figures.py --logs_dir $(DEMO)/logs --figures_dir $(DEMO)/figures
+
+test: $(STAMP)
+	$(RUN) -m pytest -q
+
+lint: $(STAMP)
+	$(RUN) -m ruff check .
+
+# The commands of each figure of the paper, then its heatmaps. They resume: stop them and call them again.
+M1 := 1 2 5 10 20 50 100 200 500 1000
+M2 := 2 5 10 20 50 100 200 500 1000
+S1 := 1 2 5 10 20 50 100 200 500 1000
+S2 := 10 20 50 100 200 500 1000
+BOTH = $(RUN) runner.py --method aiht $(1) --seedlist 0 1 2 --save_results && $(RUN) runner.py --method pruning $(1) --seedlist 0 1 2 --save_results
+
+figure1: $(STAMP)
+	$(call BOTH,--task mlp_planted --mlist $(M1) --slist $(S1) --num_epochs 15)
+	$(call BOTH,--task mlp_planted --mlist $(M2) --slist $(S2) --num_epochs 15 --num_layers 2)
+	$(RUN) make_figures.py --task mlp_planted
+
+figure2: $(STAMP)
+	$(call BOTH,--task mlp_planted --mlist $(M1) --slist $(S1) --num_epochs 100 --batch_size 5000 --output_dim 10)
+	$(call BOTH,--task mlp_planted --mlist $(M2) --slist $(S2) --num_epochs 100 --batch_size 5000 --num_layers 2 --output_dim 10)
+	$(RUN) make_figures.py --task mlp_planted
+
+figure3: $(STAMP)
+	$(call BOTH,--task binary_mnist --mlist $(M1) --slist 1 2 5 10 20 50 100 200 --num_epochs 15 --batch_size 1000)
+	$(call BOTH,--task mnist --mlist 10 20 50 100 200 500 1000 --slist 100 200 500 1000 2000 --num_epochs 50 --batch_size 5000)
+	$(RUN) make_figures.py --task binary_mnist
+	$(RUN) make_figures.py --task mnist
+
+figure4: $(STAMP)
+	$(call BOTH,--task inr_mnist --mlist 2 5 10 20 50 100 200 --slist 2 5 10 20 50 100 200 500 1000 --num_epochs 100)
+	$(call BOTH,--task inr_mnist --mlist 2 5 10 20 50 100 200 --slist 2 5 10 20 50 100 200 500 1000 --num_epochs 100 --num_layers 2)
+	$(RUN) make_figures.py --task inr_mnist
+
+figure5: $(STAMP)
+	$(call BOTH,--task inr_cifar10 --mlist 1 2 5 10 20 50 100 200 --slist 5 10 20 50 100 200 500 1000 2000 --num_epochs 100)
+	$(call BOTH,--task inr_cifar10 --mlist 1 2 5 10 20 50 100 200 --slist 5 10 20 50 100 200 500 1000 2000 --num_epochs 100 --num_layers 2)
+	$(RUN) make_figures.py --task inr_cifar10
+
+clean:
+	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
