@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from aiht_vector import fit_vector_layer, split
 from models import SparseLayer, SparseNet
 from sensing import (
     RandomGates,
@@ -106,7 +107,7 @@ def batches(n: int, batch_size: int, num_epochs: int, rng: np.random.Generator) 
             yield epoch, order[start : start + batch_size]
 
 
-def fit_layer(XT, y, s: int, gates: RandomGates, num_epochs, batch_size, convex, rng, work: Workspace) -> SparseVector:
+def fit_layer(XT, y, s: int, gates: RandomGates, schedule: Iterator, convex: bool, work: Workspace) -> SparseVector:
     """Fit one layer, y ~ sum_j relu(X w_j), with at most s nonzeros in w [m d].
 
     The gates are random in the first epoch and in the first step of the second; from then on they are those of w
@@ -114,11 +115,12 @@ def fit_layer(XT, y, s: int, gates: RandomGates, num_epochs, batch_size, convex,
 
     Args:
         XT: inputs, feature-major [d, n].  y: targets [n].
+        schedule: yields (epoch, batch), see batches.
     """
-    d, n = XT.shape
+    d = len(XT)
     w = SparseVector.zeros(gates.m * d, array_module(XT))
     H = gates
-    for epoch, batch in batches(n, batch_size, num_epochs, rng):
+    for epoch, batch in schedule:
         A = ReluSensing(take_samples(XT, batch), H, gates.m, work)
         w = aiht_step(A, y[batch], w, s, INNER_STEPS)
         if epoch >= 1 and not convex:
@@ -127,29 +129,46 @@ def fit_layer(XT, y, s: int, gates: RandomGates, num_epochs, batch_size, convex,
 
 
 def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
-        convex: bool = False, seed: int = 0, work: Workspace) -> SparseNet:
-    """Fit a ReLU network with scalar output, layer by layer (sections 3 and 5 of the paper).
+        convex: bool = False, seed: int = 0, loss: str = "squared", work: Workspace) -> SparseNet:
+    """Fit a ReLU network, layer by layer (sections 3 and 5 of the paper).
 
-    Each layer has the budget int(s / num_layers) and is fitted to y on the activations of those before it.
+    Each layer has the budget int(s / num_layers) and is fitted to y on the activations of those before it. With k
+    outputs the budget is shared with the output weights, and those of all layers but the last are thrown away.
 
     Args:
-        X: inputs [n, d] float32, best feature-major (X.T contiguous).  y: targets [n] float32; both on one device.
+        X: inputs [n, d] float32, best feature-major (X.T contiguous).
+        y: targets [n] or [n, k] float32, on the same device.
         s: nonzero weights in all.  width: neurons m per hidden layer.  batch_size: 0 for full batch.
+        loss: "squared" or, for k outputs, "cross_entropy" (y one-hot).
     Returns:
-        a SparseNet on the host whose predictions are A w for the last layer.
+        a SparseNet on the host whose predictions are those of the last layer's fit.
     """
     XT, inputs = array_module(X).ascontiguousarray(X.T), np.arange(X.shape[1])
-    layers, fan_in = [], X.shape[1]
+    budget, fan_in, layers, output, step_sizes = s // num_layers, X.shape[1], [], None, []
     for layer in range(num_layers):
         gates = RandomGates(seed, layer, width, len(inputs))
-        rng = np.random.default_rng([seed, BATCH_STREAM, layer])
-        w = fit_layer(XT, y, s // num_layers, gates, num_epochs, batch_size, convex, rng, work).to_host()
-        neuron, feature = np.divmod(w.indices, len(inputs))
-        w = SparseVector(neuron * fan_in + inputs[feature], w.values, width * fan_in)
-        layers.append(SparseLayer(w, width, fan_in))
+
+        def schedule(layer=layer):
+            return batches(len(y), batch_size, num_epochs, np.random.default_rng([seed, BATCH_STREAM, layer]))
+
+        if y.ndim == 1:
+            w = fit_layer(XT, y, budget, gates, schedule(), convex, work)
+        else:
+            YT = array_module(y).ascontiguousarray(y.T)
+            theta, mu = fit_vector_layer(XT, YT, budget, gates, fan_in, schedule, convex, loss, work)
+            w, v = split(theta, len(inputs), len(YT))
+            output = SparseLayer(v.to_host(), len(YT), width)
+            step_sizes.append(mu)
+        layers.append(SparseLayer(widen(w.to_host(), inputs, width, fan_in), width, fan_in))
         if layer < num_layers - 1:  # embed once, on the neurons that have weights
             XT, inputs, fan_in = to_device(layers[-1].activations(to_host(XT), inputs), XT), layers[-1].neurons, width
-    return SparseNet(tuple(layers), gates=gates if convex else None)
+    return SparseNet(tuple(layers), output, gates if convex else None, tuple(step_sizes))
+
+
+def widen(w: SparseVector, inputs: np.ndarray, m: int, fan_in: int) -> SparseVector:
+    """Weights on some inputs [m, len(inputs)] as weights on all of them [m, fan_in]."""
+    neuron, feature = np.divmod(w.indices, max(len(inputs), 1))
+    return SparseVector(neuron * fan_in + inputs[feature], w.values, m * fan_in)
 
 
 def recover(A, y, s: int, num_epochs: int) -> SparseVector:

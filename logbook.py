@@ -1,18 +1,19 @@
 """The log of a sweep on disk: a table of scores (.npy) and a sidecar (.json) that says what every number is.
 
     logs/<task>/<method>/<name>.npy    float64 [len(mlist), len(slist), len(seedlist)], NaN where not run or skipped
-    logs/<task>/<method>/<name>.json   settings, axes, versions, commit, device, and per cell status and seconds
+    logs/<task>/<method>/<name>.json   settings, axes, environments (versions, commit, device), and per cell status,
+                                       seconds and number of its environment
 
 Both are replaced whole, the table first, after every cell. A cell counts as run only when the sidecar says so.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ NAMED = {"num_layers": "hidden{}", "convex": "convex{}", "batch_size": "bs{}", "
          "num_epochs": "{}epochs"}
 AXES = {"m": "mlist", "s": "slist", "seed": "seedlist"}
 
-DONE, NOT_RUN, SKIPPED, FAILED = "done", "not run", "skipped", "failed"
+STATUSES = DONE, NOT_RUN, SKIPPED, FAILED = "done", "not run", "skipped", "failed"  # a reason may follow after ":"
 
 
 class LogError(Exception):
@@ -35,6 +36,9 @@ class LogError(Exception):
 
 def log_name(settings: dict, axes: dict, defaults: dict) -> str:
     """The file name, without extension, that tells this run from every other: letters, digits and . _ - alone.
+
+    A double underscore precedes the expname, so that it cannot pass for a setting. Where even the shortest spelling
+    is too long, a hash of all of it comes after the method and the end is cut off.
 
     Args:
         settings: all that changes the numbers, by flag; task and method among them.
@@ -45,11 +49,12 @@ def log_name(settings: dict, axes: dict, defaults: dict) -> str:
         lists = [axis + abridge(axes[axis], longest) for axis in AXES]
         fixed = [pattern.format(_plain(settings[flag])) for flag, pattern in NAMED.items()]
         others = [flag + _plain(settings[flag]) for flag in defaults if settings[flag] != defaults[flag]]
-        parts = [settings["task"], settings["method"], fixed[0], *lists, *fixed[1:], *others, settings["expname"]]
-        name = "_".join(filter(None, parts))
-        if len(name) <= NAME_LENGTH:
-            return name
-    raise LogError(f"the log's name would have {len(name)} characters, over {NAME_LENGTH}: shorten --expname")
+        head, tail = f"{settings['task']}_{settings['method']}", "_".join([fixed[0], *lists, *fixed[1:], *others])
+        tail += f"__{settings['expname']}" if settings["expname"] else ""
+        if len(f"{head}_{tail}") <= NAME_LENGTH:
+            return f"{head}_{tail}"
+    everything = f"{[axes[axis] for axis in AXES]} {tail}"
+    return f"{head}_{_digest(everything, 16)}_{tail}"[:NAME_LENGTH]
 
 
 def abridge(values: list[int], longest: int) -> str:
@@ -57,7 +62,11 @@ def abridge(values: list[int], longest: int) -> str:
     spelled = "-".join(map(str, values))
     if len(spelled) <= longest or len(values) == 1:
         return spelled
-    return f"{values[0]}..{values[-1]}-{len(values)}x{hashlib.sha256(spelled.encode()).hexdigest()[:8]}"
+    return f"{values[0]}..{values[-1]}-{len(values)}x{_digest(spelled, 8)}"
+
+
+def _digest(text: str, length: int) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
 def _plain(value) -> str:
@@ -75,7 +84,13 @@ class Log:
     def __init__(self, path: Path | None, settings: dict, axes: dict, score: dict, environment: dict):
         self.path, self.settings, self.axes, self.score, self.environment = path, settings, axes, score, environment
         self.table = np.full([len(axes[axis]) for axis in AXES], np.nan)
-        self.records = {}  # {(m, s, seed): {"status": ..., "seconds": ..., ...}}
+        self.records = {}  # {(m, s, seed): {"status": ..., "environment": ..., "seconds": ..., ...}}
+        self.environments = [environment]  # of all runs that computed cells
+
+    @property
+    def files(self) -> list[Path]:
+        """The table and its sidecar."""
+        return [self.path.with_name(self.path.name + extension) for extension in (".npy", ".json")]
 
     def cells(self) -> list[tuple[int, int, int]]:
         """All cells (m, s, seed), the seed varying slowest: data are made once per seed."""
@@ -83,82 +98,96 @@ class Log:
 
     def missing(self) -> list[tuple[int, int, int]]:
         """The cells that are neither done nor skipped."""
-        return [cell for cell in self.cells() if self.status(cell).split(":")[0] not in (DONE, SKIPPED)]
+        return [cell for cell in self.cells() if _kind(self.status(cell)) not in (DONE, SKIPPED)]
 
     def status(self, cell) -> str:
         return self.records.get(cell, {"status": NOT_RUN})["status"]
 
     def record(self, cell, status: str, score: float = np.nan, **details):
         """Enter one cell; `details` go into the sidecar."""
-        place = tuple(self.axes[axis].index(value) for axis, value in zip(AXES, cell, strict=True))
-        self.table[place] = score
-        self.records[cell] = {"status": status, **details}
+        self.table[self._place(cell)] = score
+        environment = self.environments.index(self.environment)
+        self.records[cell] = {"status": status, "environment": environment, **details}
+
+    def _place(self, cell) -> tuple[int, int, int]:
+        return tuple(self.axes[axis].index(value) for axis, value in zip(AXES, cell, strict=True))
 
     def sidecar(self) -> dict:
         cells = [dict(zip(AXES, cell, strict=True)) | self.records.get(cell, {"status": NOT_RUN})
                  for cell in self.cells()]
         return {"format": FORMAT, "settings": self.settings, "axes": self.axes, "score": self.score,
-                "environment": self.environment, "cells": cells}
+                "environments": self.environments, "cells": cells}
 
     def save(self):
         """Replace both files, or raise LogError and leave what was there."""
+        table = io.BytesIO()
+        np.save(table, self.table, allow_pickle=False)
+        sidecar = json.dumps(self.sidecar(), indent=1, allow_nan=False) + "\n"
         try:
-            with replacing(self.path.with_name(self.path.name + ".npy")) as file:
-                np.save(file, self.table, allow_pickle=False)
-            with replacing(self.path.with_name(self.path.name + ".json")) as file:
-                file.write((json.dumps(self.sidecar(), indent=1, allow_nan=False) + "\n").encode())
+            replace_files(dict(zip(self.files, (table.getvalue(), sidecar.encode()), strict=True)))
         except OSError as error:
             remedy = "free space or choose another --logs_dir"
             raise LogError(f"cannot write {self.path}: {error.strerror}; {remedy}") from None
 
     def load(self):
         """Take over the finished cells of the log at `path`, if there is one. Raises LogError where it is not ours."""
-        files = [self.path.with_name(self.path.name + extension) for extension in (".npy", ".json")]
-        if not any(file.exists() for file in files):
+        if not any(map(os.path.exists, self.files)):
             return
-        for file in files:
-            if not file.exists():
-                raise LogError(f"{file} is missing beside its twin: move the rest away, or use --overwrite")
-        table, sidecar = _read_table(files[0]), _read_sidecar(files[1])
-        if sidecar["settings"] != self.settings or sidecar["axes"] != self.axes or table.shape != self.table.shape:
-            raise LogError(f"{files[1]} belongs to another run: choose another --expname or --logs_dir")
-        for entry in sidecar["cells"]:
-            cell = tuple(entry.pop(axis) for axis in AXES)
-            if entry["status"] != NOT_RUN:
-                self.records[cell] = entry
+        for file, take in zip(self.files, (self._take_table, self._take_sidecar), strict=True):
+            try:
+                take(file.read_bytes())
+            except Exception as error:  # damaged bytes fail in many ways, which all mean the same here
+                reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                raise LogError(f"{file} cannot be continued ({reason}): move the log away, choose another --expname, "
+                               "or use --overwrite") from None
+
+    def _take_table(self, content: bytes):
+        table = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        if (table.shape, table.dtype) != (self.table.shape, self.table.dtype):
+            raise ValueError(f"{table.dtype} {table.shape} where {self.table.dtype} {self.table.shape} belongs")
         self.table = table
 
+    def _take_sidecar(self, content: bytes):
+        """Check everything that a sidecar says, and take over the records of the cells that were run."""
+        sidecar = json.loads(content)
+        json.dumps(sidecar, allow_nan=False)  # raises where a number is NaN or infinite
+        for key, own in {"format": FORMAT, "settings": self.settings, "axes": self.axes}.items():
+            if sidecar[key] != own:
+                raise ValueError(f"it has other {key}")
+        if [tuple(entry.pop(axis) for axis in AXES) for entry in sidecar["cells"]] != self.cells():
+            raise ValueError("its cells are not those of its axes")
+        self.environments = sidecar["environments"]
+        for cell, entry in zip(self.cells(), sidecar["cells"], strict=True):
+            self._take_cell(cell, entry)
+        if self.environment not in self.environments:
+            self.environments.append(self.environment)
 
-def _read_table(file: Path) -> np.ndarray:
+    def _take_cell(self, cell, entry: dict):
+        kind, score = _kind(entry["status"]), self.table[self._place(cell)]
+        if kind not in STATUSES or (kind == DONE and np.isnan(score)) or entry.get("seconds", 0) < 0:
+            raise ValueError(f"cell {cell} has status {entry['status']!r}, score {score}")
+        if kind != DONE:
+            self.table[self._place(cell)] = np.nan  # saved just before its record, or of an earlier run
+        if kind != NOT_RUN:
+            self.environments[entry["environment"]]  # raises where there is none
+            self.records[cell] = entry
+
+
+def _kind(status: str) -> str:
+    return status.partition(":")[0]
+
+
+def replace_files(contents: dict[Path, bytes]):
+    """Write files whole: all are on the disk before the first takes its place. Raises OSError."""
+    parts = {path: path.with_name(f".{uuid.uuid4().hex}.part") for path in contents}
     try:
-        return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise LogError(f"{file} is no table of scores ({error}): move it away, or use --overwrite") from None
-
-
-def _read_sidecar(file: Path) -> dict:
-    try:
-        sidecar = json.loads(file.read_text())
-        if sidecar["format"] != FORMAT:
-            raise ValueError(f"format {sidecar['format']}")
-        if not all("status" in entry and all(axis in entry for axis in AXES) for entry in sidecar["cells"]):
-            raise ValueError("incomplete cells")
-        return {key: sidecar[key] for key in ("settings", "axes", "cells")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LogError(f"{file} is no sidecar of a log ({error}): move it away, or use --overwrite") from None
-
-
-@contextlib.contextmanager
-def replacing(path: Path):
-    """A binary file that takes the place of `path` when the block ends well; otherwise `path` stays as it was."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        for path, content in contents.items():
+            with parts[path].open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, part in parts.items():
+            os.replace(part, path)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)

@@ -82,11 +82,13 @@ class SparseNet:
         layers: hidden layers.
         output: output weights V' [k, m], or None where the outputs are summed (scalar output, fused weights).
         gates: fixed random gates of the last hidden layer, 1{h_j . x > 0} (w_j . x), instead of the ReLU (--convex).
+        step_sizes: of the fit of each layer, where it was a fixed one.
     """
 
     layers: tuple[SparseLayer, ...]
     output: SparseLayer | None = None
     gates: RandomGates | None = None
+    step_sizes: tuple[float, ...] = ()
 
     @property
     def num_nonzero(self) -> int:

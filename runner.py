@@ -29,13 +29,14 @@ from tasks import TASKS, SignalProblem, Skipped, data_folder, score, support_err
 METHODS = ("aiht", "pruning")
 LARGEST = 2**31 - 1  # of the whole-number flags
 LARGEST_SEED = 2**32 - 3  # RandomState takes 32 bits, and the planted task adds 2
+MOST_ROUNDS = 10**6  # of --prune_iters: a plan of 2^31 rounds would not fit into memory
 
 # Flags that change the numbers, beside the lists, and so name the log. A flag that has no effect for a task or a
 # method may only have its default; FLAG_USES says where those that depend on it have one.
 SETTINGS = ("num_layers", "convex", "batch_size", "bias", "num_epochs", "input_dim", "output_dim", "nmeasurements",
             "prune_iters")
 NAMED_IF_CHANGED = ("input_dim", "output_dim", "nmeasurements", "prune_iters")
-METHOD_FLAGS = {"convex": "aiht", "prune_iters": "pruning"}
+METHOD_FLAGS = {"convex": "aiht", "memory_budget": "aiht", "prune_iters": "pruning"}
 
 
 class UsageError(Exception):
@@ -44,7 +45,7 @@ class UsageError(Exception):
 
 class Parser(argparse.ArgumentParser):
     def error(self, message):
-        raise UsageError(message)
+        raise UsageError(f"{message}; see --help")
 
 
 def whole_number(low: int, high: int = LARGEST):
@@ -67,16 +68,27 @@ def prune_iters(text: str) -> float:
     import pruning
 
     try:
-        pruning.check_prune_iters(text)
-        return float(text)
+        value = float(text)
+        pruning.check_prune_iters(value)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 0, a fraction between 0 and 1, or a whole number") from None
+        value = MOST_ROUNDS + 1
+    if value > MOST_ROUNDS:
+        wanted = f"0, a fraction between 0 and 1, or a whole number up to {MOST_ROUNDS}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value
 
 
 def experiment_name(text: str) -> str:
     """The type of --expname: it becomes part of a file name."""
     if len(text) > 60 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in text):
         raise argparse.ArgumentTypeError(f"{text!r} may have up to 60 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def folder(text: str) -> str:
+    """The type of --data_dir and --logs_dir: an empty text would mean the working folder, or the default."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a folder")
     return text
 
 
@@ -111,8 +123,8 @@ def make_parser() -> Parser:
         type=whole_number(1, 1024), help="CPU threads per cell (default: all cores, here %(default)s)")
     add("--memory_budget", default=512, type=whole_number(Workspace.MIN_BUDGET), metavar="MIB",
         help="aiht: bound on temporary blocks in MiB (default: 512)")
-    add("--data_dir", help="folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)")
-    add("--logs_dir", type=Path, default=Path("logs"), help="folder of the logs (default: ./logs)")
+    add("--data_dir", type=folder, help="folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)")
+    add("--logs_dir", type=folder, default="logs", help="folder of the logs (default: ./logs)")
     add("--dry_run", action="store_true", help="print settings, cells and the log's path; compute nothing")
     return parser
 
@@ -141,15 +153,14 @@ def refuse_flags_without_effect(args, parser):
     task = TASKS[args.task]
     if task.methods and args.method not in task.methods:
         raise UsageError(f"argument --method: {args.method} does not solve {args.task}; use --method {task.methods[0]}")
-    for flag in SETTINGS:
+    for flag in (*SETTINGS, "memory_budget"):
         value, default = getattr(args, flag), parser.get_default(flag)
         if value == default:
             continue
         if METHOD_FLAGS.get(flag, args.method) != args.method:
             raise UsageError(f"argument --{flag}: {value} has no effect with --method {args.method}; leave it out")
-        if flag in task.flags or flag in ("num_epochs", "prune_iters"):
-            continue
-        raise UsageError(f"argument --{flag}: {value} has no effect on {args.task}; leave it out")
+        if flag not in (*task.flags, "num_epochs", "prune_iters", "memory_budget"):
+            raise UsageError(f"argument --{flag}: {value} has no effect on {args.task}; leave it out")
 
 
 # ---- the machine ----
@@ -247,7 +258,7 @@ def run_job(cells, args, device: str, work: Workspace) -> Iterator[tuple]:
     except Skipped as reason:
         results = dict.fromkeys(slist, (f"{SKIPPED}: {reason}", np.nan, {}))
     except (FloatingPointError, MemoryError) as error:
-        results = dict.fromkeys(slist, (f"{FAILED}: {error or type(error).__name__}", np.nan, {}))
+        results = dict.fromkeys(slist, (f"{FAILED}: {str(error) or type(error).__name__}", np.nan, {}))
     seconds = (time.perf_counter() - started) / len(todo)  # shared evenly by cells that are computed together
     for cell in todo:
         status, value, details = results[cell[1]]
@@ -267,8 +278,9 @@ def run_aiht(problem, m, slist, seed, args, device, work) -> dict:
         return {s: (DONE, score(problem, w), details)}
     net = aiht.fit(xp.asarray(problem.X), xp.asarray(problem.Y), s, width=m, num_layers=args.num_layers,
                    num_epochs=args.num_epochs, batch_size=args.batch_size, convex=args.convex, seed=seed,
-                   work=work)
-    return {s: (DONE, score(problem, net.predict(problem.X_eval)), {"num_nonzero": net.num_nonzero})}
+                   loss=problem.loss, work=work)
+    details = {"num_nonzero": net.num_nonzero} | ({"step_sizes": net.step_sizes} if net.step_sizes else {})
+    return {s: (DONE, score(problem, net.predict(problem.X_eval)), details)}
 
 
 def run_pruning(problem, m, slist, seed, args, device, work) -> dict:
@@ -297,7 +309,7 @@ def open_log(args, device: str, device_line: str) -> Log:
     settings |= {flag: getattr(args, flag) for flag in SETTINGS}
     axes = {"m": args.mlist, "s": args.slist, "seed": args.seedlist}
     defaults = {flag: make_parser().get_default(flag) for flag in NAMED_IF_CHANGED}
-    path = args.logs_dir / args.task / args.method / log_name(settings, axes, defaults)
+    path = Path(args.logs_dir, args.task, args.method, log_name(settings, axes, defaults))
     environment = describe_environment(args, device, device_line)
     log = Log(path if args.save_results else None, settings, axes, asdict(TASKS[args.task].measure), environment)
     if args.save_results and not args.overwrite:
@@ -306,10 +318,11 @@ def open_log(args, device: str, device_line: str) -> Log:
 
 
 def check_writable(folder: Path):
-    """Make the folder of the log and write to it, before any work."""
+    """Make the folder of the log and write a byte to it, before any work."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"1")
     except OSError as error:
         raise UsageError(f"argument --logs_dir: cannot write to {folder} ({error.strerror}); choose another") from None
 

@@ -31,7 +31,7 @@ TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU
 GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
 DRAW_BLOCK = 64  # rows or columns per random stream; part of the definition of an instance, never tuned
 
-GATE_STREAM, GAUSSIAN_STREAM = 1, 2  # named random streams: default_rng([seed, stream, ...])
+GATE_STREAM, GAUSSIAN_STREAM, FILL_STREAM = 1, 2, 6  # named random streams: default_rng([seed, stream, ...])
 
 
 def array_module(array):
@@ -142,6 +142,15 @@ class SparseVector:
     def to_host(self) -> SparseVector:
         return SparseVector(to_host(self.indices), to_host(self.values), self.size)
 
+    def rows(self, neurons, length: int):
+        """Some rows [b, length] of the vector seen as a matrix [size / length, length], for ascending numbers [b]."""
+        xp = array_module(self.values)
+        rows = xp.zeros((len(neurons), length), dtype=self.values.dtype)
+        owner, column = xp.divmod(self.indices, length)
+        here = xp.isin(owner, neurons)
+        rows[xp.searchsorted(neurons, owner[here]), column[here]] = self.values[here]
+        return rows
+
     def toarray(self):
         """The dense vector [size]."""
         dense = array_module(self.values).zeros(self.size, dtype=self.values.dtype)
@@ -162,15 +171,34 @@ def largest(indices, values, s: int):
     Returns:
         indices and values of min(s, c) entries, still ascending.
     """
-    xp = array_module(values)
-    if len(values) <= s:
-        return indices, values
-    magnitude = xp.abs(values)
-    bar = xp.partition(magnitude, len(values) - s)[len(values) - s]
+    keep = rank(array_module(values).abs(values), s)
+    return indices[keep], values[keep]
+
+
+def rank(magnitude, s: int):
+    """Mask [c] of the s largest of magnitudes [c]; of equal ones those with the lower position."""
+    xp = array_module(magnitude)
+    if len(magnitude) <= s:
+        return xp.ones(len(magnitude), dtype=bool)
+    bar = xp.partition(magnitude, len(magnitude) - s)[len(magnitude) - s]
     keep = magnitude > bar
     tied = magnitude == bar
-    keep |= tied & (xp.cumsum(tied) <= s - xp.count_nonzero(keep))
-    return indices[keep], values[keep]
+    return keep | (tied & (xp.cumsum(tied) <= s - xp.count_nonzero(keep)))
+
+
+def draw_rows(neurons: np.ndarray, m: int, draw: Callable) -> np.ndarray:
+    """Rows [b, ...] of a random matrix with m rows, drawn in blocks of DRAW_BLOCK so that any rows can be drawn again.
+
+    Args:
+        neurons: ascending row numbers [b].
+        draw: function (block, number of rows) -> the rows of that block, float32.
+    """
+    blocks, starts = np.unique(neurons // DRAW_BLOCK, return_index=True)
+    parts = [draw(0, 1)[:0]]
+    for block, (start, stop) in zip(blocks.tolist(), itertools.pairwise([*starts, len(neurons)]), strict=True):
+        drawn = draw(block, min(DRAW_BLOCK, m - block * DRAW_BLOCK))
+        parts.append(drawn[neurons[start:stop] - block * DRAW_BLOCK])
+    return np.concatenate(parts)
 
 
 class RandomGates:
@@ -185,13 +213,33 @@ class RandomGates:
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """H[neurons] [b, d] for ascending neurons [b]."""
-        rows = np.empty((len(neurons), self.d), dtype=DTYPE)
-        blocks, starts = np.unique(neurons // DRAW_BLOCK, return_index=True)
-        for block, (start, stop) in zip(blocks, itertools.pairwise([*starts, len(neurons)]), strict=True):
-            generator = np.random.default_rng([self.seed, GATE_STREAM, self.layer, int(block)])
-            drawn = generator.standard_normal((min(DRAW_BLOCK, self.m - block * DRAW_BLOCK), self.d), dtype=DTYPE)
-            rows[start:stop] = drawn[neurons[start:stop] - block * DRAW_BLOCK]
-        return rows
+
+        def draw(block, count):
+            generator = np.random.default_rng([self.seed, GATE_STREAM, self.layer, block])
+            return generator.standard_normal((count, self.d), dtype=DTYPE)
+
+        return draw_rows(neurons, self.m, draw)
+
+
+class RandomFill:
+    """The start-up values of the vector case: rows [w_j, v_j] uniform in +-1/sqrt(m d) and +-1/sqrt(m k).
+
+    Args:
+        fan_in: d of the bound, the width of the layer before (inputs that are always zero count).
+    """
+
+    def __init__(self, seed: int, layer: int, m: int, d: int, k: int, fan_in: int):
+        self.seed, self.layer, self.m = seed, layer, m
+        self.bounds = np.repeat([(m * fan_in) ** -0.5, (m * k) ** -0.5], [d, k]).astype(DTYPE)
+
+    def rows(self, neurons: np.ndarray) -> np.ndarray:
+        """Rows [b, d + k] for ascending neurons [b]."""
+
+        def draw(block, count):
+            generator = np.random.default_rng([self.seed, FILL_STREAM, self.layer, block])
+            return (2 * generator.random((count, len(self.bounds)), dtype=DTYPE) - 1) * self.bounds
+
+        return draw_rows(neurons, self.m, draw)
 
 
 class WeightGates:
@@ -203,11 +251,7 @@ class WeightGates:
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """W[neurons] [b, d] for ascending neurons [b]."""
-        rows = np.zeros((len(neurons), self.d), dtype=DTYPE)
-        owner, feature = np.divmod(self.w.indices, self.d)
-        here = np.isin(owner, neurons)
-        rows[np.searchsorted(neurons, owner[here]), feature[here]] = self.w.values[here]
-        return rows
+        return self.w.rows(neurons, self.d)
 
 
 class Columns:
@@ -294,24 +338,27 @@ class ReluSensing:
         place = to_device(place, self.XT)
         return lambda tile: held[:, tile][place]
 
-    def adjoint_blocks(self, r):
-        """A' r piece by piece: yields (indices [b d] ascending, entries of A' r there [b d] float64)."""
-        n, d = self.shape[0], self.d
+    def blocks(self, neurons: np.ndarray) -> Iterator[np.ndarray]:
+        """Cut neurons into blocks whose temporaries fit the memory budget."""
         # per neuron: H, A' r in float64 and a few partial sums, d entries each, and a row of the tile of every thread
-        neuron_bytes = 4 * d * (6 + 4 * self.work.threads) + 12 * 1024 * self.work.threads
+        neuron_bytes = 4 * self.d * (6 + 4 * self.work.threads) + 12 * 1024 * self.work.threads
         block = int(min(max(self.work.bytes // 4 // neuron_bytes, 1), NEURON_BLOCK))
         if self.xp is not np:
             block = 16 * NEURON_BLOCK
-        for start in range(0, len(self.gates.neurons), block):
-            neurons = self.gates.neurons[start : start + block]
+        for start in range(0, len(neurons), block):
+            yield neurons[start : start + block]
+
+    def adjoint_blocks(self, r):
+        """A' r piece by piece: yields (indices [b d] ascending, entries of A' r there [b d] float64)."""
+        for neurons in self.blocks(self.gates.neurons):
             gates = self._gates_of(neurons)
 
             def product(tile, gates=gates):
                 return (gates(tile) * r[tile]) @ self.XT[:, tile].T  # [b, d]
 
-            total = self.work.sum(product, sample_tiles(len(neurons), n, self.xp))
-            first = to_device(neurons * d, self.XT)
-            yield (first[:, None] + self.xp.arange(d)).ravel(), total.ravel()
+            total = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
+            first = to_device(neurons * self.d, self.XT)
+            yield (first[:, None] + self.xp.arange(self.d)).ravel(), total.ravel()
 
     def columns(self, indices) -> Columns:
         """A_S for ascending indices S [s]."""
@@ -324,6 +371,48 @@ class ReluSensing:
 
         shape = (self.shape[0], len(indices))
         return Columns(tile_of_columns, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)
+
+    # The same gates with output weights V [m, k], for targets with k entries (section 4 of the paper's appendix).
+
+    def _hidden(self, neurons: np.ndarray, W) -> Callable:
+        """A function of a tile giving the gates of `neurons` and gate * (X w) there, both [b, n_t]."""
+        if isinstance(self.gates, WeightGates):  # the gate of a neuron is its own weight vector: a ReLU
+
+            def relu(tile):
+                z = W @ self.XT[:, tile]
+                return z > 0, self.xp.maximum(z, 0)
+
+            return relu
+        rows = to_device(self.gates.rows(neurons), self.XT)
+
+        def gated(tile):
+            gate = self._gate_tile(rows, tile)
+            return gate, gate * (W @ self.XT[:, tile])
+
+        return gated
+
+    def outputs(self, neurons: np.ndarray, W, V):
+        """sum_j gate_j * (X w_j) v_j', as [k, n], over neurons with weights W [b, d] and output weights V [b, k]."""
+        hidden = self._hidden(neurons, W)
+        tiles = sample_tiles(max(len(neurons), 1), self.shape[0], self.xp)
+        return self.xp.concatenate(list(self.work.map(lambda tile: V.T @ hidden(tile)[1], tiles)), axis=1)
+
+    def output_gradient(self, neurons: np.ndarray, W, V, R):
+        """Gradients [b, d + k] float64 in [w_j, v_j]: M_j v_j and M_j' w_j with M_j = (diag(gate_j) X)' R'.
+
+        M_j is not formed: for all j at once they are ((V R) * gates) X and ((W X') * gates) R'.
+
+        Args:
+            R: residual, [k, n].
+        """
+        hidden = self._hidden(neurons, W)
+
+        def product(tile):
+            gate, activation = hidden(tile)
+            w_part = ((V @ R[:, tile]) * gate) @ self.XT[:, tile].T
+            return self.xp.concatenate([w_part, activation @ R[:, tile].T], axis=1)
+
+        return self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
 
 
 class GaussianSensing:

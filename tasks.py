@@ -18,7 +18,8 @@ from models import SparseLayer, SparseNet
 from sensing import DTYPE, GaussianSensing, SparseVector, Workspace
 
 FOURIER_FEATURES = 750  # frequencies of an INR; sine and cosine of each make 1500 inputs (the paper's value)
-MNIST_FREQUENCY = 2.0  # standard deviation of the frequencies, per pixel (the paper's value)
+MNIST_FREQUENCY, CIFAR_FREQUENCY = 2.0, 5.0  # standard deviation of the frequencies, per pixel (the paper's values)
+CHANNEL_FREQUENCY = 0.05  # and per channel
 INR_IMAGE = 1000  # number of the fitted image in the test split (the paper's choice)
 TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000  # of every class, in stored order (the paper's split)
 NETWORK_FLAGS = ("num_layers", "batch_size", "convex")
@@ -46,9 +47,9 @@ class Problem:
 
     Args:
         X: inputs [n, d] float32, feature-major (X.T is contiguous).
-        Y: targets [n] float32.
+        Y: targets [n] or [n, k] float32.
         X_eval, Y_eval: what the score is taken on: a test set, or X and Y again.
-        loss: "squared".
+        loss: "squared" or "cross_entropy" (Y one-hot).
         peak: peak value of the PSNR, None where the score is an accuracy.
     """
 
@@ -98,19 +99,24 @@ def score(problem, outputs) -> float:
     """THE score of a fit.
 
     Args:
-        outputs: predictions on X_eval, [n_eval]; for a SignalProblem the recovered SparseVector.
+        outputs: predictions on X_eval, [n_eval] or [n_eval, k]; for a SignalProblem the recovered SparseVector.
     Returns:
-        PSNR = 20 log10 peak - 10 log10 MSE in dB, or the accuracy at threshold 0.5; for a SignalProblem the relative
-        l2 error |w_hat - w| / |w|, where lower is better.
+        PSNR = 20 log10 peak - 10 log10 MSE in dB; the accuracy, at threshold 0.5 or of the largest of k outputs; for a
+        SignalProblem the relative l2 error |w_hat - w| / |w|, where lower is better.
     """
     if isinstance(problem, SignalProblem):
         error = outputs.toarray().astype(np.float64) - problem.w.toarray()
         return float(np.linalg.norm(error) / np.linalg.norm(problem.w.values))
     if problem.peak is None:
-        return float(np.mean((outputs > 0.5) == (problem.Y_eval > 0.5)))
+        return float(np.mean(decide(outputs) == decide(problem.Y_eval)))
     error = np.asarray(outputs, dtype=np.float64) - problem.Y_eval
     with np.errstate(divide="ignore"):  # an exact fit has infinite PSNR
         return float(20 * np.log10(problem.peak) - 10 * np.log10(np.mean(error**2)))
+
+
+def decide(outputs) -> np.ndarray:
+    """The class of each sample, from outputs [n] or [n, k]."""
+    return outputs > 0.5 if outputs.ndim == 1 else outputs.argmax(axis=1)
 
 
 def support_error(problem: SignalProblem, w: SparseVector) -> float:
@@ -124,34 +130,35 @@ def planted_inputs(n: int, d: int, seed: int) -> np.ndarray:
     return _feature_major(np.random.RandomState(seed + 2).normal(size=(n, d)).astype(DTYPE))
 
 
-def planted_net(d: int, m: int, num_layers: int, s: int, seed: int) -> SparseNet:
-    """The planted network: int(s / num_layers) nonzeros in each matrix, the published draw.
+def planted_net(d: int, m: int, k: int, num_layers: int, s: int, seed: int) -> SparseNet:
+    """The planted network: L matrices when k = 1 (the last activations are summed), else L + 1, the same budget in each.
 
-    The published matrices are [inputs, outputs] and their supports flat indices into that shape.
+    The published draw: per matrix [inputs, outputs] the support, as flat indices into that shape, then the values.
     """
     rng = np.random.RandomState(seed + 1)
+    shapes = [(d, m)] + [(m, m)] * (num_layers - 1) + [(m, k)] * (k > 1)
     layers = []
-    for fan_in in [d] + [m] * (num_layers - 1):
-        support = rng.choice(fan_in * m, min(s // num_layers, fan_in * m), replace=False)
+    for fan_in, fan_out in shapes:
+        support = rng.choice(fan_in * fan_out, min(s // len(shapes), fan_in * fan_out), replace=False)
         values = rng.normal(size=len(support)).astype(DTYPE)
-        feature, neuron = np.divmod(support, m)
-        order = np.argsort(neuron * fan_in + feature)
-        w = SparseVector((neuron * fan_in + feature)[order], values[order], m * fan_in)
-        layers.append(SparseLayer(w, m, fan_in))
-    return SparseNet(tuple(layers))
+        feature, neuron = np.divmod(support, fan_out)
+        flat = neuron * fan_in + feature
+        order = np.argsort(flat)
+        layers.append(SparseLayer(SparseVector(flat[order], values[order], fan_in * fan_out), fan_out, fan_in))
+    return SparseNet(tuple(layers[:num_layers]), layers[-1] if k > 1 else None)
 
 
 def mlp_planted(settings, m: int, s: int, seed: int) -> Problem:
     """Gaussian inputs, targets from a random sparse network of the fitted shape; no test set."""
     if settings.num_layers > 1 and m * m < s // settings.num_layers:
         raise Skipped(f"a layer of {m} x {m} weights cannot hold {s // settings.num_layers} nonzeros")
-    net = planted_net(settings.input_dim, m, settings.num_layers, s, seed)
+    net = planted_net(settings.input_dim, m, settings.output_dim, settings.num_layers, s, seed)
     X = planted_inputs(settings.nmeasurements, settings.input_dim, seed)
-    y = net.predict(X).astype(DTYPE)
-    peak = float(np.abs(y).max())
+    Y = net.predict(X).astype(DTYPE)
+    peak = float(np.abs(Y).max())
     if peak == 0:
         raise Skipped("the labels are all zero")
-    return Problem(X, y, X, y, peak=peak)
+    return Problem(X, Y, X, Y, peak=peak)
 
 
 def gaussian_sparse(settings, m: int, s: int, seed: int) -> SignalProblem:
@@ -162,9 +169,60 @@ def gaussian_sparse(settings, m: int, s: int, seed: int) -> SignalProblem:
     return SignalProblem(seed, A.columns(support).apply(w.values), w)
 
 
+def binary_mnist(settings, m: int, s: int, seed: int) -> Problem:
+    """Digits 0 and 1, pixels 0..255 (the paper's step sizes depend on that scale), squared error."""
+    return mnist_problem(settings.data_dir, 2, settings.bias)
+
+
+def mnist(settings, m: int, s: int, seed: int) -> Problem:
+    """All ten digits, pixels 0..255, cross-entropy."""
+    return mnist_problem(settings.data_dir, 10, settings.bias)
+
+
+def binary_cifar10(settings, m: int, s: int, seed: int) -> Problem:
+    """Airplanes and automobiles, each channel standardised with the mean and deviation of the training images."""
+    return cifar_problem(settings.data_dir, settings.bias)
+
+
+@functools.lru_cache(maxsize=1)
+def mnist_problem(data_dir: Path, num_classes: int, bias: bool) -> Problem:
+    train, test = class_split(*datasets.read_mnist(data_dir), range(num_classes))
+    return classification(train, test, num_classes, bias)
+
+
+@functools.lru_cache(maxsize=1)
+def cifar_problem(data_dir: Path, bias: bool) -> Problem:
+    images, labels, test_images, test_labels = datasets.read_cifar10(data_dir)
+    train, test = class_split(np.concatenate([images, test_images]), np.concatenate([labels, test_labels]), range(2))
+    pixels = train[0] / DTYPE(255)
+    mean, deviation = (f(pixels, axis=(0, 2, 3), keepdims=True, dtype=np.float64) for f in (np.mean, np.std))
+    standardised = [((part / 255 - mean) / deviation, labels) for part, labels in (train, test)]
+    return classification(*standardised, 2, bias)
+
+
+def classification(train, test, num_classes: int, bias: bool) -> Problem:
+    """The problem of two splits (images, labels): 0/1 targets for two classes, else one-hot with cross-entropy.
+
+    `bias` appends a constant 1 to the inputs.
+    """
+    (X, Y), (X_eval, Y_eval) = (
+        (
+            _feature_major(np.pad(images.reshape(len(images), -1).astype(DTYPE), [(0, 0), (0, bias)], constant_values=1)),
+            (labels if num_classes == 2 else labels[:, None] == np.arange(num_classes)).astype(DTYPE),
+        )
+        for images, labels in (train, test)
+    )
+    return Problem(X, Y, X_eval, Y_eval, loss="squared" if num_classes == 2 else "cross_entropy")
+
+
 def inr_mnist(settings, m: int, s: int, seed: int) -> Problem:
-    """One MNIST image as a function of the pixel."""
-    return image_problem(mnist_image(settings.data_dir), pixel_features(seed))
+    """One MNIST image as a function of the pixel's (row, column)."""
+    return image_problem(mnist_image(settings.data_dir), grid_features((28, 28), seed))
+
+
+def inr_cifar10(settings, m: int, s: int, seed: int) -> Problem:
+    """One CIFAR-10 image as a function of the pixel's (row, column, channel), channel slowest."""
+    return image_problem(cifar_image(settings.data_dir), grid_features((32, 32, 3), seed))
 
 
 @functools.lru_cache(maxsize=1)
@@ -174,6 +232,13 @@ def mnist_image(data_dir: Path) -> np.ndarray:
     return images[INR_IMAGE] / 255
 
 
+@functools.lru_cache(maxsize=1)
+def cifar_image(data_dir: Path) -> np.ndarray:
+    """The fitted image [3, 32, 32], values in 0..1."""
+    *_, images, labels = datasets.read_cifar10(data_dir)
+    return images[labels < 2][INR_IMAGE] / 255
+
+
 def image_problem(pixels: np.ndarray, X: np.ndarray) -> Problem:
     """Fit the pixels, values in 0..1, as a function of the features X of their coordinates."""
     y = pixels.ravel().astype(DTYPE)
@@ -181,11 +246,17 @@ def image_problem(pixels: np.ndarray, X: np.ndarray) -> Problem:
 
 
 @functools.lru_cache(maxsize=1)
-def pixel_features(seed: int) -> np.ndarray:
-    """Fourier features [784, 1500] of the (row, column) of a 28 x 28 image, the published draw."""
-    coordinates = np.stack(np.meshgrid(np.arange(28), np.arange(28), indexing="ij"), axis=-1).reshape(-1, 2)
-    B = np.random.RandomState(seed).normal(size=(FOURIER_FEATURES, 2)) * MNIST_FREQUENCY
-    return fourier_features(coordinates, B)
+def grid_features(shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """Fourier features [pixels, 1500] of (row, column) or, with a channel, (row, column, channel); published draw."""
+    rng = np.random.RandomState(seed)
+    B = rng.normal(size=(FOURIER_FEATURES, 2))
+    if len(shape) == 2:
+        coordinates = np.stack(np.indices(shape), axis=-1).reshape(-1, 2)
+        return fourier_features(coordinates, B * MNIST_FREQUENCY)
+    rows, columns, channels = shape
+    channel, row, column = np.indices((channels, rows, columns)).reshape(3, -1)
+    B = np.column_stack([B * CIFAR_FREQUENCY, rng.normal(size=FOURIER_FEATURES) * CHANNEL_FREQUENCY])
+    return fourier_features(np.stack([row, column, channel], axis=1), B)
 
 
 def fourier_features(coordinates: np.ndarray, B: np.ndarray) -> np.ndarray:
@@ -216,31 +287,37 @@ def _feature_major(X: np.ndarray) -> np.ndarray:
     return X
 
 
+PLANTED = Measure("PSNR", "dB", (-20, 50))
+IMAGE = Measure("PSNR", "dB", (0, 50))
+BINARY = Measure("test accuracy", "", (0.5, 1))
+CLASSES = Measure("test accuracy", "", (0.1, 1))
+ERROR = Measure("relative l2 error", "", (1e-8, 1), scale="log", higher_is_better=False)
+
+PLANTED_FLAGS = (*NETWORK_FLAGS, "input_dim", "output_dim", "nmeasurements")
+IMAGE_FLAGS = (*NETWORK_FLAGS, "bias")
+
+
+def nmeasurements(settings) -> int:
+    return settings.nmeasurements
+
+
+def always(n: int) -> Callable:
+    return lambda settings: n
+
+
 TASKS = {
-    "mlp_planted": Task(
-        "a random sparse network, Gaussian inputs",
-        Measure("PSNR", "dB", (-20, 50)),
-        mlp_planted,
-        samples=lambda settings: settings.nmeasurements,
-        flags=(*NETWORK_FLAGS, "input_dim", "output_dim", "nmeasurements"),
-        depends_on_s=True,
-    ),
-    "gaussian_sparse": Task(
-        "a sparse vector, Gaussian sensing matrix",
-        Measure("relative l2 error", "", (1e-8, 1), scale="log", higher_is_better=False),
-        gaussian_sparse,
-        samples=lambda settings: settings.nmeasurements,
-        flags=("nmeasurements",),
-        methods=("aiht",),
-        depends_on_s=True,
-    ),
-    "inr_mnist": Task(
-        "one MNIST image from its pixel coordinates",
-        Measure("PSNR", "dB", (0, 50)),
-        inr_mnist,
-        samples=lambda settings: 28 * 28,
-        dataset="mnist",
-    ),
+    "mlp_planted": Task("a random sparse network, Gaussian inputs", PLANTED, mlp_planted, nmeasurements,
+                        flags=PLANTED_FLAGS, depends_on_s=True),
+    "gaussian_sparse": Task("a sparse vector, Gaussian sensing matrix", ERROR, gaussian_sparse, nmeasurements,
+                            flags=("nmeasurements",), methods=("aiht",), depends_on_s=True),
+    "binary_mnist": Task("digits 0 and 1", BINARY, binary_mnist, always(10000), flags=IMAGE_FLAGS, dataset="mnist"),
+    "mnist": Task("ten digits", CLASSES, mnist, always(50000), flags=IMAGE_FLAGS, dataset="mnist"),
+    "binary_cifar10": Task("airplanes and automobiles", BINARY, binary_cifar10, always(10000), flags=IMAGE_FLAGS,
+                           dataset="cifar10"),
+    "inr_mnist": Task("one MNIST image from its pixel coordinates", IMAGE, inr_mnist, always(28 * 28),
+                      dataset="mnist"),
+    "inr_cifar10": Task("one CIFAR-10 image from its pixel coordinates", IMAGE, inr_cifar10, always(3 * 32 * 32),
+                        dataset="cifar10"),
 }
 
 

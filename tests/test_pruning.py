@@ -117,6 +117,9 @@ def test_magnitude_masks_rank_all_layers_together_and_keep_the_first_of_equals()
     masks = [torch.tensor([[True, True], [True, True]]), torch.tensor([[True, True]])]
     kept = magnitude_masks(weights, masks, 2)
     assert kept[0].tolist() == [[False, True], [False, False]] and kept[1].tolist() == [[True, False]]
+    ones = [torch.ones(50, 40), torch.ones(1, 50)]
+    kept = magnitude_masks(ones, [W > 0 for W in ones], 1500)
+    assert torch.arange(2000).view(50, 40)[kept[0]].tolist() == list(range(1500)) and not kept[1].any()
     masks[0][0, 1] = False
     kept = magnitude_masks(weights, masks, 5)  # an active zero stays before any pruned weight
     assert kept[0].tolist() == [[True, False], [True, True]] and kept[1].tolist() == [[True, True]]
@@ -209,9 +212,10 @@ def test_inputs_are_left_alone():
     assert np.array_equal(X, copies[0]) and np.array_equal(y, copies[1])
 
 
-def test_one_batch_order_per_round(rounds):
+def test_one_batch_order_per_round_and_seed(rounds):
     X, y = problem(n=60)
-    fit([5], X, y, batch_size=16, num_epochs=2)
+    for seed in (0, 1):
+        fit([5], X, y, seed, batch_size=16, num_epochs=2)
     orders = []
     for _, _, data in rounds:
         assert [len(x) for x, _ in data] == [16, 16, 16, 12]

@@ -1,0 +1,172 @@
+"""AIHT for networks with k outputs: one budget over hidden and output weights.
+
+    y_hat = sum_j 1{X h_j > 0} * (X w_j) v_j',      W [m, d], V [m, k], at most s nonzeros in both together
+
+The iterate is a SparseVector theta of size m (d + k): row j is theta_j = [w_j, v_j], so that a neuron's entries lie
+together and a block of neurons is a range of indices. There are no inner steps; a count sketch of all updates decides
+which entries survive. Called by aiht.fit for targets [n, k]; read aiht.py first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from countsketch import SKETCH_STREAM, CountSketch
+from sensing import RandomFill, ReluSensing, SparseVector, WeightGates, array_module, rank, to_device, to_host
+
+SQUARED_STEP, SPARSE_STEP, CROSS_ENTROPY_STEP = 0.005, 2.0, 0.001  # the paper's step sizes, see first_step_size
+SMALLEST_STEP = 1e-12  # below it a fit that still diverges is given up
+
+
+def first_step_size(s: int, m: int, loss: str) -> float:
+    """The paper's step size: 0.001 for cross-entropy, else 0.005, but 2 when s < 6 m^0.536."""
+    if loss == "cross_entropy":
+        return CROSS_ENTROPY_STEP
+    return SPARSE_STEP if s < 6 * m**0.536 else SQUARED_STEP
+
+
+def vector_step(A: ReluSensing, Y, theta: SparseVector, s: int, mu: float, sketch: CountSketch, fill, loss: str):
+    """One step: a gradient step, its updates into the sketch, and the s candidates of largest |estimate| stay.
+
+    Candidates are the entries that are not zero after the gradient step.
+
+    Args:
+        Y: targets [k, n].
+        fill: RandomFill at a start-up step, else None. Then each block w_j or v_j that is all zero takes its values,
+            after the residual is computed and before the gradients. Those of dead neurons too: their gradient is
+            zero, but the values are candidates, so a neuron can return.
+    Returns:
+        the new iterate, a SparseVector like theta.
+    """
+    R = residual(predict(A, theta, len(Y)), Y, loss)
+    updates = Updates(A, theta, R, mu, fill, num_held=s)
+    for place, _, delta in updates:
+        sketch.add(place[: len(delta)], delta)
+    xp = array_module(theta.values)
+    best = theta.indices[:0], theta.values[:0], sketch.table[0, :0]  # indices, values, estimates
+    for place, u, _ in updates:
+        place, u = place[u != 0], u[u != 0]
+        best = [xp.concatenate(pair) for pair in zip(best, (place, u, sketch.estimate(place)), strict=True)]
+        keep = rank(xp.abs(best[2]), s)
+        best = [part[keep] for part in best]
+    order = xp.argsort(best[0])
+    return SparseVector(best[0][order], best[1][order], theta.size)
+
+
+def predict(A: ReluSensing, theta: SparseVector, k: int):
+    """A theta: the predictions [k, n] of the network with the gates of A."""
+    length = A.d + k
+    total = A.xp.zeros((k, A.shape[0]), dtype=A.XT.dtype)
+    for neurons in A.blocks(np.unique(to_host(theta.indices) // length)):
+        rows = theta.rows(to_device(neurons, A.XT), length)
+        total += A.outputs(neurons, rows[:, : A.d], rows[:, A.d :])
+    return total
+
+
+def residual(P, Y, loss: str):
+    """(P - Y) / n, or (softmax(P) - Y) / n, for predictions and targets [k, n]: the gradient of the mean loss in P."""
+    xp = array_module(P)
+    if loss == "cross_entropy":
+        P = xp.exp(P - P.max(axis=0))
+        P /= P.sum(axis=0)
+    return (P - Y) / Y.shape[1]
+
+
+class Updates:
+    """The gradient step of all neurons, block by block; to be gone through more than once.
+
+    Yields (indices [c], entries after the step [c] float32, updates [<= c] float64). The updates belong to the first
+    indices; the entries after them are start-up values of neurons without a gate, which have no gradient. About
+    `num_held` neurons are held for the next time, so that memory grows with s; the rest are computed again.
+    """
+
+    def __init__(self, A: ReluSensing, theta: SparseVector, R, mu: float, fill: RandomFill | None, num_held: int):
+        self.A, self.theta, self.R, self.mu, self.fill = A, theta, R, mu, fill
+        live = np.unique(to_host(theta.indices) // (A.d + len(R)))
+        if fill is not None:
+            live = np.arange(fill.m)
+        gated = np.isin(live, A.gates.neurons)
+        self.blocks = [*((block, True) for block in A.blocks(live[gated])),
+                       *((block, False) for block in A.blocks(live[~gated]))]
+        self.num_held, self.held = num_held, {}
+
+    def __iter__(self) -> Iterable:
+        num_seen = 0
+        for number, (neurons, gated) in enumerate(self.blocks):
+            update = self.held.get(number) or self._update(neurons, gated)
+            if num_seen < self.num_held:
+                self.held[number] = update
+            num_seen += len(neurons)
+            yield update
+
+    def _update(self, neurons: np.ndarray, gated: bool):
+        A, xp = self.A, self.A.xp
+        length = A.d + len(self.R)
+        device_neurons = to_device(neurons, A.XT)
+        rows = self.theta.rows(device_neurons, length)
+        if self.fill is not None:
+            start = to_device(self.fill.rows(neurons), A.XT)
+            for part in (slice(None, A.d), slice(A.d, None)):
+                rows[:, part] = xp.where(rows[:, part].any(axis=1, keepdims=True), rows[:, part], start[:, part])
+        place = (device_neurons[:, None] * length + xp.arange(length)).ravel()
+        if not gated:
+            return place, rows.ravel(), xp.zeros(0)
+        delta = -self.mu * A.output_gradient(neurons, rows[:, : A.d], rows[:, A.d :], self.R)
+        return place, (rows + delta).astype(rows.dtype).ravel(), delta.ravel()
+
+
+def fit_vector_layer(XT, Y, s: int, gates, fan_in: int, schedule, convex: bool, loss: str, work):
+    """Fit one hidden layer and the output layer with at most s nonzeros in both.
+
+    A fit that becomes non-finite is started again with half the step size, as often as needed.
+
+    Args:
+        XT: inputs [d, n].  Y: targets [k, n].  gates: RandomGates.  fan_in: width of the layer before.
+        schedule: function () -> the batches, (epoch, batch), the same every time.
+    Returns:
+        theta [m (d + k)] and the step size used. Raises FloatingPointError when none is small enough.
+    """
+    mu = first_step_size(s, gates.m, loss)
+    while mu > SMALLEST_STEP:
+        theta = try_step_size(XT, Y, s, mu, gates, fan_in, schedule(), convex, loss, work)
+        if theta is not None:
+            return theta, mu
+        mu /= 2
+    raise FloatingPointError(f"AIHT diverges even with step size {mu:.1e}")
+
+
+def try_step_size(XT, Y, s: int, mu: float, gates, fan_in: int, schedule, convex: bool, loss: str, work):
+    """The fit with step size mu, or None where it becomes non-finite. Arguments as for fit_vector_layer."""
+    (d, _), k, xp = XT.shape, len(Y), array_module(XT)
+    fill = RandomFill(gates.seed, gates.layer, gates.m, d, k, fan_in)
+    rng = np.random.default_rng([gates.seed, SKETCH_STREAM, gates.layer])
+    theta = SparseVector.zeros(gates.m * (d + k), xp)
+    sketch = CountSketch(theta.size, s, rng, xp, work.map)
+    H, last_epoch = gates, -1
+    with np.errstate(over="ignore", invalid="ignore"):  # divergence is looked for in the sketch, which forgets nothing
+        for epoch, batch in schedule:
+            full = isinstance(batch, slice)
+            start_up = epoch > last_epoch and (not full or epoch == 0)
+            if epoch > last_epoch and not xp.isfinite(sketch.table).all():
+                return None
+            last_epoch = epoch
+            A = ReluSensing(XT if full else XT.take(to_device(batch, XT), axis=1), H, gates.m, work)
+            target = Y if full else Y.take(to_device(batch, XT), axis=1)
+            theta = vector_step(A, target, theta, s, mu, sketch, fill if start_up else None, loss)
+            if epoch >= 1 and not convex:
+                H = WeightGates(split(theta, d, k)[0], d)
+    return theta if xp.isfinite(sketch.table).all() else None
+
+
+def split(theta: SparseVector, d: int, k: int) -> tuple[SparseVector, SparseVector]:
+    """Hidden weights W [m, d] and output weights V' [k, m] of theta, as SparseVectors with row-major indices."""
+    xp = array_module(theta.values)
+    m = theta.size // (d + k)
+    neuron, column = xp.divmod(theta.indices, d + k)
+    hidden = column < d
+    w = SparseVector((neuron * d + column)[hidden], theta.values[hidden], m * d)
+    flat, values = ((column - d) * m + neuron)[~hidden], theta.values[~hidden]
+    order = xp.argsort(flat)
+    return w, SparseVector(flat[order], values[order], k * m)

@@ -1,0 +1,31 @@
+"""What the tests share: a workspace, the array modules of a device, and repeatable hypothesis examples."""
+
+import pytest
+from hypothesis import settings
+
+from sensing import Workspace
+
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(params=["strict_array", "cupy"])
+def device(request):
+    """A module whose arrays are not NumPy's: the double of CuPy, and CuPy itself where it finds a GPU."""
+    if request.param == "strict_array":
+        import strict_array
+
+        return strict_array
+    try:
+        import cupy
+    except Exception as error:  # an installed CuPy that misfits its CUDA raises more than ImportError
+        pytest.skip(f"CuPy cannot be imported ({type(error).__name__})")
+    if not cupy.cuda.is_available():
+        pytest.skip("CuPy finds no working NVIDIA GPU")
+    return cupy
+
+
+@pytest.fixture
+def work():
+    with Workspace() as workspace:
+        yield workspace

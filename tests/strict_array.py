@@ -1,0 +1,187 @@
+"""A double of CuPy: NumPy's functions on an array type that NumPy itself may not touch.
+
+It stands in for a GPU in the tests. As on a GPU, the data leave only through `get`, `item` or a conversion of one
+element to a Python number; functions and operators take arrays of this type and scalars, nothing else; and results
+with no dimension stay arrays. It is stricter than CuPy where that shows a slip: NumPy's own functions refuse it.
+
+`synchronisations` counts the operations for which a GPU would have to be waited for.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+
+synchronisations = 0
+
+PLAIN = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides", "flags"}  # attributes that hold no data
+WAITING = {"argwhere", "compress", "extract", "flatnonzero", "item", "nonzero", "setdiff1d", "tolist", "unique"}
+ADDED_AT = {np.dtype(t) for t in ("i4", "u4", "u8", "f2", "f4", "f8", "c8", "c16")}  # what CuPy's ufunc.at can do
+
+
+class ndarray:  # noqa: N801, the name that CuPy and NumPy use
+    """An array on the pretended device."""
+
+    __array_ufunc__ = None  # NumPy's ufuncs refuse it, NumPy's scalars leave an operator to it
+    __hash__ = None
+
+    def __init__(self, data: np.ndarray):
+        self._data = data
+
+    def __array__(self, *_, **__):
+        raise TypeError("implicit conversion to a NumPy array; use get()")
+
+    def __array_function__(self, function, *_):
+        raise TypeError(f"numpy.{function.__name__} on an array of the device; take the module from the array")
+
+    def __getattr__(self, name):
+        if name in PLAIN:
+            return getattr(self._data, name)
+        attribute = getattr(self._data, name) if not name.startswith("_") else None
+        if callable(attribute):
+            return _function(attribute, name)
+        raise AttributeError(f"the device's array has no {name}")
+
+    def __repr__(self):
+        return f"device {self._data!r}"
+
+    @property
+    def T(self):  # noqa: N802
+        return ndarray(self._data.T)
+
+    def get(self) -> np.ndarray:
+        _wait()
+        return self._data.copy()
+
+    def item(self):
+        return self.get().item()
+
+    def tolist(self):
+        return self.get().tolist()
+
+    def __len__(self):
+        return len(self._data)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key):
+        _wait(_is_mask(key))
+        return _wrap(self._data[_unwrap(key)])
+
+    def __setitem__(self, key, value):
+        _wait(_is_mask(key) and isinstance(value, ndarray))
+        self._data[_unwrap(key)] = _unwrap(value)
+
+
+def _is_mask(key) -> bool:
+    keys = key if isinstance(key, tuple) else (key,)
+    return any(isinstance(k, ndarray) and k.dtype == bool for k in keys)
+
+
+def _wait(really=True):
+    global synchronisations
+    synchronisations += bool(really)
+
+
+def _unwrap(value):
+    """The NumPy data of an argument; NumPy arrays are refused."""
+    if isinstance(value, ndarray):
+        return value._data
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError(f"a NumPy array of shape {value.shape} meets an array of the device")
+    return type(value)(map(_unwrap, value)) if isinstance(value, (tuple, list)) else value
+
+
+def _wrap(result):
+    """A result as array(s) of the device, single numbers too."""
+    if isinstance(result, (np.ndarray, np.generic, bool, int, float)):
+        return ndarray(np.asarray(result))
+    return type(result)(map(_wrap, result)) if isinstance(result, (tuple, list)) else result
+
+
+def _function(function, name):
+    def call(*args, **kwargs):
+        _wait(name in WAITING)
+        return _wrap(function(*_unwrap(args), **{key: _unwrap(value) for key, value in kwargs.items()}))
+
+    return call
+
+
+class _Ufunc:
+    def __init__(self, ufunc):
+        self._ufunc = ufunc
+        self.reduce = _function(ufunc.reduce, "reduce")
+
+    def __call__(self, *args, **kwargs):
+        return _function(self._ufunc, self._ufunc.__name__)(*args, **kwargs)
+
+    def at(self, array, indices, *values):
+        if array.dtype not in ADDED_AT:
+            raise TypeError(f"{self._ufunc.__name__}.at on {array.dtype}")
+        self._ufunc.at(*_unwrap((array, indices, *values)))
+
+
+def _add_operators():
+    def operator(name):
+        def method(self, *others):
+            result = getattr(self._data, name)(*_unwrap(others))
+            return result if result is NotImplemented else _wrap(result)
+
+        return method
+
+    def in_place(name):
+        def method(self, other):
+            getattr(self._data, name)(_unwrap(other))
+            return self
+
+        return method
+
+    def conversion(name):
+        def method(self):
+            if self.size != 1:
+                raise TypeError(f"{name} of an array of shape {self.shape}")
+            _wait()
+            return getattr(self._data.item(), name)()
+
+        return method
+
+    arithmetic = "add sub mul truediv floordiv mod divmod pow matmul and or xor lshift rshift".split()
+    for name in [*arithmetic, *("r" + name for name in arithmetic), *"lt le eq ne gt ge neg pos abs invert".split()]:
+        setattr(ndarray, f"__{name}__", operator(f"__{name}__"))
+    for name in arithmetic:
+        if name != "divmod":
+            setattr(ndarray, f"__i{name}__", in_place(f"__i{name}__"))
+    for name in "bool int float index".split():
+        setattr(ndarray, f"__{name}__", conversion(f"__{name}__"))
+
+
+_add_operators()
+
+
+def asarray(data, dtype=None):
+    """Data on the device: an array that is there already, or a copy of a NumPy array or numbers."""
+    if isinstance(data, ndarray):
+        return data if dtype in (None, data.dtype) else data.astype(dtype)
+    return ndarray(np.array(data, dtype=dtype))
+
+
+def where(condition, *choices):
+    """NumPy's where; as in CuPy the condition must be an array."""
+    if not isinstance(condition, ndarray):
+        raise TypeError(f"where() needs a condition on the device, not {type(condition).__name__}")
+    _wait(not choices)
+    return _wrap(np.where(condition._data, *_unwrap(choices)))
+
+
+def __getattr__(name):
+    """Everything else is NumPy's function of that name, wrapped; types and constants are NumPy's own."""
+    attribute = getattr(np, name) if not name.startswith("_") else None
+    if attribute is None and name != "newaxis" or isinstance(attribute, ModuleType):
+        raise AttributeError(f"the device's module has no {name}")
+    if isinstance(attribute, np.ufunc):
+        return _Ufunc(attribute)
+    if isinstance(attribute, type) or not callable(attribute) or name in ("shape", "ndim", "size", "result_type"):
+        return attribute
+    return _function(attribute, name)
