@@ -2,7 +2,7 @@
 
 Coordinate i of a vector of length N goes into one bucket of each of 4 rows, with a sign:
 
-    bucket_r[hash_r(i)] += sign_r(i) * delta_i,      estimate of entry i = median over rows r of sign_r(i) bucket_r[hash_r(i)]
+    bucket_r[hash_r(i)] += sign_r(i) * delta_i,      estimate i = median over rows r of sign_r(i) bucket_r[hash_r(i)]
 
 AIHT with vector outputs keeps its running sum of updates in one, to decide which weights survive. The hash is the
 multiply-add-shift scheme on 64 bits (Dietzfelbinger 1996), pairwise independent for N < 2^32.

@@ -118,6 +118,20 @@ class Log:
         return {"format": FORMAT, "settings": self.settings, "axes": self.axes, "score": self.score,
                 "environments": self.environments, "cells": cells}
 
+    def model_path(self, cell) -> Path:
+        """Where the network of a cell is kept: a folder beside the table, one .npz per cell."""
+        return self.path.with_name(self.path.name + ".models") / "m{}_s{}_seed{}.npz".format(*cell)
+
+    def save_model(self, cell, net):
+        """Keep the network of a cell (SparseNet). Raises LogError."""
+        path, content = self.model_path(cell), io.BytesIO()
+        net.save(content, self.settings | dict(zip(AXES, cell, strict=True)))
+        try:
+            path.parent.mkdir(exist_ok=True)
+            replace_files({path: content.getvalue()})
+        except OSError as error:
+            raise _unwritable(path, error) from None
+
     def save(self):
         """Replace both files, or raise LogError and leave what was there."""
         table = io.BytesIO()
@@ -126,11 +140,13 @@ class Log:
         try:
             replace_files(dict(zip(self.files, (table.getvalue(), sidecar.encode()), strict=True)))
         except OSError as error:
-            remedy = "free space or choose another --logs_dir"
-            raise LogError(f"cannot write {self.path}: {error.strerror}; {remedy}") from None
+            raise _unwritable(self.path, error) from None
 
-    def load(self):
-        """Take over the finished cells of the log at `path`, if there is one. Raises LogError where it is not ours."""
+    def load(self, with_models: bool = False):
+        """Take over the finished cells of the log at `path`, if there is one. Raises LogError where it is not ours.
+
+        With models, a finished cell whose network was not kept is to be run again.
+        """
         if not any(map(os.path.exists, self.files)):
             return
         for file, take in zip(self.files, (self._take_table, self._take_sidecar), strict=True):
@@ -140,6 +156,9 @@ class Log:
                 reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 raise LogError(f"{file} cannot be continued ({reason}): move the log away, choose another --expname, "
                                "or use --overwrite") from None
+        for cell in [cell for cell in self.records if with_models and self.status(cell) == DONE]:
+            if not self.model_path(cell).exists():
+                self.record(cell, NOT_RUN)
 
     def _take_table(self, content: bytes):
         table = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
@@ -171,6 +190,10 @@ class Log:
         if kind != NOT_RUN:
             self.environments[entry["environment"]]  # raises where there is none
             self.records[cell] = entry
+
+
+def _unwritable(path: Path, error: OSError) -> LogError:
+    return LogError(f"cannot write {path}: {error.strerror}; free space or choose another --logs_dir")
 
 
 def _kind(status: str) -> str:

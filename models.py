@@ -6,6 +6,7 @@ also the planted network of tasks.py. torch is imported when it is needed, so AI
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -42,6 +43,16 @@ class SparseLayer:
     w: SparseVector
     m: int
     d: int
+
+    @classmethod
+    def checked(cls, indices: np.ndarray, values: np.ndarray, shape) -> SparseLayer:
+        """A layer from a file; ValueError unless the indices ascend within the shape and match the values."""
+        m, d = map(int, shape)
+        w = SparseVector(indices.astype(np.int64), values.astype(DTYPE), m * d)
+        inside = len(indices) == 0 or (0 <= indices[0] and indices[-1] < m * d)
+        if indices.shape != values.shape or not inside or (np.diff(w.indices) <= 0).any():
+            raise ValueError(f"indices and values do not fit a layer {m} x {d}")
+        return cls(w, m, d)
 
     def __len__(self) -> int:
         return len(self.w)
@@ -95,8 +106,48 @@ class SparseNet:
         """Nonzero weights in all layers."""
         return sum(int(np.count_nonzero(layer.w.values)) for layer in (*self.layers, *filter(None, [self.output])))
 
+    @classmethod
+    def from_dense(cls, weights: list[np.ndarray]) -> SparseNet:
+        """The nonzero weights of a trained network, matrices [out, in] from input to output."""
+        sparse = []
+        for W in weights:
+            indices = np.flatnonzero(W)
+            sparse.append(SparseLayer(SparseVector(indices, W.ravel()[indices], W.size), *W.shape))
+        return cls(tuple(sparse[:-1]), sparse[-1])
+
+    def save(self, file, settings: dict):
+        """Write the network to a path or binary file as .npz: per layer indices, values and shape; settings as JSON."""
+        layers = {f"layer{number}": layer for number, layer in enumerate(self.layers)}
+        if self.output is not None:
+            layers["output"] = self.output
+        arrays = {"settings": np.array(json.dumps(settings)), "step_sizes": np.array(self.step_sizes)}
+        for name, layer in layers.items():
+            arrays |= {f"{name}_indices": layer.w.indices, f"{name}_values": layer.w.values,
+                       f"{name}_shape": np.array([layer.m, layer.d])}
+        if self.gates is not None:
+            arrays["gates"] = np.array([self.gates.seed, self.gates.layer, self.gates.m, self.gates.d])
+        np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path) -> SparseNet:
+        """The network that `save` wrote; reads no pickles. Raises ValueError naming a file that is something else."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                arrays = dict(arrays)
+            names = sorted(name.removesuffix("_shape") for name in arrays if name.endswith("_shape"))
+            layers = {name: SparseLayer.checked(*(arrays[f"{name}_{part}"] for part in ("indices", "values", "shape")))
+                      for name in names}
+            output = layers.pop("output", None)
+            gates = RandomGates(*map(int, arrays["gates"])) if "gates" in arrays else None
+            ordered = tuple(layers[f"layer{number}"] for number in range(len(layers)))
+            return cls(ordered, output, gates, tuple(arrays["step_sizes"].tolist()))
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # a truncated or foreign archive fails in many ways
+            raise ValueError(f"{path} is no saved network ({error})") from None
+
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Outputs [n], or [n, k] with an output layer, float64, for inputs X [n, d]."""
+        """Outputs [n], or [n, k] with an output layer of k > 1, float64, for inputs X [n, d]."""
         starts = range(0, len(X), PREDICT_TILE)
         return np.concatenate([self._predict_tile(X[start : start + PREDICT_TILE].T) for start in starts])
 
@@ -112,4 +163,4 @@ class SparseNet:
             return Z.sum(axis=0)
         outputs = np.zeros((self.output.m, Z.shape[1]))
         outputs[self.output.neurons] = self.output.matrix(last.neurons) @ Z
-        return outputs.T
+        return outputs.T if len(outputs) > 1 else outputs[0]

@@ -16,13 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 import datasets
 from logbook import DONE, FAILED, SKIPPED, Log, LogError, log_name
+from models import SparseNet
 from sensing import GaussianSensing, Workspace, cupy_on
 from tasks import TASKS, SignalProblem, Skipped, data_folder, score, support_error
 
@@ -115,6 +116,7 @@ def make_parser() -> Parser:
     how = parser.add_argument_group("how and where")
     add = how.add_argument
     add("--save_results", action="store_true", help="keep the table in the logs folder, after every cell")
+    add("--save_models", action="store_true", help="keep the network of every cell too, in a folder beside the table")
     add("--overwrite", action="store_true", help="start afresh where the log of an earlier run would be continued")
     add("--expname", default="", type=experiment_name, help="a word of your own in the log's name")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: the GPU if there is one (default)")
@@ -144,8 +146,11 @@ def parse_arguments(argv) -> argparse.Namespace:
     if args.batch_size > samples:
         raise UsageError(f"argument --batch_size: {args.batch_size} is over the {samples} samples of {args.task}; "
                          "use 0 for full batch")
-    if args.overwrite and not args.save_results:
-        raise UsageError("argument --overwrite: True has no effect without --save_results; leave it out")
+    for flag in ("overwrite", "save_models"):
+        if getattr(args, flag) and not args.save_results:
+            raise UsageError(f"argument --{flag}: True has no effect without --save_results; add that")
+    if args.save_models and not TASKS[args.task].is_network:
+        raise UsageError(f"argument --save_models: {args.task} fits no network; leave it out")
     return args
 
 
@@ -230,6 +235,16 @@ def commit() -> str | None:
 # ---- cells ----
 
 
+@dataclass
+class Result:
+    """What became of a cell."""
+
+    status: str
+    score: float = np.nan
+    details: dict = field(default_factory=dict)  # for the sidecar
+    net: SparseNet | None = None
+
+
 def jobs(log: Log, args) -> Iterator[list[tuple[int, int, int]]]:
     """The missing cells, in groups that are computed together: one cell, or all s of one pruning run."""
     groups = {}
@@ -239,34 +254,29 @@ def jobs(log: Log, args) -> Iterator[list[tuple[int, int, int]]]:
     return groups.values()
 
 
-def run_job(cells, args, device: str, work: Workspace) -> Iterator[tuple]:
-    """Compute cells that belong together; yields (cell, status, score, details)."""
+def run_job(cells, args, device: str, work: Workspace) -> dict[tuple, Result]:
+    """Compute cells that belong together: one width and seed."""
     started = time.perf_counter()
     m, _, seed = cells[0]
-    todo = []
-    for cell in cells:
-        if cell[1] < args.num_layers:
-            yield cell, f"{SKIPPED}: {cell[1]} nonzeros leave none for each of {args.num_layers} layers", np.nan, {}
-        else:
-            todo.append(cell)
-    if not todo:
-        return
-    slist = [s for _, s, _ in todo]
-    try:
-        problem = TASKS[args.task].build(args, m, slist[0], seed)
-        results = METHOD_CALLS[args.method](problem, m, slist, seed, args, device, work)
-    except Skipped as reason:
-        results = dict.fromkeys(slist, (f"{SKIPPED}: {reason}", np.nan, {}))
-    except (FloatingPointError, MemoryError) as error:
-        results = dict.fromkeys(slist, (f"{FAILED}: {str(error) or type(error).__name__}", np.nan, {}))
-    seconds = (time.perf_counter() - started) / len(todo)  # shared evenly by cells that are computed together
-    for cell in todo:
-        status, value, details = results[cell[1]]
-        yield cell, status, value, {"seconds": round(seconds, 4)} | details
+    slist = [s for _, s, _ in cells if s >= args.num_layers]
+    results = {s: Result(f"{SKIPPED}: {s} nonzeros leave none for each of {args.num_layers} layers")
+               for _, s, _ in cells if s < args.num_layers}
+    if slist:
+        try:
+            problem = TASKS[args.task].build(args, m, slist[0], seed)
+            results |= METHOD_CALLS[args.method](problem, m, slist, seed, args, device, work)
+        except Skipped as reason:
+            results |= {s: Result(f"{SKIPPED}: {reason}") for s in slist}
+        except (FloatingPointError, MemoryError) as error:
+            results |= {s: Result(f"{FAILED}: {str(error) or type(error).__name__}") for s in slist}
+    seconds = (time.perf_counter() - started) / len(cells)  # shared evenly by cells that are computed together
+    for result in results.values():
+        result.details["seconds"] = round(seconds, 4)
+    return {cell: results[cell[1]] for cell in cells}
 
 
-def run_aiht(problem, m, slist, seed, args, device, work) -> dict:
-    """{s: (status, score, details)} of AIHT, for a list of one s."""
+def run_aiht(problem, m, slist, seed, args, device, work) -> dict[int, Result]:
+    """AIHT for a list of one s: {s: Result}."""
     import aiht
 
     [s] = slist
@@ -275,16 +285,16 @@ def run_aiht(problem, m, slist, seed, args, device, work) -> dict:
         A = GaussianSensing(seed, args.nmeasurements, m, work, xp)
         w = aiht.recover(A, xp.asarray(problem.y), s, args.num_epochs)
         details = {"num_nonzero": len(w), "support_error": support_error(problem, w)}
-        return {s: (DONE, score(problem, w), details)}
+        return {s: Result(DONE, score(problem, w), details)}
     net = aiht.fit(xp.asarray(problem.X), xp.asarray(problem.Y), s, width=m, num_layers=args.num_layers,
                    num_epochs=args.num_epochs, batch_size=args.batch_size, convex=args.convex, seed=seed,
                    loss=problem.loss, work=work)
     details = {"num_nonzero": net.num_nonzero} | ({"step_sizes": net.step_sizes} if net.step_sizes else {})
-    return {s: (DONE, score(problem, net.predict(problem.X_eval)), details)}
+    return {s: Result(DONE, score(problem, net.predict(problem.X_eval)), details, net)}
 
 
-def run_pruning(problem, m, slist, seed, args, device, work) -> dict:
-    """{s: (status, score, details)} of iterative magnitude pruning."""
+def run_pruning(problem, m, slist, seed, args, device, work) -> dict[int, Result]:
+    """Iterative magnitude pruning: {s: Result}."""
     import torch
 
     import pruning
@@ -293,8 +303,8 @@ def run_pruning(problem, m, slist, seed, args, device, work) -> dict:
     fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist, seed,
                          width=m, num_layers=args.num_layers, num_epochs=args.num_epochs, batch_size=args.batch_size,
                          prune_iters=args.prune_iters, loss=problem.loss, device=device)
-    return {s: (DONE, fit.score, {"num_nonzero": fit.num_nonzero, "connected": fit.connected})
-            for s, fit in fits.items()}
+    return {s: Result(DONE, fit.score, {"num_nonzero": fit.num_nonzero, "connected": fit.connected},
+                      SparseNet.from_dense(fit.weights)) for s, fit in fits.items()}
 
 
 METHOD_CALLS = {"aiht": run_aiht, "pruning": run_pruning}
@@ -313,7 +323,7 @@ def open_log(args, device: str, device_line: str) -> Log:
     environment = describe_environment(args, device, device_line)
     log = Log(path if args.save_results else None, settings, axes, asdict(TASKS[args.task].measure), environment)
     if args.save_results and not args.overwrite:
-        log.load()
+        log.load(with_models=args.save_models)
     return log
 
 
@@ -346,25 +356,28 @@ def sweep(log: Log, args, device: str) -> int:
     bar = tqdm(total=total, initial=total - len(log.missing()), unit="cell", disable=None)
     with bar, Workspace(args.threads, args.memory_budget) as work:
         for cells in jobs(log, args):
-            for cell, status, value, details in run_job(cells, args, device, work):
-                log.record(cell, status, value, **details)
-                failed += status.startswith(FAILED)
+            for cell, result in run_job(cells, args, device, work).items():
+                if args.save_models and result.net:
+                    log.save_model(cell, result.net)
+                log.record(cell, result.status, result.score, **result.details)
+                failed += result.status.startswith(FAILED)
                 bar.update()
-                bar.write(cell_line(cell, status, value, details, log.score))
+                bar.write(cell_line(cell, result, log.score))
                 if log.path:
                     log.save()
     return failed
 
 
-def cell_line(cell, status: str, value: float, details: dict, measure: dict) -> str:
+def cell_line(cell, result: Result, measure: dict) -> str:
     m, s, seed = cell
     text = f"m {m:<5} s {s:<5} seed {seed:<3} "
-    if status != DONE:
-        return text + status
-    text += f"{format_score(value, measure)} {measure['unit']}".rstrip().ljust(12) + f"{details['seconds']:8.2f} s"
-    if "support_error" in details:
-        text += f"  support error {details['support_error']:.3f}"
-    if not details.get("connected", True):
+    if result.status != DONE:
+        return text + result.status
+    value = f"{format_score(result.score, measure)} {measure['unit']}".rstrip()
+    text += f"{value:<12}{result.details['seconds']:8.2f} s"
+    if "support_error" in result.details:
+        text += f"  support error {result.details['support_error']:.3f}"
+    if not result.details.get("connected", True):
         text += "  no path from input to output is left"
     return text
 

@@ -327,7 +327,7 @@ class ReluSensing:
     def _gates_of(self, neurons: np.ndarray) -> Callable:
         """A function of a tile giving the gates of `neurons` (ascending, on the host) there, [b, n_t]."""
         held = self._weight_gates
-        if held is None:
+        if held is None or not np.isin(neurons, self.gates.neurons).all():
             rows = to_device(self.gates.rows(neurons), self.XT)
             return lambda tile: self._gate_tile(rows, tile)
         place = np.searchsorted(self.gates.neurons, neurons)

@@ -83,6 +83,7 @@ class Task:
         methods: the methods that can solve it.
         dataset: the files it needs, a name in datasets.py.
         depends_on_s: whether the data depend on s.
+        is_network: whether a network is fitted (a vector otherwise).
     """
 
     summary: str
@@ -93,6 +94,7 @@ class Task:
     methods: tuple[str, ...] = ("aiht", "pruning")
     dataset: str | None = None
     depends_on_s: bool = False
+    is_network: bool = True
 
 
 def score(problem, outputs) -> float:
@@ -131,7 +133,7 @@ def planted_inputs(n: int, d: int, seed: int) -> np.ndarray:
 
 
 def planted_net(d: int, m: int, k: int, num_layers: int, s: int, seed: int) -> SparseNet:
-    """The planted network: L matrices when k = 1 (the last activations are summed), else L + 1, the same budget in each.
+    """The planted network: L matrices when k = 1 (the last activations are summed), else L + 1, with equal budgets.
 
     The published draw: per matrix [inputs, outputs] the support, as flat indices into that shape, then the values.
     """
@@ -205,14 +207,13 @@ def classification(train, test, num_classes: int, bias: bool) -> Problem:
 
     `bias` appends a constant 1 to the inputs.
     """
-    (X, Y), (X_eval, Y_eval) = (
-        (
-            _feature_major(np.pad(images.reshape(len(images), -1).astype(DTYPE), [(0, 0), (0, bias)], constant_values=1)),
-            (labels if num_classes == 2 else labels[:, None] == np.arange(num_classes)).astype(DTYPE),
-        )
-        for images, labels in (train, test)
-    )
-    return Problem(X, Y, X_eval, Y_eval, loss="squared" if num_classes == 2 else "cross_entropy")
+    def arrays(split):
+        images, labels = split
+        X = images.reshape(len(images), -1).astype(DTYPE)
+        Y = labels if num_classes == 2 else labels[:, None] == np.arange(num_classes)
+        return _feature_major(np.pad(X, [(0, 0), (0, int(bias))], constant_values=1)), Y.astype(DTYPE)
+
+    return Problem(*arrays(train), *arrays(test), loss="squared" if num_classes == 2 else "cross_entropy")
 
 
 def inr_mnist(settings, m: int, s: int, seed: int) -> Problem:
@@ -309,7 +310,7 @@ TASKS = {
     "mlp_planted": Task("a random sparse network, Gaussian inputs", PLANTED, mlp_planted, nmeasurements,
                         flags=PLANTED_FLAGS, depends_on_s=True),
     "gaussian_sparse": Task("a sparse vector, Gaussian sensing matrix", ERROR, gaussian_sparse, nmeasurements,
-                            flags=("nmeasurements",), methods=("aiht",), depends_on_s=True),
+                            flags=("nmeasurements",), methods=("aiht",), depends_on_s=True, is_network=False),
     "binary_mnist": Task("digits 0 and 1", BINARY, binary_mnist, always(10000), flags=IMAGE_FLAGS, dataset="mnist"),
     "mnist": Task("ten digits", CLASSES, mnist, always(50000), flags=IMAGE_FLAGS, dataset="mnist"),
     "binary_cifar10": Task("airplanes and automobiles", BINARY, binary_cifar10, always(10000), flags=IMAGE_FLAGS,

@@ -177,11 +177,13 @@ def where(condition, *choices):
 
 def __getattr__(name):
     """Everything else is NumPy's function of that name, wrapped; types and constants are NumPy's own."""
-    attribute = getattr(np, name) if not name.startswith("_") else None
-    if attribute is None and name != "newaxis" or isinstance(attribute, ModuleType):
+    attribute = None if name.startswith("_") else getattr(np, name)
+    if name.startswith("_") or isinstance(attribute, ModuleType):
         raise AttributeError(f"the device's module has no {name}")
     if isinstance(attribute, np.ufunc):
         return _Ufunc(attribute)
-    if isinstance(attribute, type) or not callable(attribute) or name in ("shape", "ndim", "size", "result_type"):
+    if isinstance(attribute, type) or not callable(attribute):
         return attribute
+    if name in PLAIN | {"result_type"}:
+        return lambda *args: attribute(*_unwrap(args))
     return _function(attribute, name)
