@@ -43,16 +43,16 @@ def aiht_step(A, y, w: SparseVector, s: int, inner_steps: int) -> SparseVector:
     Returns:
         the new iterate, at most s nonzeros; `w` is not changed.
     """
-    A_S = A.columns(w.indices)
-    r = A_S.apply(w.values) - y  # A w - y
-    mu = step_size(A_S, A_S.adjoint(r)) if len(w) else FIRST_STEP
+    r, mu = residual_and_step(A.columns(w.indices), w, y)
     w = hard_threshold(w, mu, A.adjoint_blocks(r), s)
     return descend_on_support(A.columns(w.indices), y, w, mu, inner_steps)
 
 
-def step_size(A_S, g):
-    """The exact minimiser along the gradient restricted to the support, mu = |g_S|^2 / |A g_S|^2."""
-    return (g @ g) / (g @ A_S.gram(g) + 1e-8)
+def residual_and_step(A_S, w: SparseVector, y):
+    """r = A w - y [n] and the step size mu = |g_S|^2 / |A g_S|^2, exact along the gradient g = A' r on the support."""
+    r = A_S.apply(w.values) - y
+    g = A_S.adjoint(r)
+    return r, (g @ g) / (g @ A_S.gram(g) + 1e-8) if len(w) else FIRST_STEP
 
 
 def hard_threshold(w: SparseVector, mu, gradient: Iterator, s: int) -> SparseVector:
@@ -122,7 +122,7 @@ def fit_layer(XT, y, s: int, gates: RandomGates, schedule: Iterator, convex: boo
     H = gates
     for epoch, batch in schedule:
         A = ReluSensing(take_samples(XT, batch), H, gates.m, work)
-        w = aiht_step(A, y[batch], w, s, INNER_STEPS)
+        w = aiht_step(A, take_samples(y, batch), w, s, INNER_STEPS)
         if epoch >= 1 and not convex:
             H = WeightGates(w, d)
     return w
@@ -179,6 +179,6 @@ def recover(A, y, s: int, num_epochs: int) -> SparseVector:
     return w.to_host()
 
 
-def take_samples(XT, batch):
-    """The columns of XT [d, n] that `batch` names, contiguous; everything without a copy."""
-    return XT if isinstance(batch, slice) else XT.take(to_device(batch, XT), axis=1)
+def take_samples(array, batch):
+    """The samples of XT [d, n] or y [n] that `batch` names, contiguous; everything without a copy."""
+    return array if isinstance(batch, slice) else array.take(to_device(batch, array), axis=-1)

@@ -86,6 +86,7 @@ class Log:
         self.table = np.full([len(axes[axis]) for axis in AXES], np.nan)
         self.records = {}  # {(m, s, seed): {"status": ..., "environment": ..., "seconds": ..., ...}}
         self.environments = [environment]  # of all runs that computed cells
+        self.again = set()  # finished cells that are to be run again
 
     @property
     def files(self) -> list[Path]:
@@ -97,8 +98,9 @@ class Log:
         return [(m, s, seed) for seed in self.axes["seed"] for m in self.axes["m"] for s in self.axes["s"]]
 
     def missing(self) -> list[tuple[int, int, int]]:
-        """The cells that are neither done nor skipped."""
-        return [cell for cell in self.cells() if _kind(self.status(cell)) not in (DONE, SKIPPED)]
+        """The cells that are neither done nor skipped, or are to be run again."""
+        return [cell for cell in self.cells()
+                if cell in self.again or _kind(self.status(cell)) not in (DONE, SKIPPED)]
 
     def status(self, cell) -> str:
         return self.records.get(cell, {"status": NOT_RUN})["status"]
@@ -108,6 +110,7 @@ class Log:
         self.table[self._place(cell)] = score
         environment = self.environments.index(self.environment)
         self.records[cell] = {"status": status, "environment": environment, **details}
+        self.again.discard(cell)
 
     def _place(self, cell) -> tuple[int, int, int]:
         return tuple(self.axes[axis].index(value) for axis, value in zip(AXES, cell, strict=True))
@@ -156,9 +159,9 @@ class Log:
                 reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 raise LogError(f"{file} cannot be continued ({reason}): move the log away, choose another --expname, "
                                "or use --overwrite") from None
-        for cell in [cell for cell in self.records if with_models and self.status(cell) == DONE]:
-            if not self.model_path(cell).exists():
-                self.record(cell, NOT_RUN)
+        if with_models:
+            done = {cell for cell in self.records if self.status(cell) == DONE}
+            self.again = {cell for cell in done if not self.model_path(cell).exists()}
 
     def _take_table(self, content: bytes):
         table = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)

@@ -268,9 +268,12 @@ def run_job(cells, args, device: str, work: Workspace) -> dict[tuple, Result]:
         except Skipped as reason:
             results |= {s: Result(f"{SKIPPED}: {reason}") for s in slist}
         except (FloatingPointError, MemoryError) as error:
-            results |= {s: Result(f"{FAILED}: {str(error) or type(error).__name__}") for s in slist}
+            reason = " ".join(str(error).split()) or type(error).__name__
+            results |= {s: Result(f"{FAILED}: {reason}") for s in slist}
     seconds = (time.perf_counter() - started) / len(cells)  # shared evenly by cells that are computed together
     for result in results.values():
+        if result.status == DONE and np.isnan(result.score):
+            result.status = f"{FAILED}: the score is not a number"
         result.details["seconds"] = round(seconds, 4)
     return {cell: results[cell[1]] for cell in cells}
 
@@ -300,9 +303,15 @@ def run_pruning(problem, m, slist, seed, args, device, work) -> dict[int, Result
     import pruning
 
     torch.set_num_threads(work.threads)
-    fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist, seed,
-                         width=m, num_layers=args.num_layers, num_epochs=args.num_epochs, batch_size=args.batch_size,
-                         prune_iters=args.prune_iters, loss=problem.loss, device=device)
+    try:
+        fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist,
+                             seed, width=m, num_layers=args.num_layers, num_epochs=args.num_epochs,
+                             batch_size=args.batch_size, prune_iters=args.prune_iters, loss=problem.loss,
+                             device=device)
+    except RuntimeError as error:
+        if "memory" in str(error):  # torch has an exception of its own for the GPU, and none for the CPU
+            raise MemoryError(error) from None
+        raise
     return {s: Result(DONE, fit.score, {"num_nonzero": fit.num_nonzero, "connected": fit.connected},
                       SparseNet.from_dense(fit.weights)) for s, fit in fits.items()}
 
@@ -363,6 +372,7 @@ def sweep(log: Log, args, device: str) -> int:
                 failed += result.status.startswith(FAILED)
                 bar.update()
                 bar.write(cell_line(cell, result, log.score))
+                sys.stdout.flush()  # into a file, too, every line comes at once
                 if log.path:
                     log.save()
     return failed
@@ -425,12 +435,11 @@ def run(args) -> int:
             print(f"{len(log.cells()) - len(log.missing())} of {len(log.cells())} cells found in {log.path}.npy")
     failed = sweep(log, args, device)
     if log.path:
-        log.save()
         print(f"saved {log.path}.npy")
     else:
         print_table(log)
     if failed:
-        print(f"runner.py: {failed} cell(s) failed; the log says why", file=sys.stderr)
+        print(f"runner.py: {failed} cell(s) failed; their lines say why", file=sys.stderr)
     return 1 if failed else 0
 
 

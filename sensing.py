@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
-from collections import deque
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ DTYPE = np.float32  # of inputs, weights and products; norms and sums over tiles
 NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h fills a 1 MiB cache
 TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU costs a tenth of the products (Zen 5)
 GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
+GROUPS = 8  # runs of tiles that the threads share: fewer, larger tasks, and sums that do not depend on the threads
 DRAW_BLOCK = 64  # rows or columns per random stream; part of the definition of an instance, never tuned
 
 GATE_STREAM, GAUSSIAN_STREAM, FILL_STREAM = 1, 2, 6  # named random streams: default_rng([seed, stream, ...])
@@ -80,6 +81,7 @@ class Workspace:
             raise ValueError(f"threads {threads} must be >= 1, memory_budget {memory_budget} >= {self.MIN_BUDGET} MiB")
         self.threads, self.bytes = threads, memory_budget * 2**20
         self._pool = None
+        self._spare = []
 
     def __enter__(self):
         self._limits = threadpool_limits(1, user_api="blas")
@@ -90,28 +92,41 @@ class Workspace:
         if self._pool:
             self._pool.shutdown()
             self._pool = None
+        self._spare.clear()
         self._limits.restore_original_limits()
 
-    def map(self, function: Callable, items) -> Iterator:
-        """`map` on the threads, in order, with at most two results per thread waiting."""
-        if self._pool is None:
-            yield from map(function, items)
-            return
-        items, waiting = iter(items), deque()
-        for item in itertools.islice(items, 2 * self.threads):
-            waiting.append(self._pool.submit(function, item))
-        while waiting:
-            result = waiting.popleft().result()
-            for item in itertools.islice(items, 1):
-                waiting.append(self._pool.submit(function, item))
-            yield result
+    def map(self, function: Callable, items) -> list:
+        """[function(item) for item in items], on the threads."""
+        return list(itertools.chain.from_iterable(self._groups(lambda group: list(map(function, group)), items)))
 
     def sum(self, function: Callable, items):
-        """Sum of `function` over items in float64, added in the order of the items."""
-        total = None
-        for part in self.map(function, items):
-            total = part.astype(np.float64) if total is None else total.__iadd__(part)
-        return total
+        """Sum of `function` over items, in float64, in an order that depends on the items alone."""
+
+        def add(group):
+            total = function(group[0]).astype(np.float64)
+            for item in group[1:]:
+                total += function(item)
+            return total
+
+        return functools.reduce(lambda a, b: a + b, self._groups(add, items))
+
+    def _groups(self, function: Callable, items) -> Iterator:
+        """`function` of GROUPS runs of the items, on the threads."""
+        items = list(items)
+        length = -(-len(items) // GROUPS) or 1
+        groups = [items[start : start + length] for start in range(0, len(items), length)]
+        return self._pool.map(function, groups) if self._pool and len(groups) > 1 else map(function, groups)
+
+    def borrow(self, size: int, owner) -> np.ndarray:
+        """Uninitialised DTYPE [size] that belongs to `owner` as long as it lives, then to the next borrower.
+
+        Fresh memory costs a page fault for every 4 KiB: as much as filling it.
+        """
+        fits = [place for place, array in enumerate(self._spare) if len(array) >= size]
+        array = self._spare.pop(fits[0]) if fits else np.empty(size, dtype=DTYPE)
+        self._spare = self._spare[:0] if not fits else self._spare  # too small: let go before the new one is filled
+        weakref.finalize(owner, lambda: self._spare.append(array)).atexit = False
+        return array[:size]
 
 
 def sample_tiles(rows: int, n: int, xp) -> list[slice]:
@@ -258,35 +273,50 @@ class Columns:
     """A_S: some columns of a sensing matrix, tile by tile of samples, with their products.
 
     Args:
-        tile: function of a slice of samples giving A_S' there [s, n_t].
+        fill: function (slice of samples, out [s, n_t]) that writes A_S' there into out.
         shape: (n, s).
         keep: hold the tiles (4 n s bytes), or make them again for each product.
     """
 
-    def __init__(self, tile: Callable, shape: tuple[int, int], xp, work: Workspace, keep: bool):
-        self.shape, self.xp, self.work = shape, xp, work
+    def __init__(self, fill: Callable, shape: tuple[int, int], xp, work: Workspace, keep: bool):
+        self.shape, self.xp, self.work, self.keep, self._fill = shape, xp, work, keep, fill
         self.tiles = sample_tiles(shape[1], shape[0], xp)
-        held = list(work.map(tile, self.tiles)) if keep else None
-        self._tile = (lambda t: held[t]) if keep else (lambda t: tile(self.tiles[t]))
+        if keep:
+            size = shape[0] * shape[1]
+            self._held = work.borrow(size, self) if xp is np else xp.empty(size, dtype=DTYPE)
+            work.map(lambda tile: fill(tile, self._place(tile)), self.tiles)
+
+    def _place(self, tile: slice):
+        """A_S' of a tile in what is held."""
+        n, s = self.shape
+        return self._held[tile.start * s : tile.stop * s].reshape(s, tile.stop - tile.start)
+
+    def _tile(self, tile: slice):
+        """A_S' of a tile [s, n_t]."""
+        if self.keep:
+            return self._place(tile)
+        out = self.xp.empty((self.shape[1], tile.stop - tile.start), dtype=DTYPE)
+        self._fill(tile, out)
+        return out
 
     def apply(self, x):
         """A_S x: [s] -> [n]."""
         x = x.astype(DTYPE)
-        return self.xp.concatenate(list(self.work.map(lambda t: x @ self._tile(t), range(len(self.tiles)))))
+        return self.xp.concatenate(self.work.map(lambda tile: x @ self._tile(tile), self.tiles))
 
     def adjoint(self, r):
         """A_S' r: [n] -> [s], float64."""
-        return self.work.sum(lambda t: self._tile(t) @ r[self.tiles[t]], range(len(self.tiles)))
+        return self.work.sum(lambda tile: self._tile(tile) @ r[tile], self.tiles)
 
     def gram(self, x):
         """A_S' (A_S x): [s] -> [s], float64, in a single pass over A_S."""
         x = x.astype(DTYPE)
 
-        def product(t):
-            A_t = self._tile(t)  # [s, n_t]
+        def product(tile):
+            A_t = self._tile(tile)
             return A_t @ (x @ A_t)
 
-        return self.work.sum(product, range(len(self.tiles)))
+        return self.work.sum(product, self.tiles)
 
 
 class ReluSensing:
@@ -316,13 +346,12 @@ class ReluSensing:
             return None
         rows = to_device(self.gates.rows(neurons), self.XT)
         held = self.xp.empty((len(neurons), n), dtype=bool)
-        for tile, part in zip(*self._each_tile(len(neurons), lambda t: self._gate_tile(rows, t)), strict=True):
-            held[:, tile] = part
-        return held
 
-    def _each_tile(self, rows: int, function):
-        tiles = sample_tiles(rows, self.shape[0], self.xp)
-        return tiles, self.work.map(function, tiles)
+        def fill(tile):
+            held[:, tile] = self._gate_tile(rows, tile)
+
+        self.work.map(fill, sample_tiles(len(neurons), n, self.xp))
+        return held
 
     def _gates_of(self, neurons: np.ndarray) -> Callable:
         """A function of a tile giving the gates of `neurons` (ascending, on the host) there, [b, n_t]."""
@@ -366,11 +395,11 @@ class ReluSensing:
         neurons, place = np.unique(to_host(owner), return_inverse=True)
         gates, place = self._gates_of(neurons), to_device(place, self.XT)
 
-        def tile_of_columns(tile):
-            return self.XT[:, tile][feature] * gates(tile)[place]
+        def fill(tile, out):
+            self.xp.multiply(self.XT[:, tile][feature], gates(tile)[place], out=out)
 
         shape = (self.shape[0], len(indices))
-        return Columns(tile_of_columns, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)
+        return Columns(fill, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)
 
     # The same gates with output weights V [m, k], for targets with k entries (section 4 of the paper's appendix).
 
@@ -395,7 +424,7 @@ class ReluSensing:
         """sum_j gate_j * (X w_j) v_j', as [k, n], over neurons with weights W [b, d] and output weights V [b, k]."""
         hidden = self._hidden(neurons, W)
         tiles = sample_tiles(max(len(neurons), 1), self.shape[0], self.xp)
-        return self.xp.concatenate(list(self.work.map(lambda tile: V.T @ hidden(tile)[1], tiles)), axis=1)
+        return self.xp.concatenate(self.work.map(lambda tile: V.T @ hidden(tile)[1], tiles), axis=1)
 
     def output_gradient(self, neurons: np.ndarray, W, V, R):
         """Gradients [b, d + k] float64 in [w_j, v_j]: M_j v_j and M_j' w_j with M_j = (diag(gate_j) X)' R'.
@@ -440,7 +469,11 @@ class GaussianSensing:
         drawn = self.work.map(lambda b: self._block(int(b))[self._local(indices, host, b)], blocks)
         empty = self.xp.zeros((0, self.shape[0]), dtype=DTYPE)
         AT = self.xp.concatenate([empty, *drawn])  # [s, n]
-        return Columns(lambda tile: AT[:, tile], (self.shape[0], len(host)), self.xp, self.work, keep=True)
+
+        def fill(tile, out):
+            out[...] = AT[:, tile]
+
+        return Columns(fill, (self.shape[0], len(host)), self.xp, self.work, keep=True)
 
     @staticmethod
     def _local(indices, host, block):

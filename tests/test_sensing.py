@@ -53,7 +53,7 @@ def relu_case(kind, n=130, d=7, m=9, seed=0):
         X, gates = rng.standard_normal((n, d), dtype=np.float32), RandomGates(5, 0, m, d)
         return X, gates, dense_relu(X, gates.rows(np.arange(m)))
     X, W = integers(rng, n, d), integers(rng, m, d) * (rng.random((m, d)) < 0.4)
-    W[[0, 3, m - 1]] = 0
+    W[::3] = W[-1] = 0
     return X, WeightGates(sparse(W.ravel()), d), dense_relu(X, W)
 
 
@@ -138,7 +138,7 @@ def test_weight_gates_leave_out_neurons_without_weights(work):
     X, gates, dense = relu_case("weights")
     A = ReluSensing(np.ascontiguousarray(X.T), gates, 9, work)
     visited = np.concatenate([indices for indices, _ in A.adjoint_blocks(np.ones(len(X), dtype=np.float32))]) // 7
-    assert set(visited) == set(gates.neurons) and not {0, 3, 8} & set(visited)
+    assert set(visited) == set(gates.neurons) and not {0, 3, 6, 8} & set(visited)
 
 
 # ---- the Gaussian operator ----
@@ -252,7 +252,8 @@ def test_sparse_vector(device):
         kept = w.nonzero().to_host()
         assert (kept.indices.tolist(), kept.values.tolist(), kept.size) == ([1, 6], [2, -3], 8)
         nothing = SparseVector.zeros(5, xp)
-        assert len(nothing) == 0 and array_module(nothing.values) is xp and to_host(nothing.toarray()).tolist() == [0] * 5
+        assert len(nothing) == 0 and array_module(nothing.values) is xp
+        assert to_host(nothing.toarray()).tolist() == [0] * 5
 
 
 @pytest.mark.parametrize("xp", [np, strict_array])
