@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | figure1 ... figure5 | clean
+# make setup | demo | test | lint | bench | memory | figure1 ... figure5 | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test lint clean figure1 figure2 figure3 figure4 figure5
+.PHONY: setup demo test lint bench memory clean figure1 figure2 figure3 figure4 figure5
 
 setup: $(STAMP)
 
@@ -28,6 +28,12 @@ test: $(STAMP)
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .
+
+bench: $(STAMP)
+	$(RUN) benchmarks/bench.py
+
+memory: $(STAMP)
+	$(RUN) benchmarks/memory.py
 
 # The commands of each figure of the paper, then its heatmaps. They resume: stop them and call them again.
 M1 := 1 2 5 10 20 50 100 200 500 1000

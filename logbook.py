@@ -191,7 +191,7 @@ class Log:
         if kind != DONE:
             self.table[self._place(cell)] = np.nan  # saved just before its record, or of an earlier run
         if kind != NOT_RUN:
-            self.environments[entry["environment"]]  # raises where there is none
+            dict(self.environments[entry["environment"]])  # raises where there is none
             self.records[cell] = entry
 
 

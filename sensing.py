@@ -369,8 +369,8 @@ class ReluSensing:
 
     def blocks(self, neurons: np.ndarray) -> Iterator[np.ndarray]:
         """Cut neurons into blocks whose temporaries fit the memory budget."""
-        # per neuron: H, A' r in float64 and a few partial sums, d entries each, and a row of the tile of every thread
-        neuron_bytes = 4 * self.d * (6 + 4 * self.work.threads) + 12 * 1024 * self.work.threads
+        # per neuron: H, A' r in float64 and a few partial sums, d entries each, and a row of the tile of every group
+        neuron_bytes = 4 * self.d * (6 + 4 * GROUPS) + 12 * 1024 * GROUPS  # never of the threads: blocks decide on bits
         block = int(min(max(self.work.bytes // 4 // neuron_bytes, 1), NEURON_BLOCK))
         if self.xp is not np:
             block = 16 * NEURON_BLOCK

@@ -328,18 +328,34 @@ def products_with(threads, memory_budget, n, d, m, support):
         return [product for A in operators(n, d, m, work) for product in products(A, r, S, x)]
 
 
-def test_the_bits_do_not_depend_on_the_threads():
-    one, *others = [products_with(threads, 512, n=3000, d=20, m=12, support=60) for threads in (1, 2, 3)]
+@pytest.mark.parametrize("memory_budget", [16, 512])
+def test_the_bits_do_not_depend_on_the_threads(memory_budget):
+    shape = {"n": 800, "d": 100, "m": 90, "support": 60}
+    one, *others = [products_with(threads, memory_budget, **shape) for threads in (1, 2, 3, 64)]
     for other in others:
         for a, b in zip(one, other, strict=True):
             assert a.tobytes() == b.tobytes()
 
 
 def test_the_bits_do_not_depend_on_the_memory_where_a_block_of_neurons_fits():
-    shape = {"n": 21_000, "d": 2, "m": 210, "support": 105}  # at 16 MiB neither columns nor gates are held
+    shape = {"n": 110_000, "d": 2, "m": 40, "support": 40}  # at 16 MiB neither columns nor gates are held
     assert 4 * shape["n"] * shape["support"] > 2**23 and shape["n"] * shape["m"] > 2**22
     for a, b in zip(products_with(1, 16, **shape), products_with(1, 512, **shape), strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+def test_columns_keep_their_memory_as_long_as_they_live(work):
+    X, gates, dense = relu_case("random")
+    A, x = ReluSensing(np.ascontiguousarray(X.T), gates, 9, work), np.ones(10)
+    first, second = A.columns(np.arange(10)), A.columns(np.arange(20, 30))
+    before = first.apply(x)
+    del second
+    third, fourth = A.columns(np.arange(30, 40)), A.columns(np.arange(40, 50))  # one of them in the second's memory
+    for columns, start in ((third, 30), (fourth, 40), (first, 0)):
+        assert_close(columns.apply(x), dense[:, start : start + 10] @ x)
+    del first, third
+    A.columns(np.arange(50, 60)).apply(x)
+    assert_close(before, dense[:, :10] @ x)  # nor does a product point into that memory
 
 
 def test_smaller_blocks_of_neurons_change_only_the_rounding():

@@ -1,0 +1,209 @@
+"""models.py: sparse networks against dense forward passes, and the initial weights of the torch network."""
+
+import numpy as np
+import pytest
+import torch
+
+from models import PREDICT_TILE, SparseLayer, SparseNet, mlp_forward, mlp_weights
+from sensing import RandomGates, SparseVector
+
+
+def sparse_layer(m, d, seed, density=0.3, empty=()):
+    """A layer [m, d] with normal weights at random places; the neurons `empty` have none."""
+    rng = np.random.default_rng([seed, m, d])
+    W = rng.standard_normal((m, d)) * (rng.random((m, d)) < density)
+    W[list(empty)] = 0
+    indices = np.flatnonzero(W)
+    return SparseLayer(SparseVector(indices, W.ravel()[indices].astype(np.float32), m * d), m, d)
+
+
+def dense(layer):
+    """W [m, d] float64, entry by entry."""
+    W = np.zeros((layer.m, layer.d))
+    for index, value in zip(layer.w.indices, layer.w.values, strict=True):
+        W[index // layer.d, index % layer.d] = value
+    return W
+
+
+def relu_forward(net, X):
+    """Activations of the last hidden layer by torch, float64."""
+    Z = torch.from_numpy(X).double()
+    for layer in net.layers:
+        Z = torch.relu(Z @ torch.from_numpy(dense(layer)).T)
+    return Z.numpy()
+
+
+def inputs(n, d, seed=0):
+    return np.random.default_rng(seed).standard_normal((n, d), dtype=np.float32)
+
+
+NETS = {
+    "one layer": SparseNet((sparse_layer(5, 7, 0, empty=[0, 3]),)),
+    "two layers": SparseNet((sparse_layer(5, 7, 1, empty=[4]), sparse_layer(6, 5, 1, 0.5, empty=[0]))),
+    "three layers": SparseNet((sparse_layer(5, 7, 2), sparse_layer(5, 5, 3, 0.6), sparse_layer(5, 5, 4, 0.6))),
+    "full": SparseNet((sparse_layer(4, 7, 5, 1.1), sparse_layer(4, 4, 5, 1.1))),
+}
+OUTPUTS = {
+    "one layer": sparse_layer(3, 5, 6, 0.6),  # reads neurons without weights, too
+    "two layers": sparse_layer(4, 6, 7, 0.5, empty=[0, 2]),
+    "three layers": sparse_layer(1, 5, 8, 0.9),
+    "full": sparse_layer(10, 4, 9, 1.1),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("n", [1, 50, PREDICT_TILE + 3])
+def test_summed_outputs(name, n):
+    X = inputs(n, 7)
+    outputs = NETS[name].predict(X)
+    assert outputs.dtype == np.float64 and outputs.shape == (n,)
+    np.testing.assert_allclose(outputs, relu_forward(NETS[name], X).sum(axis=1), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("n", [1, 50, PREDICT_TILE + 3])
+def test_output_layer(name, n):
+    net, X = SparseNet(NETS[name].layers, OUTPUTS[name]), inputs(n, 7)
+    V = dense(net.output)  # [k, m]
+    expected = relu_forward(net, X) @ V.T if len(V) > 1 else relu_forward(net, X) @ V[0]  # one output: [n]
+    assert net.predict(X).shape == expected.shape
+    np.testing.assert_allclose(net.predict(X), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("with_outputs", [False, True])
+@pytest.mark.parametrize("name", ["one layer", "two layers"])
+def test_random_gates_replace_the_relu_of_the_last_layer(name, with_outputs):
+    *first, last = NETS[name].layers
+    X = inputs(60, 7)
+    Z, used = X, np.arange(7)
+    if first:  # the gates see the neurons of the layer before that have weights
+        Z, used = relu_forward(SparseNet(tuple(first)), X), first[-1].neurons
+    gates = RandomGates(3, len(first), last.m, len(used))
+    H = gates.rows(np.arange(last.m)).astype(np.float64)
+    hidden = (Z[:, used] @ H.T > 0) * (Z @ dense(last).T)
+    net = SparseNet(NETS[name].layers, OUTPUTS[name] if with_outputs else None, gates=gates)
+    expected = hidden @ dense(OUTPUTS[name]).T if with_outputs else hidden.sum(axis=1)
+    np.testing.assert_allclose(net.predict(X), expected, rtol=1e-12, atol=1e-12)
+    assert (hidden < 0).any()  # which a ReLU would not give
+
+
+def test_num_nonzero_counts_every_layer_but_no_stored_zeros():
+    layer = SparseLayer(SparseVector(np.array([0, 2, 5]), np.array([1, 0, -2], dtype=np.float32), 6), 3, 2)
+    output = SparseLayer(SparseVector(np.array([1, 4]), np.array([1, 3], dtype=np.float32), 6), 2, 3)
+    assert SparseNet((layer,)).num_nonzero == 2
+    assert SparseNet((layer, layer), output).num_nonzero == 6
+
+
+def test_neurons_and_matrix():
+    layer = SparseLayer(SparseVector(np.array([1, 6, 8]), np.array([2, -1, 3], dtype=np.float32), 12), 4, 3)
+    assert layer.neurons.tolist() == [0, 2] and len(layer) == 3
+    assert layer.matrix(np.arange(3)).toarray().tolist() == [[0, 2, 0], [-1, 0, 3]]
+    assert layer.matrix(np.array([0, 2])).toarray().tolist() == [[0, 0], [-1, 3]]
+
+
+@pytest.mark.parametrize("n", [1, PREDICT_TILE, 2 * PREDICT_TILE + 1])
+def test_activations(n):
+    layer, X = sparse_layer(6, 8, 0, 0.5, empty=[2]), inputs(n, 8)
+    expected = np.maximum(dense(layer) @ X.T, 0)
+    found = layer.activations(np.ascontiguousarray(X.T), np.arange(8))
+    assert found.dtype == np.float32 and layer.neurons.tolist() == [0, 1, 3, 4, 5]
+    np.testing.assert_allclose(found, expected[layer.neurons], rtol=1e-6)
+    part = np.array([1, 4, 5])  # the other features are zero
+    X[:, [0, 2, 3, 6, 7]] = 0
+    np.testing.assert_allclose(layer.activations(np.ascontiguousarray(X.T[part]), part),
+                               np.maximum(dense(layer) @ X.T, 0)[layer.neurons], rtol=1e-6)
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_a_layer_without_weights_silences_the_net(empty):
+    layers = [sparse_layer(5, 7, 0), sparse_layer(5, 5, 0)]
+    layers[empty] = SparseLayer(SparseVector.zeros(layers[empty].m * layers[empty].d), *[(5, 7), (5, 5)][empty])
+    X = inputs(9, 7)
+    assert SparseNet(tuple(layers)).predict(X).tolist() == [0] * 9
+    assert SparseNet(tuple(layers), sparse_layer(3, 5, 0)).predict(X).tolist() == [[0] * 3] * 9
+    nothing = SparseLayer(SparseVector.zeros(15), 3, 5)
+    assert SparseNet((sparse_layer(5, 7, 0),), nothing).predict(X).tolist() == [[0] * 3] * 9
+    features = np.arange(layers[empty].d)
+    assert layers[empty].activations(np.ascontiguousarray(X.T[features]), features).shape == (0, 9)
+
+
+# ---- saved networks ----
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("with_outputs, with_gates", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_saved_net_is_loaded_unchanged(tmp_path, name, with_outputs, with_gates):
+    layers = NETS[name].layers
+    columns = len(layers[-2].neurons) if len(layers) > 1 else layers[-1].d
+    gates = RandomGates(8, len(layers) - 1, layers[-1].m, columns) if with_gates else None
+    net = SparseNet(layers, OUTPUTS[name] if with_outputs else None, gates, (0.005,) * with_outputs)
+    net.save(tmp_path / "net.npz", {"m": 5})
+    loaded, X = SparseNet.load(tmp_path / "net.npz"), inputs(30, 7)
+    np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
+    assert loaded.num_nonzero == net.num_nonzero and loaded.step_sizes == net.step_sizes
+    assert [(layer.m, layer.d) for layer in loaded.layers] == [(layer.m, layer.d) for layer in layers]
+
+
+def test_a_saved_net_keeps_the_order_of_many_layers(tmp_path):
+    layers = tuple(sparse_layer(3, 3, seed, 1.1) for seed in range(12))
+    SparseNet(layers).save(tmp_path / "net.npz", {})
+    loaded = SparseNet.load(tmp_path / "net.npz")
+    assert all((a.w.values == b.w.values).all() for a, b in zip(loaded.layers, layers, strict=True))
+
+
+@pytest.mark.parametrize("arrays", [
+    {"layer0_shape": [2, 3], "layer0_indices": [0, 6], "layer0_values": [1.0, 2]},  # outside of the shape
+    {"layer0_shape": [2, 3], "layer0_indices": [-1, 2], "layer0_values": [1.0, 2]},
+    {"layer0_shape": [2, 3], "layer0_indices": [2, 1], "layer0_values": [1.0, 2]},  # not ascending
+    {"layer0_shape": [2, 3], "layer0_indices": [1, 1], "layer0_values": [1.0, 2]},
+    {"layer0_shape": [2, 3], "layer0_indices": [0, 1], "layer0_values": [1.0]},
+    {"layer1_shape": [2, 3], "layer1_indices": [0], "layer1_values": [1.0]},  # the first layer is missing
+    {"layer0_shape": [2, 3], "layer0_indices": [0]},
+    {"layer0_shape": [2, 3], "layer0_indices": [0], "layer0_values": [[]], "settings": np.array([{}], dtype=object)},
+])
+def test_a_file_that_is_no_net_is_refused(tmp_path, arrays):
+    np.savez(tmp_path / "net.npz", **{"step_sizes": np.zeros(0)} | arrays)
+    with pytest.raises(ValueError, match="net.npz is no saved network"):
+        SparseNet.load(tmp_path / "net.npz")
+
+
+def test_a_truncated_or_missing_net_is_refused(tmp_path):
+    NETS["full"].save(tmp_path / "net.npz", {})
+    (tmp_path / "net.npz").write_bytes((tmp_path / "net.npz").read_bytes()[:-40])
+    with pytest.raises(ValueError, match="net.npz is no saved network"):
+        SparseNet.load(tmp_path / "net.npz")
+    with pytest.raises(FileNotFoundError):
+        SparseNet.load(tmp_path / "none.npz")
+
+
+def test_a_dense_net_as_a_sparse_one():
+    weights = [dense(sparse_layer(5, 7, 1, empty=[2])), dense(sparse_layer(4, 5, 1)), dense(sparse_layer(3, 4, 1, 0.9))]
+    net, X = SparseNet.from_dense([W.astype(np.float32) for W in weights]), inputs(20, 7)
+    expected = mlp_forward([torch.from_numpy(W) for W in weights], torch.from_numpy(X).double()).numpy()
+    np.testing.assert_allclose(net.predict(X), expected, rtol=1e-12, atol=1e-12)
+    assert net.num_nonzero == sum(map(np.count_nonzero, weights)) and len(net.layers) == 2
+
+
+# ---- the torch network ----
+
+
+@pytest.mark.parametrize("sizes", [(7, 5, 1), (7, 4, 4, 3)])
+def test_mlp_weights_are_those_of_torch(sizes):
+    torch.manual_seed(11)
+    expected = [torch.nn.Linear(a, b, bias=False).weight for a, b in zip(sizes, sizes[1:], strict=False)]
+    before = torch.random.get_rng_state()
+    weights = mlp_weights(sizes, 11)
+    assert torch.equal(torch.random.get_rng_state(), before)  # the global stream is left alone
+    assert len(weights) == len(expected) and all(map(torch.equal, weights, expected))
+    assert not torch.equal(mlp_weights(sizes, 12)[0], weights[0])
+
+
+@pytest.mark.parametrize("sizes", [(7, 5, 1), (7, 4, 4, 3)])
+def test_mlp_forward(sizes):
+    weights, X = mlp_weights(sizes, 0), torch.from_numpy(inputs(20, 7))
+    Z = X.numpy().astype(np.float64)
+    for number, W in enumerate(weights):
+        Z = Z @ W.numpy().T
+        Z = Z if number == len(weights) - 1 else np.maximum(Z, 0)
+    assert (Z < 0).any()  # no ReLU on the outputs
+    np.testing.assert_allclose(mlp_forward(weights, X).numpy(), Z, atol=1e-6)
