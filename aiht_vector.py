@@ -157,7 +157,8 @@ def try_step_size(XT, Y, s: int, mu: float, gates, fan_in: int, schedule, convex
             theta = vector_step(A, target, theta, s, mu, sketch, fill if start_up else None, loss)
             if epoch >= 1 and not convex:
                 H = WeightGates(split(theta, d, k)[0], d)
-    return theta if xp.isfinite(sketch.table).all() else None
+    finite = xp.isfinite(sketch.table).all() and xp.isfinite(theta.values).all()  # float64 and float32
+    return theta if finite else None
 
 
 def split(theta: SparseVector, d: int, k: int) -> tuple[SparseVector, SparseVector]:

@@ -50,7 +50,7 @@ class CountSketch:
         list(self._map(add_row, range(ROWS)))
 
     def estimate(self, indices):
-        """Estimates [c] of the sums at indices [c]; unbiased, since the signs are random."""
+        """Estimates [c] of the sums at indices [c]; that of each row is unbiased, since the signs are random."""
 
         def estimate_row(row):
             return [self._hash(row, indices[part]) for part in chunks(len(indices))]

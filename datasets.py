@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from locking import locked
+
 MNIST_PARTS = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
 CIFAR_BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
 LAYOUTS = {  # the sets of files that make up a data set, the preferred one first
@@ -276,25 +278,8 @@ def _download(name, folder):
 @contextmanager
 def _lock(folder, name):
     """Hold an exclusive lock on a file in the folder; the file goes at the end, and a folder made for it if empty."""
-    import fcntl  # here, since Windows has none and only downloading needs it
-
-    while True:
-        with _made(folder), open(folder / name, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_at(file, folder / name):
-                continue  # its last holder removed it while we waited: the lock is another file now
-            try:
-                yield
-                return
-            finally:
-                (folder / name).unlink(missing_ok=True)
-
-
-def _is_at(file, path):
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
+    with _made(folder), locked(folder / name):
+        yield
 
 
 @contextmanager

@@ -163,6 +163,48 @@ class Log:
             done = {cell for cell in self.records if self.status(cell) == DONE}
             self.again = {cell for cell in done if not self.model_path(cell).exists()}
 
+    def adopt(self, with_models: bool = False, copy: bool = True):
+        """Take over finished cells of other logs in the folder whose settings agree: a list of m, s or seeds grew.
+
+        With models, only cells whose network was kept, which is copied (unless `copy` is False: nothing is written).
+        """
+        for sidecar in sorted(self.path.parent.glob("*.json")):
+            missing = set(self.missing())
+            if sidecar == self.files[1] or not missing:
+                continue
+            try:
+                other = Log.read(sidecar)
+            except LogError:
+                continue  # not ours to judge: it is refused when its own command is run
+            if other.settings == self.settings:
+                for cell in sorted(missing & set(other.records)):
+                    if other.status(cell).partition(":")[0] in (DONE, SKIPPED):
+                        self._adopt_cell(cell, other, with_models, copy)
+
+    def _adopt_cell(self, cell, other: Log, with_models: bool, copy: bool):
+        if with_models and other.status(cell) == DONE:
+            if not other.model_path(cell).exists():
+                return
+            if copy:
+                self.model_path(cell).parent.mkdir(exist_ok=True)
+                replace_files({self.model_path(cell): other.model_path(cell).read_bytes()})
+        environment = other.environments[other.records[cell]["environment"]]
+        if environment not in self.environments:
+            self.environments.append(environment)
+        self.table[self._place(cell)] = other.table[other._place(cell)]
+        self.records[cell] = other.records[cell] | {"environment": self.environments.index(environment)}
+
+    @classmethod
+    def read(cls, sidecar: Path) -> Log:
+        """The log that a sidecar belongs to, whatever its settings. Raises LogError."""
+        try:
+            said = json.loads(sidecar.read_bytes())
+            log = cls(sidecar.with_suffix(""), said["settings"], said["axes"], said["score"], {})
+        except Exception as error:  # as in load
+            raise LogError(f"{sidecar} is no sidecar of a log ({type(error).__name__})") from None
+        log.load()
+        return log
+
     def _take_table(self, content: bytes):
         table = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
         if (table.shape, table.dtype) != (self.table.shape, self.table.dtype):

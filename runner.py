@@ -9,23 +9,26 @@ draws heatmaps. With --dry_run it only says what would be run.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 import datasets
-from logbook import DONE, FAILED, SKIPPED, Log, LogError, log_name
-from models import SparseNet
-from sensing import GaussianSensing, Workspace, cupy_on
-from tasks import TASKS, SignalProblem, Skipped, data_folder, score, support_error
+from cells import Result, failure, jobs, run_job
+from locking import locked
+from logbook import DONE, FAILED, Log, LogError, log_name
+from sensing import Workspace, cupy_on
+from tasks import TASKS, data_folder
+from workers import WorkersError, run_on_workers
 
 METHODS = ("aiht", "pruning")
 LARGEST = 2**31 - 1  # of the whole-number flags
@@ -121,8 +124,9 @@ def make_parser() -> Parser:
     add("--expname", default="", type=experiment_name, help="a word of your own in the log's name")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: the GPU if there is one (default)")
     add("--gpu", default=0, type=whole_number(0, 1023), help="which GPU (default: 0)")
-    add("--threads", default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        type=whole_number(1, 1024), help="CPU threads per cell (default: all cores, here %(default)s)")
+    add("--threads", type=whole_number(1, 1024), help="CPU threads per cell (default: the cores that a worker has)")
+    add("--workers", default=0, type=whole_number(0, 1024), help="processes that compute cells (default: 0, this one)")
+    add("--scheduler", metavar="ADDRESS", help="compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786")
     add("--memory_budget", default=512, type=whole_number(Workspace.MIN_BUDGET), metavar="MIB",
         help="aiht: bound on temporary blocks in MiB (default: 512)")
     add("--data_dir", type=folder, help="folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)")
@@ -141,6 +145,9 @@ def parse_arguments(argv) -> argparse.Namespace:
             twice = next(value for value in values if values.count(value) > 1)
             raise UsageError(f"argument --{flag}: {twice} is listed twice; list every value once")
     refuse_flags_without_effect(args, parser)
+    if args.workers and args.scheduler:
+        raise UsageError(f"argument --workers: {args.workers} has no effect with --scheduler; leave one out")
+    args.threads = args.threads or max(1, num_cores() // max(args.workers, 1))
     args.data_dir = data_folder(args.data_dir, os.environ)
     samples = TASKS[args.task].samples(args)
     if args.batch_size > samples:
@@ -188,6 +195,18 @@ def choose_device(args) -> tuple[str, str]:
         return "cpu", f"CPU ({error})"
 
 
+def num_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def count_gpus() -> int:
+    """GPUs that torch sees; for the share of each worker."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def torch_gpu(gpu: int) -> str:
     """The name of a GPU that torch can use; RuntimeError says what is missing."""
     import torch
@@ -232,107 +251,30 @@ def commit() -> str | None:
     return run[0] + ("+" if run[1] else "")
 
 
-# ---- cells ----
-
-
-@dataclass
-class Result:
-    """What became of a cell."""
-
-    status: str
-    score: float = np.nan
-    details: dict = field(default_factory=dict)  # for the sidecar
-    net: SparseNet | None = None
-
-
-def jobs(log: Log, args) -> Iterator[list[tuple[int, int, int]]]:
-    """The missing cells, in groups that are computed together: one cell, or all s of one pruning run."""
-    groups = {}
-    for m, s, seed in log.missing():
-        alone = args.method == "aiht" or TASKS[args.task].depends_on_s
-        groups.setdefault((m, seed, s if alone else None), []).append((m, s, seed))
-    return groups.values()
-
-
-def run_job(cells, args, device: str, work: Workspace) -> dict[tuple, Result]:
-    """Compute cells that belong together: one width and seed."""
-    started = time.perf_counter()
-    m, _, seed = cells[0]
-    slist = [s for _, s, _ in cells if s >= args.num_layers]
-    results = {s: Result(f"{SKIPPED}: {s} nonzeros leave none for each of {args.num_layers} layers")
-               for _, s, _ in cells if s < args.num_layers}
-    if slist:
-        try:
-            problem = TASKS[args.task].build(args, m, slist[0], seed)
-            results |= METHOD_CALLS[args.method](problem, m, slist, seed, args, device, work)
-        except Skipped as reason:
-            results |= {s: Result(f"{SKIPPED}: {reason}") for s in slist}
-        except (FloatingPointError, MemoryError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            results |= {s: Result(f"{FAILED}: {reason}") for s in slist}
-    seconds = (time.perf_counter() - started) / len(cells)  # shared evenly by cells that are computed together
-    for result in results.values():
-        if result.status == DONE and np.isnan(result.score):
-            result.status = f"{FAILED}: the score is not a number"
-        result.details["seconds"] = round(seconds, 4)
-    return {cell: results[cell[1]] for cell in cells}
-
-
-def run_aiht(problem, m, slist, seed, args, device, work) -> dict[int, Result]:
-    """AIHT for a list of one s: {s: Result}."""
-    import aiht
-
-    [s] = slist
-    xp = np if device == "cpu" else cupy_on(args.gpu)[0]
-    if isinstance(problem, SignalProblem):
-        A = GaussianSensing(seed, args.nmeasurements, m, work, xp)
-        w = aiht.recover(A, xp.asarray(problem.y), s, args.num_epochs)
-        details = {"num_nonzero": len(w), "support_error": support_error(problem, w)}
-        return {s: Result(DONE, score(problem, w), details)}
-    net = aiht.fit(xp.asarray(problem.X), xp.asarray(problem.Y), s, width=m, num_layers=args.num_layers,
-                   num_epochs=args.num_epochs, batch_size=args.batch_size, convex=args.convex, seed=seed,
-                   loss=problem.loss, work=work)
-    details = {"num_nonzero": net.num_nonzero} | ({"step_sizes": net.step_sizes} if net.step_sizes else {})
-    return {s: Result(DONE, score(problem, net.predict(problem.X_eval)), details, net)}
-
-
-def run_pruning(problem, m, slist, seed, args, device, work) -> dict[int, Result]:
-    """Iterative magnitude pruning: {s: Result}."""
-    import torch
-
-    import pruning
-
-    torch.set_num_threads(work.threads)
-    try:
-        fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist,
-                             seed, width=m, num_layers=args.num_layers, num_epochs=args.num_epochs,
-                             batch_size=args.batch_size, prune_iters=args.prune_iters, loss=problem.loss,
-                             device=device)
-    except RuntimeError as error:
-        if "memory" in str(error):  # torch has an exception of its own for the GPU, and none for the CPU
-            raise MemoryError(error) from None
-        raise
-    return {s: Result(DONE, fit.score, {"num_nonzero": fit.num_nonzero, "connected": fit.connected},
-                      SparseNet.from_dense(fit.weights)) for s, fit in fits.items()}
-
-
-METHOD_CALLS = {"aiht": run_aiht, "pruning": run_pruning}
-
-
 # ---- the sweep ----
 
 
-def open_log(args, device: str, device_line: str) -> Log:
-    """The log of this sweep, with the cells that an earlier run finished. Raises LogError, UsageError."""
+def identify(args) -> tuple[dict, dict]:
+    """The settings that change the numbers, and the axes of the table."""
     settings = {"task": args.task, "method": args.method, "expname": args.expname}
     settings |= {flag: getattr(args, flag) for flag in SETTINGS}
-    axes = {"m": args.mlist, "s": args.slist, "seed": args.seedlist}
+    return settings, {"m": args.mlist, "s": args.slist, "seed": args.seedlist}
+
+
+def log_path(args) -> Path:
+    """Where the log of this sweep is, without extension."""
     defaults = {flag: make_parser().get_default(flag) for flag in NAMED_IF_CHANGED}
-    path = Path(args.logs_dir, args.task, args.method, log_name(settings, axes, defaults))
+    return Path(args.logs_dir, args.task, args.method, log_name(*identify(args), defaults))
+
+
+def open_log(args, device: str, device_line: str) -> Log:
+    """The log of this sweep, with the cells that earlier runs finished. Raises LogError."""
+    path = log_path(args) if args.save_results else None
     environment = describe_environment(args, device, device_line)
-    log = Log(path if args.save_results else None, settings, axes, asdict(TASKS[args.task].measure), environment)
+    log = Log(path, *identify(args), asdict(TASKS[args.task].measure), environment)
     if args.save_results and not args.overwrite:
         log.load(with_models=args.save_models)
+        log.adopt(with_models=args.save_models, copy=not args.dry_run)
     return log
 
 
@@ -363,9 +305,9 @@ def sweep(log: Log, args, device: str) -> int:
 
     failed, total = 0, len(log.cells())
     bar = tqdm(total=total, initial=total - len(log.missing()), unit="cell", disable=None)
-    with bar, Workspace(args.threads, args.memory_budget) as work:
-        for cells in jobs(log, args):
-            for cell, result in run_job(cells, args, device, work).items():
+    with bar, contextlib.closing(compute(jobs(log.missing(), args), args, device)) as outcomes:
+        for results in outcomes:
+            for cell, result in results.items():
                 if args.save_models and result.net:
                     log.save_model(cell, result.net)
                 log.record(cell, result.status, result.score, **result.details)
@@ -376,6 +318,23 @@ def sweep(log: Log, args, device: str) -> int:
                 if log.path:
                     log.save()
     return failed
+
+
+def compute(todo, args, device: str) -> Iterator[dict[tuple, Result]]:
+    """The results of jobs as they are ready: computed here, or by --workers or the --scheduler, largest first."""
+    if not (args.workers or args.scheduler):
+        for cells in todo:
+            yield run_job(cells, args, device)
+        return
+    todo.sort(key=lambda cells: max(m * s for m, s, _ in cells), reverse=True)
+    gpus = count_gpus() if device != "cpu" else 0
+    call = functools.partial(run_job, args=args, device=device)
+    outcomes = run_on_workers(todo, call, workers=args.workers, scheduler=args.scheduler, gpus=gpus)
+    with contextlib.closing(outcomes):
+        for cells, outcome in outcomes:
+            if isinstance(outcome, BaseException):  # its workers died, one after the other
+                outcome = {cell: failure(outcome) for cell in cells}
+            yield outcome
 
 
 def cell_line(cell, result: Result, measure: dict) -> str:
@@ -423,17 +382,18 @@ def describe(log: Log, args):
 
 def run(args) -> int:
     device, device_line = choose_device(args)
-    print(f"device: {device_line}; {args.threads} thread(s)")
-    log = open_log(args, device, device_line)
+    print(f"device: {device_line}; {args.threads} thread(s)" + (f"; {args.workers} workers" if args.workers else ""))
     if args.dry_run:
-        describe(log, args)
+        describe(open_log(args, device, device_line), args)
         return 0
     read_data(args)
-    if log.path:
-        check_writable(log.path.parent)
+    with contextlib.ExitStack() as stack:
+        if args.save_results:
+            hold_log(args, stack)
+        log = open_log(args, device, device_line)
         if log.records:
-            print(f"{len(log.cells()) - len(log.missing())} of {len(log.cells())} cells found in {log.path}.npy")
-    failed = sweep(log, args, device)
+            print(f"{len(log.cells()) - len(log.missing())} of {len(log.cells())} cells found in {log.path.parent}")
+        failed = sweep(log, args, device)
     if log.path:
         print(f"saved {log.path}.npy")
     else:
@@ -443,10 +403,21 @@ def run(args) -> int:
     return 1 if failed else 0
 
 
+def hold_log(args, stack: contextlib.ExitStack):
+    """Keep other runs of the same command away from the log until the stack is left. Raises UsageError, LogError."""
+    path = log_path(args)
+    check_writable(path.parent)
+    try:
+        stack.enter_context(locked(path.with_name(path.name + ".lock"), wait=False))
+    except BlockingIOError:
+        remedy = "wait for it, or give this one an --expname"
+        raise LogError(f"{path}.npy is being written by another run: {remedy}") from None
+
+
 def main(argv=None) -> int:
     try:
         return run(parse_arguments(argv))
-    except (UsageError, LogError) as error:
+    except (UsageError, LogError, WorkersError) as error:
         print(f"runner.py: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

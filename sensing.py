@@ -115,7 +115,15 @@ class Workspace:
         items = list(items)
         length = -(-len(items) // GROUPS) or 1
         groups = [items[start : start + length] for start in range(0, len(items), length)]
-        return self._pool.map(function, groups) if self._pool and len(groups) > 1 else map(function, groups)
+        if self._pool is None or len(groups) < 2:
+            return map(function, groups)
+        numerics = np.geterr()  # of this thread; the others would warn where it does not
+
+        def call(group):
+            with np.errstate(**numerics):
+                return function(group)
+
+        return self._pool.map(call, groups)
 
     def borrow(self, size: int, owner) -> np.ndarray:
         """Uninitialised DTYPE [size] that belongs to `owner` as long as it lives, then to the next borrower.

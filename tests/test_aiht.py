@@ -200,6 +200,20 @@ def test_eleven_refusals_lead_back_to_the_start(work, scale, refused):
     assert abs(path[refused][1] - 1.4) < 0.5 * abs(start[1] - 1.4)  # 1.4 is the best fit
 
 
+def test_a_late_refusal_leads_back_to_the_start_too(work):
+    """The first inner step is accepted and blows up the steep third entry; the second is refused, the third is not."""
+    X = np.diag([0.01, 0.005, 1]).astype(np.float32)
+    gates = WeightGates(SparseVector(np.arange(3), np.ones(3, dtype=np.float32), 3), 3)
+    A, y = ReluSensing(X, gates, 1, work), np.array([1000, 2000, 0], dtype=np.float32)
+    w = SparseVector(np.array([0, 2]), np.array([1, 7.5e-7], dtype=np.float32), 3)
+    start, first, second, third = (aiht_step(A, y, w, 3, inner_steps).toarray() for inner_steps in range(4))
+    assert abs(first[2]) > 10 > 1 > abs(third[2])
+    np.testing.assert_array_equal(second, start)
+    for inner_steps, x in ((1, first), (3, third)):
+        expected = reference_step(X.astype(np.float64), y, w.toarray(), 3, inner_steps)
+        np.testing.assert_allclose(x, expected, rtol=1e-3)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_the_objective_does_not_rise_in_the_inner_steps(work, seed):
     X, gates, dense, y = instance(seed, noise=0.5)

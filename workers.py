@@ -1,0 +1,97 @@
+"""Cells on many processes: workers on this machine, or those of a running Dask cluster.
+
+A job that was lost with its worker is given to another, up to RETRIES times; results come as they are ready, and the
+parent alone writes. dask.distributed is imported only when it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+RETRIES = 2  # more tries for a job whose worker died: a job that kills every worker must not go on for ever
+
+
+class WorkersError(Exception):
+    """The workers cannot be had; the message names what is wrong."""
+
+
+def run_on_workers(jobs: list, function: Callable, *, workers: int, scheduler: str | None, gpus: int = 0) -> Iterator:
+    """Yield (job, function(job), or the exception that ended it) in the order in which jobs are ready.
+
+    Args:
+        jobs: picklable, the largest first.
+        workers: processes to start here; unused with a `scheduler`.
+        scheduler: address of a running Dask scheduler, or None.
+        gpus: GPUs of this machine; with any, each worker sees one of them.
+    Raises WorkersError where the scheduler does not answer.
+    """
+    from dask import config
+    from distributed import as_completed
+
+    quiet = {"distributed.scheduler.allowed-failures": RETRIES, "logging.distributed": "critical",
+             "distributed.worker.daemon": True}
+    with config.set(quiet), connected(workers, scheduler, gpus) as client:
+        futures = {client.submit(function, job, pure=False, priority=-number): job for number, job in enumerate(jobs)}
+        for future in as_completed(list(futures)):
+            outcome = future.exception() if future.status == "error" else future.result()
+            yield futures.pop(future), outcome
+            future.release()
+
+
+@contextlib.contextmanager
+def connected(workers: int, scheduler: str | None, gpus: int):
+    """A Dask client of a running cluster, or of one started here for the time of the block."""
+    from distributed import Client
+
+    for name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a lost worker is told by its job, in one line
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=20)
+        except (OSError, ValueError) as error:
+            raise WorkersError(f"no Dask scheduler answers there ({type(error).__name__})") from None
+        with client:
+            yield client
+        return
+    with local_cluster(workers, gpus) as cluster, Client(cluster) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def local_cluster(workers: int, gpus: int):
+    """Processes on this machine, one job at a time in each; they do not hear Ctrl-C, and end with their parent."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    def options(number):
+        environment = {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else {}
+        return here | {"nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL, "env": environment}
+
+    here = {"protocol": "tcp://", "host": "127.0.0.1"}
+    with ignored_interrupts():
+        cluster = SpecCluster(
+            workers={number: {"cls": Nanny, "options": options(number)} for number in range(workers)},
+            scheduler={"cls": Scheduler, "options": {"dashboard": False} | here},
+            silence_logs=logging.CRITICAL,
+        )
+    try:
+        yield cluster
+    finally:
+        with ignored_interrupts():
+            cluster.close(timeout=5)
+
+
+@contextlib.contextmanager
+def ignored_interrupts():
+    """Ctrl-C does nothing in this block, nor in the processes that it starts."""
+    if os.name != "posix":
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
