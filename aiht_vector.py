@@ -59,7 +59,8 @@ def predict(A: ReluSensing, theta: SparseVector, k: int):
     """A theta: the predictions [k, n] of the network with the gates of A."""
     length = A.d + k
     total = A.xp.zeros((k, A.shape[0]), dtype=A.XT.dtype)
-    for neurons in A.blocks(np.unique(to_host(theta.indices) // length)):
+    live = np.unique(to_host(theta.indices) // length)
+    for neurons in A.blocks(live[np.isin(live, A.gates.neurons)]):
         rows = theta.rows(to_device(neurons, A.XT), length)
         total += A.outputs(neurons, rows[:, : A.d], rows[:, A.d :])
     return total

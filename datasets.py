@@ -8,6 +8,7 @@ a file that is not what its name says is refused. Only fetch() needs torchvision
 """
 
 import gzip
+import hashlib
 import io
 import math
 import os
@@ -31,6 +32,14 @@ LAYOUTS = {  # the sets of files that make up a data set, the preferred one firs
         [f"cifar-10-batches-bin/{batch}.bin" for batch in CIFAR_BATCHES],
         [f"cifar-10-batches-py/{batch}" for batch in CIFAR_BATCHES],
     ],
+}
+PYTHON_MD5 = {  # the published checksums: a pickle is opened only where its own is among them
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
 }
 SOURCES = {"mnist": "yann.lecun.com/exdb/mnist", "cifar10": "www.cs.toronto.edu/~kriz/cifar.html"}
 
@@ -155,7 +164,11 @@ def _read_binary(path):
 
 def _read_python(path):
     """Images [n, 3, 32, 32] and labels [n] of a python batch: a pickled dict of data [n, 3072] and a list of labels."""
-    raw = io.BytesIO(_contents(path))
+    content = _contents(path)
+    checksum = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if checksum != PYTHON_MD5[path.name.removesuffix(".gz")]:
+        raise _fault(path, f"is not the published batch (its MD5 checksum is {checksum})")
+    raw = io.BytesIO(content)
     try:
         batch = _BatchUnpickler(raw, encoding="bytes").load()
         fields = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}

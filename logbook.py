@@ -13,7 +13,6 @@ import hashlib
 import io
 import json
 import os
-import uuid
 from pathlib import Path
 
 import numpy as np
@@ -127,11 +126,15 @@ class Log:
 
     def save_model(self, cell, net):
         """Keep the network of a cell (SparseNet). Raises LogError."""
-        path, content = self.model_path(cell), io.BytesIO()
+        content = io.BytesIO()
         net.save(content, self.settings | dict(zip(AXES, cell, strict=True)))
+        self._keep_model(cell, content.getvalue())
+
+    def _keep_model(self, cell, content: bytes):
+        path = self.model_path(cell)
         try:
             path.parent.mkdir(exist_ok=True)
-            replace_files({path: content.getvalue()})
+            replace_files({path: content})
         except OSError as error:
             raise _unwritable(path, error) from None
 
@@ -166,8 +169,10 @@ class Log:
     def adopt(self, with_models: bool = False, copy: bool = True):
         """Take over finished cells of other logs in the folder whose settings agree: a list of m, s or seeds grew.
 
-        With models, only cells whose network was kept, which is copied (unless `copy` is False: nothing is written).
+        With models, only cells whose network was kept, which is copied. Then the log is saved; where `copy` is False,
+        nothing is written. Raises LogError.
         """
+        before = len(self.missing())
         for sidecar in sorted(self.path.parent.glob("*.json")):
             missing = set(self.missing())
             if sidecar == self.files[1] or not missing:
@@ -178,21 +183,23 @@ class Log:
                 continue  # not ours to judge: it is refused when its own command is run
             if other.settings == self.settings:
                 for cell in sorted(missing & set(other.records)):
-                    if other.status(cell).partition(":")[0] in (DONE, SKIPPED):
+                    if _kind(other.status(cell)) in (DONE, SKIPPED):
                         self._adopt_cell(cell, other, with_models, copy)
+        if copy and len(self.missing()) < before:
+            self.save()
 
     def _adopt_cell(self, cell, other: Log, with_models: bool, copy: bool):
         if with_models and other.status(cell) == DONE:
             if not other.model_path(cell).exists():
                 return
             if copy:
-                self.model_path(cell).parent.mkdir(exist_ok=True)
-                replace_files({self.model_path(cell): other.model_path(cell).read_bytes()})
+                self._keep_model(cell, other.model_path(cell).read_bytes())
         environment = other.environments[other.records[cell]["environment"]]
         if environment not in self.environments:
             self.environments.append(environment)
         self.table[self._place(cell)] = other.table[other._place(cell)]
         self.records[cell] = other.records[cell] | {"environment": self.environments.index(environment)}
+        self.again.discard(cell)
 
     @classmethod
     def read(cls, sidecar: Path) -> Log:
@@ -247,9 +254,10 @@ def _kind(status: str) -> str:
 
 def replace_files(contents: dict[Path, bytes]):
     """Write files whole: all are on the disk before the first takes its place. Raises OSError."""
-    parts = {path: path.with_name(f".{uuid.uuid4().hex}.part") for path in contents}
+    parts = {path: path.with_name(f".{path.name}.part") for path in contents}
     try:
         for path, content in contents.items():
+            parts[path].unlink(missing_ok=True)  # of a run that was killed
             with parts[path].open("xb") as file:
                 file.write(content)
                 file.flush()

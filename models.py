@@ -32,7 +32,7 @@ def mlp_weights(sizes, seed):
 def mlp_forward(weights, X):
     """Outputs [n, k] of the network on the rows of X [n, d]."""
     for W in weights[:-1]:
-        X = (X @ W.T).relu()
+        X = (X @ W.T).relu_()  # in place: the product itself is not needed for its gradient
     return X @ weights[-1].T
 
 

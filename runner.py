@@ -96,6 +96,13 @@ def folder(text: str) -> str:
     return text
 
 
+def address(text: str) -> str:
+    """The type of --scheduler: an empty text would mean this process."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the address of a scheduler, e.g. tcp://127.0.0.1:8786")
+    return text
+
+
 def make_parser() -> Parser:
     parser = Parser(prog="runner.py", description="Sweep a grid of m, s and seed.", allow_abbrev=False)
     positive = whole_number(1)
@@ -126,7 +133,7 @@ def make_parser() -> Parser:
     add("--gpu", default=0, type=whole_number(0, 1023), help="which GPU (default: 0)")
     add("--threads", type=whole_number(1, 1024), help="CPU threads per cell (default: the cores that a worker has)")
     add("--workers", default=0, type=whole_number(0, 1024), help="processes that compute cells (default: 0, this one)")
-    add("--scheduler", metavar="ADDRESS", help="compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786")
+    add("--scheduler", metavar="ADDRESS", type=address, help="compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786")
     add("--memory_budget", default=512, type=whole_number(Workspace.MIN_BUDGET), metavar="MIB",
         help="aiht: bound on temporary blocks in MiB (default: 512)")
     add("--data_dir", type=folder, help="folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)")
@@ -145,6 +152,8 @@ def parse_arguments(argv) -> argparse.Namespace:
             twice = next(value for value in values if values.count(value) > 1)
             raise UsageError(f"argument --{flag}: {twice} is listed twice; list every value once")
     refuse_flags_without_effect(args, parser)
+    if args.scheduler == "":
+        raise UsageError("argument --scheduler: '' is no address; leave it out")
     if args.workers and args.scheduler:
         raise UsageError(f"argument --workers: {args.workers} has no effect with --scheduler; leave one out")
     args.threads = args.threads or max(1, num_cores() // max(args.workers, 1))
@@ -412,6 +421,8 @@ def hold_log(args, stack: contextlib.ExitStack):
     except BlockingIOError:
         remedy = "wait for it, or give this one an --expname"
         raise LogError(f"{path}.npy is being written by another run: {remedy}") from None
+    except OSError as error:
+        raise LogError(f"cannot lock {path}.lock: {error.strerror}; move it away or choose another --logs_dir") from None
 
 
 def main(argv=None) -> int:

@@ -341,6 +341,7 @@ class ReluSensing:
         self.d, n = XT.shape
         self.shape = (n, m * self.d)
         self.xp = array_module(XT)
+        self._activations = {}  # {block of neurons: {start of a tile: relu(W x) [b, n_t]}}, see _hidden
 
     def _gate_tile(self, rows, tile: slice):
         """1{h_j . x_i > 0} [b, n_t] bool."""
@@ -414,10 +415,16 @@ class ReluSensing:
     def _hidden(self, neurons: np.ndarray, W) -> Callable:
         """A function of a tile giving the gates of `neurons` and gate * (X w) there, both [b, n_t]."""
         if isinstance(self.gates, WeightGates):  # the gate of a neuron is its own weight vector: a ReLU
+            keep = 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2
+            held = self._activations.setdefault(neurons.tobytes(), {}) if keep else {}
 
             def relu(tile):
-                z = W @ self.XT[:, tile]
-                return z > 0, self.xp.maximum(z, 0)
+                z = held.get(tile.start)
+                if z is None:
+                    z = self.xp.maximum(W @ self.XT[:, tile], 0)
+                    if keep:  # the prediction and the gradient of a step take the same product
+                        held[tile.start] = z
+                return z > 0, z
 
             return relu
         rows = to_device(self.gates.rows(neurons), self.XT)

@@ -213,6 +213,33 @@ def test_cells_without_their_models_run_again_and_keep_their_scores_till_then(sa
     assert log.missing() == [(3, 5, 1)]
 
 
+def test_cells_of_other_lists_are_adopted_with_their_environments(saved, open_log, tmp_path):
+    axes = {"m": [3, 2, 9], "s": [5, 6], "seed": [1, 0]}
+    for copy in (False, True):
+        before = contents(tmp_path)
+        log = open_log(SERVER, axes)
+        log.path = tmp_path / "grown"
+        log.adopt(copy=copy)
+        assert (contents(tmp_path) == before) == (not copy)
+        assert log.table[1, 0, 1] == 12.5 and np.isfinite(log.table).sum() == 1
+        assert log.status((3, 5, 0)) == "skipped: the labels are all zero" and log.status((2, 5, 1)) == NOT_RUN
+    sidecar = json.loads(log.files[1].read_text())
+    adopted = [cell for cell in sidecar["cells"] if cell["status"] != NOT_RUN]
+    assert [sidecar["environments"][cell["environment"]] for cell in adopted] == [LAPTOP, LAPTOP]
+    loaded = open_log(SERVER, axes)
+    loaded.path = log.path
+    loaded.load()
+    assert loaded.records == log.records
+
+
+def test_only_cells_of_the_same_settings_are_adopted(saved, open_log, tmp_path):
+    for changed in ({"num_epochs": 16}, {"expname": "mine"}):
+        log = open_log(axes=GRID | {"seed": [0]}, **changed)
+        log.path = tmp_path / "other"
+        log.adopt()
+        assert log.missing() == log.cells() and not log.files[0].exists()
+
+
 # ---- damage ----
 
 

@@ -1,13 +1,16 @@
 """runner.py: mistakes are refused in one line, sweeps are saved and resumed, and both methods run end to end."""
 
 import io
+import itertools
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +18,7 @@ import numpy as np
 import pytest
 
 import datasets
+import locking
 import make_figures
 import pruning
 import runner
@@ -167,6 +171,9 @@ MISTAKES = [  # flags, words of the message
     (f"{PLANTED} --save_models", "argument --save_models", "--save_results"),
     (f"{SIGNAL} --save_models --save_results", "argument --save_models", "gaussian_sparse", "leave it out"),
     (f"{PLANTED} --gpu 1", "argument --gpu: 1", "--device cpu", "leave it out"),
+    (f"{PLANTED} --workers 1.5", "argument --workers: '1.5'"),
+    (f"{PLANTED} --workers 2 --scheduler tcp://127.0.0.1:8786", "argument --workers: 2", "leave one out"),
+    (f"{PLANTED} --scheduler ''", "argument --scheduler: ''", "leave it out"),
     (f"{PLANTED} --data_dir ''", "argument --data_dir: ''"),
     (f"{PLANTED} --save_results --logs_dir ''", "argument --logs_dir: ''"),
 ]
@@ -287,7 +294,7 @@ def test_the_papers_commands_are_legal_and_need_no_data_for_a_dry_run(cli, task,
 
 
 def test_the_papers_commands_have_different_logs(cli):
-    lines = [f"--task {task} --mlist {mlist} --slist {slist} {flags} --save_results --dry_run"
+    lines = [f"--task {task} --mlist {mlist} --slist {slist} {flags} --device cpu --save_results --dry_run"
              for task, mlist, slist, flags in PAPER if task in TASKS]
     logs = [cli(f"{line} --method {method}").out.split("log: ")[1] for line in lines for method in runner.METHODS]
     assert len(logs) == len(set(logs))
@@ -356,6 +363,20 @@ def test_two_runs_give_the_same_bits(cli, line):
         assert cli(f"{line} --save_results --logs_dir {folder}").code == 0
         tables.append(read_log(folder)[0].tobytes())
     assert tables[0] == tables[1]
+
+
+def test_a_scheduler_that_is_no_address_is_refused(cli):
+    pytest.importorskip("distributed")
+    assert_refused(cli(f"{PLANTED} --scheduler nonsense"), "argument --scheduler", "'nonsense'", "leave it out")
+
+
+def test_workers_give_the_same_bits(cli):
+    pytest.importorskip("distributed")
+    assert cli(f"{SWEEP} --save_results --logs_dir alone").code == 0
+    result = cli(f"{SWEEP} --save_results --workers 2")
+    assert result.code == 0 and result.err == "" and len(cell_lines(result.out)) == 12
+    assert read_log()[0].tobytes() == read_log("alone")[0].tobytes()
+    assert statuses(read_log()[1]) == statuses(read_log("alone")[1])
 
 
 @pytest.mark.parametrize("flags", ["", "--batch_size 1000", "--convex", "--output_dim 3"])
@@ -471,6 +492,70 @@ def test_runs_of_other_settings_have_logs_of_their_own(cli, toy):
                   "--method pruning --prune_iters 1"):
         assert "found" not in cli(f"{TOY} {flags}").out
     assert len([*Path("logs").rglob("*.npy")]) == 6
+
+
+def scores(folder):
+    """{(m, s, seed): score} of the only log in a folder."""
+    table, sidecar = read_log(folder)
+    return dict(zip(itertools.product(*sidecar["axes"].values()), table.ravel().tolist(), strict=True))
+
+
+def log_of(result):
+    """A new folder with a copy of the log that a run saved."""
+    [name] = re.findall(r"^saved (.*)\.npy$", result.out, re.MULTILINE)
+    folder = Path(tempfile.mkdtemp(dir="."))
+    for end in ("npy", "json"):
+        shutil.copy(f"{name}.{end}", folder)
+    return folder
+
+
+@pytest.mark.parametrize("lists, found, cells", [
+    ("--slist 1 4 9 16 --seedlist 0 1 2", 6, 12),
+    ("--slist 9 1", 4, 4),
+    ("--slist 4 --seedlist 1 5 0", 2, 3),
+    ("--mlist 4 --slist 1", 0, 2),
+])
+@pytest.mark.parametrize("method", runner.METHODS)
+def test_other_lists_take_over_the_cells_that_are_there(cli, toy, method, lists, found, cells):
+    line = f"{TOY} --method {method}"
+    cli(line)
+    before = files()
+    assert f"cells: {cells - found} of {cells} to run" in cli(f"{line} {lists} --dry_run").out
+    assert files() == before
+    result = cli(f"{line} {lists}")
+    assert result.code == 0 and len(cell_lines(result.out)) == cells - found
+    assert (f"{found} of {cells} cells found" in result.out) == bool(found)
+    assert files().items() > before.items()  # the old log stays as it was
+    afresh = cli(f"{line} {lists} --logs_dir afresh")
+    assert scores(log_of(result)) == scores(log_of(afresh))
+
+
+def test_a_damaged_log_of_other_lists_is_passed_over(cli, toy):
+    cli(TOY)
+    [sidecar] = Path("logs").rglob("*.json")
+    sidecar.write_text("[]")
+    assert len(cell_lines(cli(f"{TOY} --slist 1").out)) == 2
+
+
+def test_models_are_taken_over_with_their_cells(cli, toy):
+    cli(f"{TOY} --slist 1")
+    cli(f"{TOY} --slist 4 --save_models")
+    result = cli(f"{TOY} --save_models")
+    assert len(cell_lines(result.out)) == 4 and "2 of 6 cells found" in result.out  # those of s = 4
+    [folder] = [path for path in Path("logs").rglob("*.models") if "_s1-4-9_" in path.name]
+    assert len(os.listdir(folder)) == 6
+
+
+def test_a_log_that_another_run_writes_is_left_alone(cli, toy):
+    cli(TOY)
+    before = files()
+    [table] = Path("logs").rglob("*.npy")
+    with locking.locked(table.with_suffix(".lock")):
+        for flags in ("", "--overwrite"):
+            assert_refused(cli(f"{TOY} {flags}"), str(table), "another run", "--expname")
+        assert cli(f"{TOY} --dry_run").code == 0 and cli(f"{TOY} --expname mine").code == 0
+    assert files().items() >= before.items()
+    assert cli(TOY).code == 0
 
 
 FAILURES = {
