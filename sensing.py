@@ -9,7 +9,8 @@ and `columns`, the matrix A_S of a few columns with its products. Read aiht.py f
 
 Inputs are held feature-major, X' [d, n], so that a column of A is a contiguous row. Work is cut into tiles of samples;
 the tiles, not the BLAS, run in parallel, and partial sums are added in the order of the tiles. So the bits of a result
-depend neither on the number of threads nor, as long as a neuron block fits, on the memory budget.
+do not depend on the number of threads. The memory budget decides what is held and what is computed again: columns of A
+(up to half of it) and gates (up to a quarter). What is in work at one time, a few tiles per thread, is about 16 MiB.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from threadpoolctl import threadpool_limits
 
 DTYPE = np.float32  # of inputs, weights and products; norms and sums over tiles are float64
 NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h fills a 1 MiB cache
+BLOCK_ENTRIES = 2**17  # entries of A' r per block: with GROUPS partial sums in float64, 8 MiB
 TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU costs a tenth of the products (Zen 5)
 GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
 GROUPS = 8  # runs of tiles that the threads share: fewer, larger tasks, and sums that do not depend on the threads
@@ -71,7 +73,7 @@ class Workspace:
 
     Args:
         threads: number of CPU threads, at least 1; a GPU needs only one.
-        memory_budget: bound on temporary blocks, MiB, at least `MIN_BUDGET`.
+        memory_budget: bound on what is held beside the data and the result, MiB, at least `MIN_BUDGET`.
     """
 
     MIN_BUDGET = 16
@@ -377,12 +379,8 @@ class ReluSensing:
         return lambda tile: held[:, tile][place]
 
     def blocks(self, neurons: np.ndarray) -> Iterator[np.ndarray]:
-        """Cut neurons into blocks whose temporaries fit the memory budget."""
-        # per neuron: H, A' r in float64 and a few partial sums, d entries each, and a row of the tile of every group
-        neuron_bytes = 4 * self.d * (6 + 4 * GROUPS) + 12 * 1024 * GROUPS  # never of the threads: blocks decide on bits
-        block = int(min(max(self.work.bytes // 4 // neuron_bytes, 1), NEURON_BLOCK))
-        if self.xp is not np:
-            block = 16 * NEURON_BLOCK
+        """Cut neurons into blocks; like the tiles, they depend on the shapes alone, since they decide on bits."""
+        block = min(max(BLOCK_ENTRIES // max(self.d, 1), 32), NEURON_BLOCK) if self.xp is np else 16 * NEURON_BLOCK
         for start in range(0, len(neurons), block):
             yield neurons[start : start + block]
 
