@@ -142,25 +142,25 @@ def test_the_bits_do_not_depend_on_the_chunk(monkeypatch, chunk):
     assert tables() == whole
 
 
-def test_the_bits_do_not_depend_on_how_rows_are_mapped(monkeypatch):
+def test_the_bits_do_not_depend_on_how_parts_are_mapped(monkeypatch):
     def backwards(function, items):
         items = list(items)
-        assert items == [0, 1, 2, 3]
+        assert len(items) > 1
         return [function(item) for item in items[::-1]][::-1]
 
     monkeypatch.setattr(countsketch, "CHUNK", 50)
     whole = tables()
-    assert tables(map_rows=backwards) == whole
+    assert tables(map_parts=backwards) == whole
     with Workspace(3) as work:
-        assert tables(map_rows=work.map) == whole
+        assert tables(map_parts=work.map) == whole
 
 
-def test_rows_are_really_mapped():
+def test_parts_are_really_mapped():
     calls = []
-    sketch = sketch_of(100, 5, map_rows=lambda function, items: calls.append(items) or map(function, items))
+    sketch = sketch_of(100, 5, map_parts=lambda function, items: calls.append(items) or map(function, items))
     sketch.add(np.arange(100), np.ones(100))
     sketch.estimate(np.arange(100))
-    assert calls == [range(4), range(4)]
+    assert calls == [range(4), [slice(0, countsketch.CHUNK)]]
 
 
 def test_the_hash_follows_the_generator():
