@@ -211,19 +211,19 @@ def rank(magnitude, s: int):
     return keep | (tied & (xp.cumsum(tied) <= s - xp.count_nonzero(keep)))
 
 
-def draw_rows(neurons: np.ndarray, m: int, draw: Callable) -> np.ndarray:
-    """Rows [b, ...] of a random matrix with m rows, drawn in blocks of DRAW_BLOCK so that any rows can be drawn again.
+def draw_rows(neurons: np.ndarray, m: int, length: int, draw: Callable) -> np.ndarray:
+    """Rows [b, length] of a random matrix with m rows, drawn in blocks of DRAW_BLOCK so that any can be drawn again.
 
     Args:
         neurons: ascending row numbers [b].
         draw: function (block, number of rows) -> the rows of that block, float32.
     """
+    rows = np.empty((len(neurons), length), dtype=DTYPE)
     blocks, starts = np.unique(neurons // DRAW_BLOCK, return_index=True)
-    parts = [draw(0, 1)[:0]]
     for block, (start, stop) in zip(blocks.tolist(), itertools.pairwise([*starts, len(neurons)]), strict=True):
         drawn = draw(block, min(DRAW_BLOCK, m - block * DRAW_BLOCK))
-        parts.append(drawn[neurons[start:stop] - block * DRAW_BLOCK])
-    return np.concatenate(parts)
+        rows[start:stop] = drawn[neurons[start:stop] - block * DRAW_BLOCK]
+    return rows
 
 
 class RandomGates:
@@ -234,7 +234,7 @@ class RandomGates:
 
     def __init__(self, seed: int, layer: int, m: int, d: int):
         self.seed, self.layer, self.m, self.d = seed, layer, m, d
-        self.neurons = np.arange(m)
+        self.neurons = range(m)
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """H[neurons] [b, d] for ascending neurons [b]."""
@@ -243,7 +243,7 @@ class RandomGates:
             generator = np.random.default_rng([self.seed, GATE_STREAM, self.layer, block])
             return generator.standard_normal((count, self.d), dtype=DTYPE)
 
-        return draw_rows(neurons, self.m, draw)
+        return draw_rows(neurons, self.m, self.d, draw)
 
 
 class RandomFill:
@@ -264,7 +264,7 @@ class RandomFill:
             generator = np.random.default_rng([self.seed, FILL_STREAM, self.layer, block])
             return (2 * generator.random((count, len(self.bounds)), dtype=DTYPE) - 1) * self.bounds
 
-        return draw_rows(neurons, self.m, draw)
+        return draw_rows(neurons, self.m, len(self.bounds), draw)
 
 
 class WeightGates:
@@ -382,7 +382,7 @@ class ReluSensing:
         """Cut neurons into blocks; like the tiles, they depend on the shapes alone, since they decide on bits."""
         block = min(max(BLOCK_ENTRIES // max(self.d, 1), 32), NEURON_BLOCK) if self.xp is np else 16 * NEURON_BLOCK
         for start in range(0, len(neurons), block):
-            yield neurons[start : start + block]
+            yield np.asarray(neurons[start : start + block])
 
     def adjoint_blocks(self, r):
         """A' r piece by piece: yields (indices [b d] ascending, entries of A' r there [b d] float64)."""

@@ -2,7 +2,7 @@
 
     make memory       or        python benchmarks/memory.py
 
-Each point is a process of its own; its largest resident set during the fit, less what it held before (the data and the
+Each point is the median of three processes of its own; the largest resident set during the fit, less what it held before (the data and the
 libraries). AIHT runs 4 full-batch steps, which contain every kind of step; IMP one epoch and one pruning.
 """
 
@@ -12,6 +12,7 @@ import argparse
 import json
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -59,8 +60,10 @@ def measure(method: str, n: int, d: int, m: int, s: int, budget: int) -> float:
 
 
 def in_fresh_process(**point) -> float:
+    """Median of three measurements of a point, each in a process of its own."""
     call = [sys.executable, __file__, "--point", json.dumps(point)]
-    return float(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
+    runs = [subprocess.run(call, capture_output=True, text=True, check=True) for _ in range(3)]
+    return statistics.median(float(run.stdout) for run in runs)
 
 
 def draw(curves: dict, path: Path):

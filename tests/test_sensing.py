@@ -124,7 +124,7 @@ def test_relu_adjoint(work, kind):
 def test_columns_of_some_neurons(work, neurons):
     """Of those with weights (1, 2, 4, 5, 7), in a row or not, and of those without."""
     X, gates, dense = relu_case("weights")
-    assert gates.neurons.tolist() == [1, 2, 4, 5, 7]
+    assert list(gates.neurons) == [1, 2, 4, 5, 7]
     S = np.add.outer(np.array(neurons) * 7, np.array([0, 3])).ravel()
     columns, x = ReluSensing(np.ascontiguousarray(X.T), gates, 9, work).columns(S), np.arange(1.0, len(S) + 1)
     np.testing.assert_array_equal(columns.apply(x), dense[:, S] @ x)  # whole numbers are exact
@@ -192,7 +192,7 @@ def test_random_gates_are_the_same_whichever_rows_are_drawn_and_when():
     np.testing.assert_array_equal(gates.rows(np.arange(190, m)), H[190:])
     np.testing.assert_array_equal(gates.rows(np.arange(3)), H[:3])
     assert gates.rows(np.zeros(0, dtype=np.int64)).shape == (0, d)
-    assert H.dtype == np.float32 and gates.neurons.tolist() == list(range(m))
+    assert H.dtype == np.float32 and list(gates.neurons) == list(range(m))
 
 
 def test_random_gates_of_a_wider_layer_begin_with_those_of_a_narrower_one():
@@ -214,7 +214,7 @@ def test_weight_gates_are_the_rows_of_the_weights():
     W = np.zeros((6, 4), dtype=np.float32)
     W[1, 2], W[4, 0], W[4, 3] = 5, -1, 2
     gates = WeightGates(sparse(W.ravel()), 4)
-    assert gates.neurons.tolist() == [1, 4]
+    assert list(gates.neurons) == [1, 4]
     for neurons in ([1, 4], [4], [0, 1, 2, 5], []):
         np.testing.assert_array_equal(gates.rows(np.array(neurons, dtype=np.int64)), W[neurons])
 
