@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 from pathlib import Path
 
@@ -206,6 +207,8 @@ class Log:
         """The log that a sidecar belongs to, whatever its settings. Raises LogError."""
         try:
             said = json.loads(sidecar.read_bytes())
+            if len(said["cells"]) != math.prod(len(said["axes"][axis]) for axis in AXES):
+                raise ValueError("a table of another size")  # before it takes up memory
             log = cls(sidecar.with_suffix(""), said["settings"], said["axes"], said["score"], {})
         except Exception as error:  # as in load
             raise LogError(f"{sidecar} is no sidecar of a log ({type(error).__name__})") from None
@@ -221,7 +224,7 @@ class Log:
     def _take_sidecar(self, content: bytes):
         """Check everything that a sidecar says, and take over the records of the cells that were run."""
         sidecar = json.loads(content)
-        json.dumps(sidecar, allow_nan=False)  # raises where a number is NaN or infinite
+        json.dumps(sidecar, indent=1, allow_nan=False)  # as in save; raises where a number is NaN or infinite
         for key, own in {"format": FORMAT, "settings": self.settings, "axes": self.axes}.items():
             if sidecar[key] != own:
                 raise ValueError(f"it has other {key}")

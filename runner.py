@@ -91,15 +91,8 @@ def experiment_name(text: str) -> str:
 
 def folder(text: str) -> str:
     """The type of --data_dir and --logs_dir: an empty text would mean the working folder, or the default."""
-    if not text or "\0" in text:
+    if not text.isprintable() or not text:
         raise argparse.ArgumentTypeError(f"{text!r} is not the name of a folder")
-    return text
-
-
-def address(text: str) -> str:
-    """The type of --scheduler: an empty text would mean this process."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError(f"{text!r} is not the address of a scheduler, e.g. tcp://127.0.0.1:8786")
     return text
 
 
@@ -131,9 +124,9 @@ def make_parser() -> Parser:
     add("--expname", default="", type=experiment_name, help="a word of your own in the log's name")
     add("--device", default="auto", choices=("auto", "cpu", "cuda"), help="auto: the GPU if there is one (default)")
     add("--gpu", default=0, type=whole_number(0, 1023), help="which GPU (default: 0)")
-    add("--threads", type=whole_number(1, 1024), help="CPU threads per cell (default: the cores that a worker has)")
+    add("--threads", type=whole_number(1, 1024), help="CPU threads per cell (default: all cores, shared by --workers)")
     add("--workers", default=0, type=whole_number(0, 1024), help="processes that compute cells (default: 0, this one)")
-    add("--scheduler", metavar="ADDRESS", type=address, help="compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786")
+    add("--scheduler", metavar="ADDRESS", help="compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786")
     add("--memory_budget", default=512, type=whole_number(Workspace.MIN_BUDGET), metavar="MIB",
         help="aiht: bound on temporary blocks in MiB (default: 512)")
     add("--data_dir", type=folder, help="folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)")
@@ -156,6 +149,8 @@ def parse_arguments(argv) -> argparse.Namespace:
         raise UsageError("argument --scheduler: '' is no address; leave it out")
     if args.workers and args.scheduler:
         raise UsageError(f"argument --workers: {args.workers} has no effect with --scheduler; leave one out")
+    if args.gpu and (args.workers or args.scheduler):
+        raise UsageError(f"argument --gpu: {args.gpu} has no effect where each worker has its GPU; leave it out")
     args.threads = args.threads or max(1, num_cores() // max(args.workers, 1))
     args.data_dir = data_folder(args.data_dir, os.environ)
     samples = TASKS[args.task].samples(args)
@@ -330,12 +325,13 @@ def sweep(log: Log, args, device: str) -> int:
 
 
 def compute(todo, args, device: str) -> Iterator[dict[tuple, Result]]:
-    """The results of jobs as they are ready: computed here, or by --workers or the --scheduler, largest first."""
+    """The results of jobs as they are ready: computed here, or on workers seed by seed, the largest first."""
     if not (args.workers or args.scheduler):
         for cells in todo:
             yield run_job(cells, args, device)
         return
-    todo.sort(key=lambda cells: max(m * s for m, s, _ in cells), reverse=True)
+    order = {seed: number for number, seed in enumerate(args.seedlist)}  # a worker keeps the data of its last seed
+    todo.sort(key=lambda cells: (order[cells[0][2]], -max(m * s for m, s, _ in cells)))
     gpus = count_gpus() if device != "cpu" else 0
     call = functools.partial(run_job, args=args, device=device)
     outcomes = run_on_workers(todo, call, workers=args.workers, scheduler=args.scheduler, gpus=gpus)
@@ -422,7 +418,8 @@ def hold_log(args, stack: contextlib.ExitStack):
         remedy = "wait for it, or give this one an --expname"
         raise LogError(f"{path}.npy is being written by another run: {remedy}") from None
     except OSError as error:
-        raise LogError(f"cannot lock {path}.lock: {error.strerror}; move it away or choose another --logs_dir") from None
+        remedy = "move it away, or choose another --logs_dir"
+        raise LogError(f"cannot lock {path}.lock ({error.strerror}): {remedy}") from None
 
 
 def main(argv=None) -> int:

@@ -1,20 +1,23 @@
 """Cells on many processes: workers on this machine, or those of a running Dask cluster.
 
-A job that was lost with its worker is given to another, up to RETRIES times; results come as they are ready, and the
-parent alone writes. dask.distributed is imported only when it is used.
+A job that was lost with its worker is given to another; results come as they are ready, and the parent alone writes.
+dask.distributed is imported only when it is used.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 TIMEOUT = 10  # seconds until a scheduler must have answered
 SILENT = logging.CRITICAL + 1  # Dask logs some of what ends with a worker as critical
-RETRIES = 2  # more tries for a job whose worker died: a job that kills every worker must not go on for ever
+TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
+RETRIES = 1  # more tries for a job whose worker died, among the others and then alone
 
 
 class WorkersError(Exception):
@@ -24,25 +27,45 @@ class WorkersError(Exception):
 def run_on_workers(jobs: list, function: Callable, *, workers: int, scheduler: str | None, gpus: int = 0) -> Iterator:
     """Yield (job, function(job), or the exception that ended it) in the order in which jobs are ready.
 
+    A job that waited at a worker when another killed it looks just as guilty. So suspects are run again at the end, one
+    at a time; what kills its workers then, too, has KilledWorker as its outcome.
+
     Args:
-        jobs: picklable, the largest first.
+        jobs: picklable, in the order in which they are begun.
         workers: processes to start here; unused with a `scheduler`.
         scheduler: address of a running Dask scheduler, or None.
         gpus: GPUs of this machine; with any, each worker sees one of them.
     Raises WorkersError where the scheduler does not answer, or is lost.
     """
     from dask import config
+    from distributed import KilledWorker
+
+    settings = {"distributed.scheduler.allowed-failures": RETRIES, "distributed.worker.daemon": True,
+                "distributed.scheduler.worker-saturation": 1.0,  # a worker gets a job when it is free, not before
+                TRIM: None}  # else cells of many large arrays take twice as long: all memory goes back at once
+    with config.set(settings), connected(workers, scheduler, gpus) as client:
+        suspects = []
+        for job, outcome in outcomes(client, jobs, function):
+            if isinstance(outcome, KilledWorker):
+                suspects.append(job)
+            else:
+                yield job, outcome
+        for job in suspects:
+            yield from outcomes(client, [job], function)
+
+
+def outcomes(client, jobs: list, function: Callable) -> Iterator:
+    """Submit jobs and yield (job, result or exception) as they are ready. Raises WorkersError."""
     from distributed import as_completed
 
-    quiet = {"distributed.scheduler.allowed-failures": RETRIES, "distributed.worker.daemon": True}
-    with config.set(quiet), connected(workers, scheduler, gpus) as client:
-        futures = {client.submit(function, job, pure=False, priority=-number): job for number, job in enumerate(jobs)}
-        for future in as_completed(list(futures)):
-            if future.cancelled():  # nobody here cancels
-                raise WorkersError(f"argument --scheduler: {scheduler!r} was lost; start it again, and the same command")
-            outcome = future.exception() if future.status == "error" else future.result()
-            yield futures.pop(future), outcome
-            future.release()
+    futures = {client.submit(function, job, pure=False, priority=-number): job for number, job in enumerate(jobs)}
+    for future in as_completed(list(futures)):
+        if future.cancelled():  # by nobody here
+            address = client.scheduler.address
+            raise WorkersError(f"argument --scheduler: {address} was lost; start it again, then the same command")
+        outcome = future.exception() if future.status == "error" else future.result()
+        yield futures.pop(future), outcome
+        future.release()
 
 
 @contextlib.contextmanager
@@ -59,6 +82,7 @@ def connected(workers: int, scheduler: str | None, gpus: int):
                                f"({type(error).__name__}); start one there with `dask scheduler`, or use --workers"
                                ) from None
         try:
+            check_code(client)
             yield client
         finally:
             with contextlib.suppress(Exception):  # a client whose scheduler was lost cannot say goodbye
@@ -68,16 +92,35 @@ def connected(workers: int, scheduler: str | None, gpus: int):
         yield client
 
 
+def check_code(client):
+    """Raise WorkersError where a cluster, which unpickles jobs by the names in them, cannot import this code.
+
+    Waits for the first worker, which may be in a queue.
+    """
+    try:
+        client.wait_for_workers(1, timeout=TIMEOUT)
+    except TimeoutError:
+        print(f"waiting for a worker at {client.scheduler.address}", file=sys.stderr)
+    try:
+        client.submit(importlib.import_module, "cells").result()
+        client.run_on_scheduler(importlib.import_module, "cells")
+    except ImportError as error:
+        raise WorkersError(f"argument --scheduler: the cluster at {client.scheduler.address} cannot import this code "
+                           f"({error}); start its scheduler and workers with PYTHONPATH={os.path.dirname(__file__)}"
+                           ) from None
+
+
 @contextlib.contextmanager
 def local_cluster(workers: int, gpus: int):
     """Processes on this machine, one job at a time in each; they do not hear Ctrl-C, and end with their parent."""
     from distributed import Nanny, Scheduler, SpecCluster
 
     def options(number):
-        environment = {"CUDA_VISIBLE_DEVICES": str(number % gpus)} if gpus else {}
+        environment = {"CUDA_VISIBLE_DEVICES": visible[number % gpus]} if gpus else {}
         return here | {"nthreads": 1, "memory_limit": 0, "silence_logs": SILENT, "env": environment}
 
-    here = {"protocol": "tcp://", "host": "127.0.0.1"}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+    here = {"protocol": "tcp://", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # a port that is free
     with deferred_interrupts():
         cluster = SpecCluster(
             workers={number: {"cls": Nanny, "options": options(number)} for number in range(workers)},

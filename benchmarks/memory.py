@@ -2,8 +2,8 @@
 
     make memory       or        python benchmarks/memory.py
 
-Each point is the median of three processes of its own; the largest resident set during the fit, less what it held before (the data and the
-libraries). AIHT runs 4 full-batch steps, which contain every kind of step; IMP one epoch and one pruning.
+Each point is the median of three processes of its own: the largest resident set during the fit, less what was there
+before (the data, the libraries). AIHT runs 4 full-batch steps, which contain every kind of step; IMP one epoch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """datasets.py on small files written here, on the genuine files where MLP_IHT_DATA names their folder, and offline."""
 
 import gzip
+import hashlib
 import os
 import pickle
 import struct
@@ -25,11 +26,20 @@ def idx(array):
     return bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
+@pytest.fixture(autouse=True)
+def published(monkeypatch):
+    """The table of checksums, in which every batch that a test writes counts as published."""
+    monkeypatch.setattr(datasets, "PYTHON_MD5", dict(datasets.PYTHON_MD5))
+    return datasets.PYTHON_MD5
+
+
 def write(folder, files):
     """Write {relative path: bytes}."""
     for file, content in files.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(content)
+        if file in PYTHON_FILES:
+            datasets.PYTHON_MD5[os.path.basename(file)] = hashlib.md5(content).hexdigest()
     return folder
 
 
@@ -334,6 +344,21 @@ def test_a_malicious_pickle_executes_nothing(tmp_path, program):
     assert "data_batch_1" in message and "it asks for" in message and not trace.exists()
     pickle.loads(content)
     assert trace.exists()  # it would have been
+
+
+@pytest.mark.parametrize("file", PYTHON_FILES)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_batch_that_was_not_published_is_refused_before_it_is_opened(tmp_path, published, monkeypatch, file, suffix):
+    genuine = published[os.path.basename(file)]
+    path = write(tmp_path, cifar_python()) / (file + suffix)
+    content = (tmp_path / file).read_bytes()
+    (tmp_path / file).unlink()
+    path.write_bytes(gzip.compress(content) if suffix else content)
+    datasets._read_python(path)
+    published[os.path.basename(file)] = genuine
+    monkeypatch.setattr(datasets, "_BatchUnpickler", None)  # calling it would raise something else
+    message = refusal(datasets._read_python, path)
+    assert f"{path} is not the published batch (its MD5 checksum is " in message and "original" in message
 
 
 # ---- downloading ----
