@@ -7,6 +7,7 @@ dask.distributed is imported only when it is used.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -75,6 +76,7 @@ def connected(workers: int, scheduler: str | None, gpus: int):
 
     logging.disable(SILENT)  # a lost worker is told by its job, in one line
     if scheduler:
+        gc.collect()  # were a client that failed before collected while this one starts, Dask would wait for itself
         try:
             client = Client(scheduler, timeout=TIMEOUT)
         except Exception as error:  # an address may be wrong in many ways

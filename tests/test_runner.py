@@ -367,7 +367,7 @@ def test_two_runs_give_the_same_bits(cli, line):
 
 def test_a_scheduler_that_is_no_address_is_refused(cli):
     pytest.importorskip("distributed")
-    assert_refused(cli(f"{PLANTED} --scheduler nonsense"), "argument --scheduler", "'nonsense'", "leave it out")
+    assert_refused(cli(f"{PLANTED} --scheduler nonsense"), "argument --scheduler", "'nonsense'", "--workers")
 
 
 def test_workers_give_the_same_bits(cli):
