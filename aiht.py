@@ -23,6 +23,7 @@ from sensing import (
     Workspace,
     array_module,
     largest,
+    take_samples,
     to_device,
     to_host,
 )
@@ -130,7 +131,7 @@ def fit_layer(XT, y, s: int, gates: RandomGates, schedule: Iterator, convex: boo
 
 def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
         convex: bool = False, seed: int = 0, loss: str = "squared", work: Workspace) -> SparseNet:
-    """Fit a ReLU network, layer by layer (sections 3 and 5 of the paper).
+    """Fit a ReLU network, layer by layer.
 
     Each layer has the budget int(s / num_layers) and is fitted to y on the activations of those before it. With k
     outputs the budget is shared with the output weights, and those of all layers but the last are thrown away.
@@ -177,8 +178,3 @@ def recover(A, y, s: int, num_epochs: int) -> SparseVector:
     for _ in range(num_epochs):
         w = aiht_step(A, y, w, s, GAUSSIAN_INNER_STEPS)
     return w.to_host()
-
-
-def take_samples(array, batch):
-    """The samples of XT [d, n] or y [n] that `batch` names, contiguous; everything without a copy."""
-    return array if isinstance(batch, slice) else array.take(to_device(batch, array), axis=-1)

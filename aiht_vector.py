@@ -14,7 +14,17 @@ from collections.abc import Iterable
 import numpy as np
 
 from countsketch import SKETCH_STREAM, CountSketch
-from sensing import RandomFill, ReluSensing, SparseVector, WeightGates, array_module, rank, to_device, to_host
+from sensing import (
+    RandomFill,
+    ReluSensing,
+    SparseVector,
+    WeightGates,
+    array_module,
+    rank,
+    take_samples,
+    to_device,
+    to_host,
+)
 
 SQUARED_STEP, SPARSE_STEP, CROSS_ENTROPY_STEP = 0.005, 2.0, 0.001  # the paper's step sizes, see first_step_size
 SMALLEST_STEP = 1e-12  # below it a fit that still diverges is given up
@@ -153,9 +163,8 @@ def try_step_size(XT, Y, s: int, mu: float, gates, fan_in: int, schedule, convex
             if epoch > last_epoch and not xp.isfinite(sketch.table).all():
                 return None
             last_epoch = epoch
-            A = ReluSensing(XT if full else XT.take(to_device(batch, XT), axis=1), H, gates.m, work)
-            target = Y if full else Y.take(to_device(batch, XT), axis=1)
-            theta = vector_step(A, target, theta, s, mu, sketch, fill if start_up else None, loss)
+            A = ReluSensing(take_samples(XT, batch), H, gates.m, work)
+            theta = vector_step(A, take_samples(Y, batch), theta, s, mu, sketch, fill if start_up else None, loss)
             if epoch >= 1 and not convex:
                 H = WeightGates(split(theta, d, k)[0], d)
     finite = xp.isfinite(sketch.table).all() and xp.isfinite(theta.values).all()  # float64 and float32

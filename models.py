@@ -77,7 +77,6 @@ class SparseLayer:
         shape = (len(self.neurons), len(inputs))
         return csr_matrix((self.w.values[here].astype(np.float64), (rows, columns)), shape=shape)
 
-
     def activations(self, XT: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         """relu(W x) of the neurons with weights, [neurons, n] float32, for the features `inputs` of XT [inputs, n]."""
         matrix = self.matrix(inputs)

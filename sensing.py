@@ -1,6 +1,6 @@
 """The sensing matrix A as an operator, on NumPy or CuPy, in blocks that fit a memory budget.
 
-A ReLU network with fixed gates is linear in its hidden weights (section 3 of the paper):
+A ReLU network with fixed gates is linear in its hidden weights:
 
     y_hat = sum_j 1{X h_j > 0} * (X w_j) = A w,      A = [diag(1{X h_1 > 0}) X, ..., diag(1{X h_m > 0}) X]   [n, m*d]
 
@@ -50,6 +50,11 @@ def to_device(array, like):
 def to_host(array) -> np.ndarray:
     """Copy an array to the host."""
     return array if isinstance(array, np.ndarray) else array.get()
+
+
+def take_samples(array, batch):
+    """The samples of XT [d, n] or y [n] that `batch` names, contiguous; everything without a copy."""
+    return array if isinstance(batch, slice) else array.take(to_device(batch, array), axis=-1)
 
 
 def cupy_on(gpu: int):
@@ -408,7 +413,7 @@ class ReluSensing:
         shape = (self.shape[0], len(indices))
         return Columns(fill, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)
 
-    # The same gates with output weights V [m, k], for targets with k entries (section 4 of the paper's appendix).
+    # The same gates with output weights V [m, k], for targets with k entries: aiht_vector.py.
 
     def _hidden(self, neurons: np.ndarray, W) -> Callable:
         """A function of a tile giving the gates of `neurons` and gate * (X w) there, both [b, n_t]."""
