@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | bench | memory | figure1 ... figure5 | clean
+# make setup | demo | test | lint | bench | memory | ablation | inputs | conditions | figure1 ... figure5 | pictures | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test lint bench memory clean figure1 figure2 figure3 figure4 figure5
+.PHONY: setup demo test lint bench memory ablation inputs conditions clean figure1 figure2 figure3 figure4 figure5 pictures
 
 setup: $(STAMP)
 
@@ -35,7 +35,16 @@ bench: $(STAMP)
 memory: $(STAMP)
 	$(RUN) benchmarks/memory.py
 
-# The commands of each figure of the paper, then its heatmaps. They resume: stop them and call them again.
+ablation: $(STAMP)
+	$(RUN) benchmarks/gates.py
+
+inputs: $(STAMP)
+	$(RUN) benchmarks/inputs.py --methods aiht gnhtp --nmeasurements 10000
+
+conditions: $(STAMP)
+	$(RUN) conditions.py
+
+# The commands of each figure of the paper, then the figure. They resume if called again.
 M1 := 1 2 5 10 20 50 100 200 500 1000
 M2 := 2 5 10 20 50 100 200 500 1000
 S1 := 1 2 5 10 20 50 100 200 500 1000
@@ -45,28 +54,40 @@ BOTH = $(RUN) runner.py --method aiht $(1) --seedlist 0 1 2 --save_results && $(
 figure1: $(STAMP)
 	$(call BOTH,--task mlp_planted --mlist $(M1) --slist $(S1) --num_epochs 15)
 	$(call BOTH,--task mlp_planted --mlist $(M2) --slist $(S2) --num_epochs 15 --num_layers 2)
-	$(RUN) make_figures.py --task mlp_planted
+	$(RUN) make_figures.py --figure 1
 
 figure2: $(STAMP)
 	$(call BOTH,--task mlp_planted --mlist $(M1) --slist $(S1) --num_epochs 100 --batch_size 5000 --output_dim 10)
 	$(call BOTH,--task mlp_planted --mlist $(M2) --slist $(S2) --num_epochs 100 --batch_size 5000 --num_layers 2 --output_dim 10)
-	$(RUN) make_figures.py --task mlp_planted
+	$(RUN) make_figures.py --figure 2
 
 figure3: $(STAMP)
 	$(call BOTH,--task binary_mnist --mlist $(M1) --slist 1 2 5 10 20 50 100 200 --num_epochs 15 --batch_size 1000)
 	$(call BOTH,--task mnist --mlist 10 20 50 100 200 500 1000 --slist 100 200 500 1000 2000 --num_epochs 50 --batch_size 5000)
-	$(RUN) make_figures.py --task binary_mnist
-	$(RUN) make_figures.py --task mnist
+	$(RUN) make_figures.py --figure 3
 
 figure4: $(STAMP)
 	$(call BOTH,--task inr_mnist --mlist 2 5 10 20 50 100 200 --slist 2 5 10 20 50 100 200 500 1000 --num_epochs 100)
 	$(call BOTH,--task inr_mnist --mlist 2 5 10 20 50 100 200 --slist 2 5 10 20 50 100 200 500 1000 --num_epochs 100 --num_layers 2)
-	$(RUN) make_figures.py --task inr_mnist
+	$(RUN) make_figures.py --figure 4
 
 figure5: $(STAMP)
 	$(call BOTH,--task inr_cifar10 --mlist 1 2 5 10 20 50 100 200 --slist 5 10 20 50 100 200 500 1000 2000 --num_epochs 100)
 	$(call BOTH,--task inr_cifar10 --mlist 1 2 5 10 20 50 100 200 --slist 5 10 20 50 100 200 500 1000 2000 --num_epochs 100 --num_layers 2)
-	$(RUN) make_figures.py --task inr_cifar10
+	$(RUN) make_figures.py --figure 5
+
+# The images of Figures 4 and 5 as networks of some of their cells give them back; their logs have names of their own.
+PICTURES4 := --task inr_mnist --mlist 5 20 100 --slist 20 100 500 --save_results --save_models
+PICTURES5 := --task inr_cifar10 --mlist 5 20 --slist 20 100 500 --save_results --save_models
+
+pictures: $(STAMP)
+	$(RUN) runner.py --method aiht --num_epochs 100 $(PICTURES4)
+	$(RUN) runner.py --method pruning --num_epochs 100 $(PICTURES4)
+	$(RUN) runner.py --method gnhtp $(PICTURES4)
+	$(RUN) runner.py --method aiht --num_epochs 100 $(PICTURES5)
+	$(RUN) runner.py --method pruning --num_epochs 100 $(PICTURES5)
+	$(RUN) runner.py --method gnhtp $(PICTURES5)
+	$(RUN) make_pictures.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis

@@ -9,7 +9,8 @@ are fitted layer by layer. Run it from a shell with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -65,10 +66,7 @@ def hard_threshold(w: SparseVector, mu, gradient: Iterator, s: int) -> SparseVec
     xp = array_module(w.values)
     indices, values = w.indices[:0], w.values[:0]
     for place, g in gradient:
-        u = -mu * g
-        at = xp.minimum(xp.searchsorted(place, w.indices), len(place) - 1)
-        xp.add.at(u, at, xp.where(place[at] == w.indices, w.values, 0))
-        u = u.astype(w.values.dtype)
+        u = (-mu * g + w.at(place)).astype(w.values.dtype)
         indices, values = largest(xp.concatenate([indices, place]), xp.concatenate([values, u]), s)
     return SparseVector(indices, values, w.size).nonzero()
 
@@ -108,29 +106,38 @@ def batches(n: int, batch_size: int, num_epochs: int, rng: np.random.Generator) 
             yield epoch, order[start : start + batch_size]
 
 
-def fit_layer(XT, y, s: int, gates: RandomGates, schedule: Iterator, convex: bool, work: Workspace) -> SparseVector:
-    """Fit one layer, y ~ sum_j relu(X w_j), with at most s nonzeros in w [m d].
+def with_updates(batches: Iterator, update_every: int) -> Iterator:
+    """Yield (epoch, batch, whether the gates become those of w after this step).
 
-    The gates are random in the first epoch and in the first step of the second; from then on they are those of w
-    itself (sequential convex), unless `convex` keeps them random.
+    They do after every `update_every`-th step, counted from step 0, but not in the first epoch, which keeps the random
+    gates. Never if it is 0 (--convex).
+    """
+    for step, (epoch, batch) in enumerate(batches):
+        yield epoch, batch, update_every > 0 and epoch >= 1 and step % update_every == 0
+
+
+def iterates(XT, y, s: int, gates: RandomGates, schedule: Iterator, work: Workspace) -> Iterator:
+    """Fit one layer, y ~ sum_j relu(X w_j), with at most s nonzeros in w [m d], step by step.
 
     Args:
         XT: inputs, feature-major [d, n].  y: targets [n].
-        schedule: yields (epoch, batch), see batches.
+        schedule: yields (epoch, batch, update), see with_updates.
+    Yields:
+        after each step w and the gates for the next: the random ones, or those of w itself (sequential convex).
     """
     d = len(XT)
-    w = SparseVector.zeros(gates.m * d, array_module(XT))
-    H = gates
-    for epoch, batch in schedule:
+    w, H = SparseVector.zeros(gates.m * d, array_module(XT)), gates
+    for _, batch, update in schedule:
         A = ReluSensing(take_samples(XT, batch), H, gates.m, work)
         w = aiht_step(A, take_samples(y, batch), w, s, INNER_STEPS)
-        if epoch >= 1 and not convex:
+        if update:
             H = WeightGates(w, d)
-    return w
+        yield w, H
 
 
 def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
-        convex: bool = False, seed: int = 0, loss: str = "squared", work: Workspace) -> SparseNet:
+        convex: bool = False, update_every: int = 1, seed: int = 0, loss: str = "squared",
+        work: Workspace) -> SparseNet:
     """Fit a ReLU network, layer by layer.
 
     Each layer has the budget int(s / num_layers) and is fitted to y on the activations of those before it. With k
@@ -140,30 +147,49 @@ def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, 
         X: inputs [n, d] float32, best feature-major (X.T contiguous).
         y: targets [n] or [n, k] float32, on the same device.
         s: nonzero weights in all.  width: neurons m per hidden layer.  batch_size: 0 for full batch.
+        convex: keep the random gates.  update_every: steps from one update of the gates to the next.
         loss: "squared" or, for k outputs, "cross_entropy" (y one-hot).
     Returns:
         a SparseNet on the host whose predictions are those of the last layer's fit.
     """
-    XT, inputs = array_module(X).ascontiguousarray(X.T), np.arange(X.shape[1])
-    budget, fan_in, layers, output, step_sizes = s // num_layers, X.shape[1], [], None, []
-    for layer in range(num_layers):
-        gates = RandomGates(seed, layer, width, len(inputs))
+    budget, gates, output, step_sizes = s // num_layers, None, None, []
 
-        def schedule(layer=layer):
-            return batches(len(y), batch_size, num_epochs, np.random.default_rng([seed, BATCH_STREAM, layer]))
+    def fit_layer(XT, fan_in: int, layer: int):
+        nonlocal gates, output
+        gates = RandomGates(seed, layer, width, len(XT))
+
+        def schedule():
+            rng = np.random.default_rng([seed, BATCH_STREAM, layer])
+            return with_updates(batches(len(y), batch_size, num_epochs, rng), 0 if convex else update_every)
 
         if y.ndim == 1:
-            w = fit_layer(XT, y, budget, gates, schedule(), convex, work)
-        else:
-            YT = array_module(y).ascontiguousarray(y.T)
-            theta, mu = fit_vector_layer(XT, YT, budget, gates, fan_in, schedule, convex, loss, work)
-            w, v = split(theta, len(inputs), len(YT))
-            output = SparseLayer(v.to_host(), len(YT), width)
-            step_sizes.append(mu)
-        layers.append(SparseLayer(widen(w.to_host(), inputs, width, fan_in), width, fan_in))
+            [(w, _)] = deque(iterates(XT, y, budget, gates, schedule(), work), maxlen=1)  # of the last step
+            return w
+        YT = array_module(y).ascontiguousarray(y.T)
+        theta, mu = fit_vector_layer(XT, YT, budget, gates, fan_in, schedule, loss, work)
+        w, v = split(theta, len(XT), len(YT))
+        output = SparseLayer(v.to_host(), len(YT), width)
+        step_sizes.append(mu)
+        return w
+
+    layers = layer_by_layer(X, width, num_layers, fit_layer)
+    return SparseNet(layers, output, gates if convex else None, tuple(step_sizes))
+
+
+def layer_by_layer(X, width: int, num_layers: int, fit_layer: Callable) -> tuple[SparseLayer, ...]:
+    """Hidden layers, each fitted on the activations of those before it.
+
+    Args:
+        fit_layer: function (XT, fan_in, layer) -> w [width len(XT)]. XT are the inputs that are not always zero,
+            feature-major; fan_in counts the others too.
+    """
+    XT, inputs, fan_in, layers = array_module(X).ascontiguousarray(X.T), np.arange(X.shape[1]), X.shape[1], []
+    for layer in range(num_layers):
+        w = fit_layer(XT, fan_in, layer).to_host()
+        layers.append(SparseLayer(widen(w, inputs, width, fan_in), width, fan_in))
         if layer < num_layers - 1:  # embed once, on the neurons that have weights
             XT, inputs, fan_in = to_device(layers[-1].activations(to_host(XT), inputs), XT), layers[-1].neurons, width
-    return SparseNet(tuple(layers), output, gates if convex else None, tuple(step_sizes))
+    return tuple(layers)
 
 
 def widen(w: SparseVector, inputs: np.ndarray, m: int, fan_in: int) -> SparseVector:

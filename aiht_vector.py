@@ -128,27 +128,27 @@ class Updates:
         return place, (rows + delta).astype(rows.dtype).ravel(), delta.ravel()
 
 
-def fit_vector_layer(XT, Y, s: int, gates, fan_in: int, schedule, convex: bool, loss: str, work):
+def fit_vector_layer(XT, Y, s: int, gates, fan_in: int, schedule, loss: str, work):
     """Fit one hidden layer and the output layer with at most s nonzeros in both.
 
     A fit that becomes non-finite is started again with half the step size, as often as needed.
 
     Args:
         XT: inputs [d, n].  Y: targets [k, n].  gates: RandomGates.  fan_in: width of the layer before.
-        schedule: function () -> the batches, (epoch, batch), the same every time.
+        schedule: function () -> the steps, (epoch, batch, update), the same every time; see aiht.with_updates.
     Returns:
         theta [m (d + k)] and the step size used. Raises FloatingPointError when none is small enough.
     """
     mu = first_step_size(s, gates.m, loss)
     while mu > SMALLEST_STEP:
-        theta = try_step_size(XT, Y, s, mu, gates, fan_in, schedule(), convex, loss, work)
+        theta = try_step_size(XT, Y, s, mu, gates, fan_in, schedule(), loss, work)
         if theta is not None:
             return theta, mu
         mu /= 2
     raise FloatingPointError(f"AIHT diverges even with step size {mu:.1e}")
 
 
-def try_step_size(XT, Y, s: int, mu: float, gates, fan_in: int, schedule, convex: bool, loss: str, work):
+def try_step_size(XT, Y, s: int, mu: float, gates, fan_in: int, schedule, loss: str, work):
     """The fit with step size mu, or None where it becomes non-finite. Arguments as for fit_vector_layer."""
     (d, _), k, xp = XT.shape, len(Y), array_module(XT)
     fill = RandomFill(gates.seed, gates.layer, gates.m, d, k, fan_in)
@@ -157,7 +157,7 @@ def try_step_size(XT, Y, s: int, mu: float, gates, fan_in: int, schedule, convex
     sketch = CountSketch(theta.size, s, rng, xp, work.map)
     H, last_epoch = gates, -1
     with np.errstate(over="ignore", invalid="ignore"):  # divergence is looked for in the sketch, which forgets nothing
-        for epoch, batch in schedule:
+        for epoch, batch, update in schedule:
             full = isinstance(batch, slice)
             start_up = epoch > last_epoch and (not full or epoch == 0)
             if epoch > last_epoch and not xp.isfinite(sketch.table).all():
@@ -165,7 +165,7 @@ def try_step_size(XT, Y, s: int, mu: float, gates, fan_in: int, schedule, convex
             last_epoch = epoch
             A = ReluSensing(take_samples(XT, batch), H, gates.m, work)
             theta = vector_step(A, take_samples(Y, batch), theta, s, mu, sketch, fill if start_up else None, loss)
-            if epoch >= 1 and not convex:
+            if update:
                 H = WeightGates(split(theta, d, k)[0], d)
     finite = xp.isfinite(sketch.table).all() and xp.isfinite(theta.values).all()  # float64 and float32
     return theta if finite else None

@@ -5,11 +5,14 @@ runner.py calls `run_job` in its own process or, through workers.py, in others.
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+import recovery
 from logbook import DONE, FAILED, SKIPPED
 from models import SparseNet
 from sensing import GaussianSensing, Workspace, cupy_on
@@ -30,7 +33,7 @@ def jobs(cells, args) -> list[list[tuple[int, int, int]]]:
     """The cells (m, s, seed) in groups that are computed together: one cell, or all s of one pruning run."""
     groups = {}
     for m, s, seed in cells:
-        alone = args.method == "aiht" or TASKS[args.task].depends_on_s
+        alone = args.method != "pruning" or TASKS[args.task].depends_on_s
         groups.setdefault((m, seed, s if alone else None), []).append((m, s, seed))
     return list(groups.values())
 
@@ -49,7 +52,11 @@ def run_job(cells, args, device: str) -> dict[tuple, Result]:
     if slist:
         try:
             problem = TASKS[args.task].build(args, m, slist[0], seed)
-            results |= METHODS[args.method](problem, m, slist, seed, args, device)
+            found = METHODS[args.method](problem, m, slist, seed, args, device)
+            for result in found.values():
+                if result.net and problem.planted:
+                    result.details |= recovery.compare(result.net, problem.planted)
+            results |= found
         except Skipped as reason:
             results |= {s: Result(f"{SKIPPED}: {reason}") for s in slist}
         except Exception as error:  # whatever it is, the other cells go on
@@ -85,10 +92,37 @@ def fit_aiht(problem, m: int, s: int, seed: int, args, xp, work: Workspace) -> R
         details = {"num_nonzero": len(w), "support_error": support_error(problem, w)}
         return Result(DONE, score(problem, w), details)
     net = aiht.fit(xp.asarray(problem.X), xp.asarray(problem.Y), s, width=m, num_layers=args.num_layers,
-                   num_epochs=args.num_epochs, batch_size=args.batch_size, convex=args.convex, seed=seed,
-                   loss=problem.loss, work=work)
-    details = {"num_nonzero": net.num_nonzero} | ({"step_sizes": net.step_sizes} if net.step_sizes else {})
-    return Result(DONE, score(problem, net.predict(problem.X_eval)), details, net)
+                   num_epochs=args.num_epochs, batch_size=args.batch_size, convex=args.convex,
+                   update_every=args.update_every, seed=seed, loss=problem.loss, work=work)
+    return scored(problem, net, {"step_sizes": net.step_sizes} if net.step_sizes else {})
+
+
+def scored(problem, net: SparseNet, details: dict) -> Result:
+    """The result of a fit."""
+    return Result(DONE, score(problem, net.predict(problem.X_eval)), {"num_nonzero": net.num_nonzero} | details, net)
+
+
+def run_fit(fit: Callable, problem, m, slist, seed, args, device) -> dict[int, Result]:
+    """A method of scalar output for a list of one s: {s: Result}.
+
+    Args:
+        fit: function (X, y, s, width, num_layers, num_epochs, seed, work) -> SparseNet; those after s by name.
+    """
+    xp = np if device == "cpu" else cupy_on(args.gpu)[0]
+    X, y = xp.asarray(problem.X), xp.asarray(problem.Y)
+    with Workspace(args.threads, args.memory_budget) as work:
+        nets = {s: fit(X, y, s, width=m, num_layers=args.num_layers, num_epochs=args.num_epochs, seed=seed, work=work)
+                for s in slist}
+    return {s: scored(problem, net, {}) for s, net in nets.items()}
+
+
+def run_gnhtp(problem, m, slist, seed, args, device) -> dict[int, Result]:
+    """Gauss-Newton hard thresholding pursuit for a list of one s: {s: Result}."""
+    import gnhtp
+
+    fit = functools.partial(gnhtp.fit, realizable=problem.planted is not None and args.num_layers == 1,
+                            least_squares=args.least_squares)
+    return run_fit(fit, problem, m, slist, seed, args, device)
 
 
 def run_pruning(problem, m, slist, seed, args, device) -> dict[int, Result]:
@@ -100,9 +134,10 @@ def run_pruning(problem, m, slist, seed, args, device) -> dict[int, Result]:
     torch.set_num_threads(args.threads)
     fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist, seed,
                          width=m, num_layers=args.num_layers, num_epochs=args.num_epochs, batch_size=args.batch_size,
-                         prune_iters=args.prune_iters, loss=problem.loss, device=device)
+                         prune_iters=args.prune_iters, prune_score=args.prune_score,
+                         finetune_epochs=args.finetune_epochs, loss=problem.loss, device=device)
     return {s: Result(DONE, fit.score, {"num_nonzero": fit.num_nonzero, "connected": fit.connected},
                       SparseNet.from_dense(fit.weights)) for s, fit in fits.items()}
 
 
-METHODS = {"aiht": run_aiht, "pruning": run_pruning}
+METHODS = {"aiht": run_aiht, "pruning": run_pruning, "gnhtp": run_gnhtp}

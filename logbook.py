@@ -5,6 +5,7 @@
                                        seconds and number of its environment
 
 Both are replaced whole, the table first, after every cell. A cell counts as run only when the sidecar says so.
+A setting that a sidecar lacks, because the log is older than the flag, has its default.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _digest(text: str, length: int) -> str:
 
 
 def _plain(value) -> str:
-    return str(int(value)) if isinstance(value, bool) or value == int(value) else str(value)
+    return value if isinstance(value, str) else str(int(value) if value == int(value) else value)
 
 
 class Log:
@@ -78,11 +79,13 @@ class Log:
 
     Args:
         path: of the table, without extension; None keeps the log in memory.
-        settings, axes: see log_name.  score: how the score is called and drawn.  environment: versions, device, ...
+        settings, axes, defaults: see log_name. A sidecar that lacks a setting is taken to have its default.
+        score: how the score is called and drawn.  environment: versions, device, ...
     """
 
-    def __init__(self, path: Path | None, settings: dict, axes: dict, score: dict, environment: dict):
-        self.path, self.settings, self.axes, self.score, self.environment = path, settings, axes, score, environment
+    def __init__(self, path: Path | None, settings: dict, axes: dict, defaults: dict, score: dict, environment: dict):
+        self.path, self.settings, self.axes, self.defaults = path, settings, axes, defaults
+        self.score, self.environment = score, environment
         self.table = np.full([len(axes[axis]) for axis in AXES], np.nan)
         self.records = {}  # {(m, s, seed): {"status": ..., "environment": ..., "seconds": ..., ...}}
         self.environments = [environment]  # of all runs that computed cells
@@ -179,7 +182,7 @@ class Log:
             if sidecar == self.files[1] or not missing:
                 continue
             try:
-                other = Log.read(sidecar)
+                other = Log.read(sidecar, self.defaults)
             except LogError:
                 continue  # not ours to judge: it is refused when its own command is run
             if other.settings == self.settings:
@@ -203,13 +206,14 @@ class Log:
         self.again.discard(cell)
 
     @classmethod
-    def read(cls, sidecar: Path) -> Log:
-        """The log that a sidecar belongs to, whatever its settings. Raises LogError."""
+    def read(cls, sidecar: Path, defaults: dict) -> Log:
+        """The log that a sidecar belongs to, whatever its settings, completed by the defaults. Raises LogError."""
         try:
             said = json.loads(sidecar.read_bytes())
             if len(said["cells"]) != math.prod(len(said["axes"][axis]) for axis in AXES):
                 raise ValueError("a table of another size")  # before it takes up memory
-            log = cls(sidecar.with_suffix(""), said["settings"], said["axes"], said["score"], {})
+            settings = defaults | said["settings"]
+            log = cls(sidecar.with_suffix(""), settings, said["axes"], defaults, said["score"], {})
         except Exception as error:  # as in load
             raise LogError(f"{sidecar} is no sidecar of a log ({type(error).__name__})") from None
         log.load()
@@ -225,8 +229,9 @@ class Log:
         """Check everything that a sidecar says, and take over the records of the cells that were run."""
         sidecar = json.loads(content)
         json.dumps(sidecar, indent=1, allow_nan=False)  # as in save; raises where a number is NaN or infinite
+        said = sidecar | {"settings": self.defaults | sidecar["settings"]}
         for key, own in {"format": FORMAT, "settings": self.settings, "axes": self.axes}.items():
-            if sidecar[key] != own:
+            if said[key] != own:
                 raise ValueError(f"it has other {key}")
         if [tuple(entry.pop(axis) for axis in AXES) for entry in sidecar["cells"]] != self.cells():
             raise ValueError("its cells are not those of its axes")

@@ -23,14 +23,13 @@ from pathlib import Path
 import numpy as np
 
 import datasets
-from cells import Result, failure, jobs, run_job
+from cells import METHODS, Result, failure, jobs, run_job
 from locking import locked
 from logbook import DONE, FAILED, Log, LogError, log_name
 from sensing import Workspace, cupy_on
-from tasks import TASKS, data_folder
+from tasks import INPUT_DISTS, MNIST_LIMITS, TASKS, data_folder
 from workers import WorkersError, run_on_workers
 
-METHODS = ("aiht", "pruning")
 LARGEST = 2**31 - 1  # of the whole-number flags
 LARGEST_SEED = 2**32 - 3  # RandomState takes 32 bits, and the planted task adds 2
 MOST_ROUNDS = 10**6  # of --prune_iters: a plan of 2^31 rounds would not fit into memory
@@ -38,9 +37,14 @@ MOST_ROUNDS = 10**6  # of --prune_iters: a plan of 2^31 rounds would not fit int
 # Flags that change the numbers, beside the lists, and so name the log. A flag that has no effect for a task or a
 # method may only have its default; FLAG_USES says where those that depend on it have one.
 SETTINGS = ("num_layers", "convex", "batch_size", "bias", "num_epochs", "input_dim", "output_dim", "nmeasurements",
-            "prune_iters")
-NAMED_IF_CHANGED = ("input_dim", "output_dim", "nmeasurements", "prune_iters")
-METHOD_FLAGS = {"convex": "aiht", "memory_budget": "aiht", "prune_iters": "pruning"}
+            "input_dist", "update_every", "least_squares", "prune_iters", "prune_score", "finetune_epochs")
+NAMED_IF_CHANGED = ("input_dim", "output_dim", "nmeasurements", "input_dist", "update_every", "least_squares",
+                    "prune_iters", "prune_score", "finetune_epochs")
+METHOD_FLAGS = {"convex": ("aiht",), "update_every": ("aiht",), "batch_size": ("aiht", "pruning"),
+                "memory_budget": METHODS.keys() - {"pruning"}, "least_squares": ("gnhtp",), "prune_iters": ("pruning",),
+                "prune_score": ("pruning",), "finetune_epochs": ("pruning",)}
+VECTOR_METHODS = ("aiht", "pruning")  # that fit several outputs; the others fit one
+NUM_EPOCHS = {"gnhtp": 36}  # where --num_epochs is not given; 15 for the other methods
 
 
 class UsageError(Exception):
@@ -102,19 +106,31 @@ def make_parser() -> Parser:
     what = parser.add_argument_group("what is run")
     add = what.add_argument
     add("--task", required=True, choices=TASKS, help="; ".join(f"{name}: {TASKS[name].summary}" for name in TASKS))
-    add("--method", default="aiht", choices=METHODS, help="iterative hard thresholding (default), or magnitude pruning")
+    add("--method", default="aiht", choices=METHODS, help="aiht: iterative hard thresholding (default); "
+        "pruning: iterative magnitude pruning; gnhtp: Gauss-Newton hard thresholding pursuit, beyond the paper")
     add("--mlist", required=True, nargs="+", type=positive, help="hidden widths m (Gaussian: signal length)")
     add("--slist", required=True, nargs="+", type=positive, help="numbers of nonzero weights")
     add("--seedlist", default=[0], nargs="+", type=whole_number(0, LARGEST_SEED), help="seeds (default: 0)")
-    add("--num_epochs", default=15, type=positive, help="passes through the data; pruning: per round (default: 15)")
+    add("--num_epochs", type=positive, help="passes through the data; pruning: per round; gnhtp: outer steps at most "
+        "(default: 15, gnhtp: 36)")
     add("--num_layers", default=1, type=positive, help="hidden layers (default: 1)")
     add("--batch_size", default=0, type=whole_number(0), help="samples per step, 0 for all of them (default: 0)")
     add("--input_dim", default=100, type=positive, help="mlp_planted: inputs d (default: 100)")
     add("--output_dim", default=1, type=positive, help="mlp_planted: outputs k (default: 1)")
+    add("--input_dist", default="normal", choices=INPUT_DISTS, help="mlp_planted: distribution of the inputs (default: "
+        "normal); mnist: the input_dim pixels of largest variance of random training images, standardised")
     add("--nmeasurements", default=50000, type=positive, help="planted, Gaussian: samples n (default: 50000)")
     add("--prune_iters", default=0.1, type=prune_iters,
         help="pruning: 0 once after training; in (0, 1) that fraction per round; whole T: T rounds (default: 0.1)")
+    add("--prune_score", default="magnitude", choices=("magnitude", "lamp"),
+        help="pruning: rank weights by magnitude (default) or by LAMP, which empties no layer before the others")
+    add("--finetune_epochs", default=0, type=whole_number(0),
+        help="pruning: retrain a pruned network that long before it is scored (default: 0, as published)")
     add("--convex", action="store_true", help="aiht: keep the random gates, no sequential convex updates")
+    add("--update_every", default=1, type=positive,
+        help="aiht: steps from one sequential convex update of the gates to the next (default: 1)")
+    add("--least_squares", default="auto", choices=("auto", "cholesky", "cg"), help="gnhtp: how it solves on a support "
+        "(default: auto, cholesky on mlp_planted, ten steps of conjugate gradients elsewhere)")
     add("--bias", action="store_true", help="classification: append a constant 1 to the inputs")
     how = parser.add_argument_group("how and where")
     add = how.add_argument
@@ -128,7 +144,7 @@ def make_parser() -> Parser:
     add("--workers", default=0, type=whole_number(0, 1024), help="processes that compute cells (default: 0, this one)")
     add("--scheduler", metavar="ADDRESS", help="compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786")
     add("--memory_budget", default=512, type=whole_number(Workspace.MIN_BUDGET), metavar="MIB",
-        help="aiht: bound on temporary blocks in MiB (default: 512)")
+        help="aiht, gnhtp: bound on temporary blocks in MiB (default: 512)")
     add("--data_dir", type=folder, help="folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)")
     add("--logs_dir", type=folder, default="logs", help="folder of the logs (default: ./logs)")
     add("--dry_run", action="store_true", help="print settings, cells and the log's path; compute nothing")
@@ -144,7 +160,14 @@ def parse_arguments(argv) -> argparse.Namespace:
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise UsageError(f"argument --{flag}: {twice} is listed twice; list every value once")
+    args.num_epochs = args.num_epochs or NUM_EPOCHS.get(args.method, 15)
     refuse_flags_without_effect(args, parser)
+    if args.convex and args.update_every > 1:
+        raise UsageError(f"argument --update_every: {args.update_every} has no effect with --convex; leave one out")
+    for flag, most in MNIST_LIMITS.items() if args.input_dist == "mnist" else ():
+        value = getattr(args, flag)
+        if value > most:
+            raise UsageError(f"argument --{flag}: {value} is over the {most} of --input_dist mnist; use fewer")
     if args.scheduler == "":
         raise UsageError("argument --scheduler: '' is no address; leave it out")
     if args.workers and args.scheduler:
@@ -167,15 +190,19 @@ def parse_arguments(argv) -> argparse.Namespace:
 
 def refuse_flags_without_effect(args, parser):
     task = TASKS[args.task]
+    if args.method not in VECTOR_METHODS and task.outputs(args) > 1:
+        raise UsageError(f"argument --method: {args.method} fits a scalar output, {args.task} has "
+                         f"{task.outputs(args)} here; use --method aiht")
     if task.methods and args.method not in task.methods:
         raise UsageError(f"argument --method: {args.method} does not solve {args.task}; use --method {task.methods[0]}")
+    task_flags = {flag for entry in TASKS.values() for flag in entry.flags}  # that do not have an effect on every task
     for flag in (*SETTINGS, "memory_budget"):
         value, default = getattr(args, flag), parser.get_default(flag)
         if value == default:
             continue
-        if METHOD_FLAGS.get(flag, args.method) != args.method:
+        if args.method not in METHOD_FLAGS.get(flag, METHODS):
             raise UsageError(f"argument --{flag}: {value} has no effect with --method {args.method}; leave it out")
-        if flag not in (*task.flags, "num_epochs", "prune_iters", "memory_budget"):
+        if flag in task_flags and flag not in task.flags:
             raise UsageError(f"argument --{flag}: {value} has no effect on {args.task}; leave it out")
 
 
@@ -189,7 +216,7 @@ def choose_device(args) -> tuple[str, str]:
             raise UsageError(f"argument --gpu: {args.gpu} has no effect with --device cpu; leave it out")
         return "cpu", "CPU"
     try:
-        name = cupy_on(args.gpu)[1] if args.method == "aiht" else torch_gpu(args.gpu)
+        name = cupy_on(args.gpu)[1] if args.method != "pruning" else torch_gpu(args.gpu)
         return f"cuda:{args.gpu}", f"GPU {args.gpu}, {name}"
     except RuntimeError as error:
         if args.device == "cuda":
@@ -258,17 +285,17 @@ def commit() -> str | None:
 # ---- the sweep ----
 
 
-def identify(args) -> tuple[dict, dict]:
-    """The settings that change the numbers, and the axes of the table."""
+def identify(args) -> tuple[dict, dict, dict]:
+    """The settings that change the numbers, the axes of the table, and the defaults of NAMED_IF_CHANGED."""
     settings = {"task": args.task, "method": args.method, "expname": args.expname}
     settings |= {flag: getattr(args, flag) for flag in SETTINGS}
-    return settings, {"m": args.mlist, "s": args.slist, "seed": args.seedlist}
+    defaults = {flag: make_parser().get_default(flag) for flag in NAMED_IF_CHANGED}
+    return settings, {"m": args.mlist, "s": args.slist, "seed": args.seedlist}, defaults
 
 
 def log_path(args) -> Path:
     """Where the log of this sweep is, without extension."""
-    defaults = {flag: make_parser().get_default(flag) for flag in NAMED_IF_CHANGED}
-    return Path(args.logs_dir, args.task, args.method, log_name(*identify(args), defaults))
+    return Path(args.logs_dir, args.task, args.method, log_name(*identify(args)))
 
 
 def open_log(args, device: str, device_line: str) -> Log:
@@ -294,7 +321,7 @@ def check_writable(folder: Path):
 
 def read_data(args):
     """Read and check the data set of the task, downloading it where it is missing."""
-    name = TASKS[args.task].dataset
+    name = TASKS[args.task].dataset(args)
     if name:
         try:
             datasets.fetch(name, args.data_dir)

@@ -181,6 +181,15 @@ class SparseVector:
         rows[xp.searchsorted(neurons, owner[here]), column[here]] = self.values[here]
         return rows
 
+    def at(self, places):
+        """The entries [b] at ascending indices [b], 0 where none is stored."""
+        xp = array_module(self.values)
+        entries = xp.zeros(len(places), dtype=self.values.dtype)
+        if len(places):
+            at = xp.minimum(xp.searchsorted(places, self.indices), len(places) - 1)
+            xp.add.at(entries, at, xp.where(places[at] == self.indices, self.values, 0))
+        return entries
+
     def toarray(self):
         """The dense vector [size]."""
         dense = array_module(self.values).zeros(self.size, dtype=self.values.dtype)
@@ -333,6 +342,19 @@ class Columns:
 
         return self.work.sum(product, self.tiles)
 
+    def norms(self):
+        """Norms of the columns [s], float64."""
+        return self.xp.sqrt(self.work.sum(lambda tile: self.xp.square(self._tile(tile)).sum(axis=1), self.tiles))
+
+    def gram_matrix(self):
+        """A_S' A_S [s, s], float64 sums of single-precision products of tiles."""
+
+        def product(tile):
+            A_t = self._tile(tile)
+            return A_t @ A_t.T
+
+        return self.work.sum(product, self.tiles)
+
 
 class ReluSensing:
     """A = [diag(1{X h_1 > 0}) X, ..., diag(1{X h_m > 0}) X], n x (m d); column (j, k) has the index j d + k.
@@ -400,6 +422,19 @@ class ReluSensing:
             total = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
             first = to_device(neurons * self.d, self.XT)
             yield (first[:, None] + self.xp.arange(self.d)).ravel(), total.ravel()
+
+    def correlations(self, r):
+        """A' r and the norms of the columns, piece by piece: yields (indices [b d] ascending, A' r, norms), float64."""
+        for neurons in self.blocks(self.gates.neurons):
+            gates = self._gates_of(neurons)
+
+            def product(tile, gates=gates):
+                gate, X = gates(tile), self.XT[:, tile]
+                return self.xp.stack([(gate * r[tile]) @ X.T, gate.astype(DTYPE) @ self.xp.square(X).T])
+
+            total, squares = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
+            first = to_device(neurons * self.d, self.XT)
+            yield (first[:, None] + self.xp.arange(self.d)).ravel(), total.ravel(), self.xp.sqrt(squares).ravel()
 
     def columns(self, indices) -> Columns:
         """A_S for ascending indices S [s]."""

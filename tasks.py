@@ -22,12 +22,18 @@ MNIST_FREQUENCY, CIFAR_FREQUENCY = 2.0, 5.0  # standard deviation of the frequen
 CHANNEL_FREQUENCY = 0.05  # and per channel
 INR_IMAGE = 1000  # number of the fitted image in the test split (the paper's choice)
 TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000  # of every class, in stored order (the paper's split)
-NETWORK_FLAGS = ("num_layers", "batch_size", "convex")
-SIGNAL_STREAM = 4  # named random stream of gaussian_sparse: default_rng([seed, stream])
+NETWORK_FLAGS = ("num_layers", "batch_size", "convex", "update_every")
+INPUT_DISTS = ("normal", "uniform", "rademacher", "mnist")  # of the planted task's inputs, see planted_inputs
+MNIST_LIMITS = {"nmeasurements": TRAIN_PER_CLASS * 10, "input_dim": 716}  # training images; pixels that vary in them
+SIGNAL_STREAM, INPUT_STREAM = 4, 8  # named random streams: default_rng([seed, stream])
 
 
 class Skipped(Exception):
     """This cell of the grid has no meaningful instance; the message is the reason that is recorded."""
+
+
+def always(value) -> Callable:
+    return lambda settings: value
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Problem:
         X_eval, Y_eval: what the score is taken on: a test set, or X and Y again.
         loss: "squared" or "cross_entropy" (Y one-hot).
         peak: peak value of the PSNR, None where the score is an accuracy.
+        planted: the network that gave the targets, None where there is none.
     """
 
     X: np.ndarray
@@ -59,6 +66,7 @@ class Problem:
     Y_eval: np.ndarray
     loss: str = "squared"
     peak: float | None = None
+    planted: SparseNet | None = None
 
 
 @dataclass(frozen=True)
@@ -80,10 +88,12 @@ class Task:
         build: function (settings, m, s, seed) -> the instance of a cell; raises Skipped. `settings` are the flags.
         samples: function (settings) -> the number of training samples.
         flags: the flags that have an effect on it, of those that do not on every task.
-        methods: the methods that can solve it.
-        dataset: the files it needs, a name in datasets.py.
+        methods: the methods that can solve it; () for all.
+        outputs: function (settings) -> the number of outputs k.
+        dataset: function (settings) -> the files it needs, a name in datasets.py, or None.
         depends_on_s: whether the data depend on s.
         is_network: whether a network is fitted (a vector otherwise).
+        image: the shape of the image whose pixels are fitted, (rows, columns) or (channels, rows, columns); else None.
     """
 
     summary: str
@@ -91,10 +101,12 @@ class Task:
     build: Callable
     samples: Callable
     flags: tuple[str, ...] = NETWORK_FLAGS
-    methods: tuple[str, ...] = ("aiht", "pruning")
-    dataset: str | None = None
+    methods: tuple[str, ...] = ()
+    outputs: Callable = always(1)
+    dataset: Callable = always(None)
     depends_on_s: bool = False
     is_network: bool = True
+    image: tuple[int, ...] | None = None
 
 
 def score(problem, outputs) -> float:
@@ -127,9 +139,35 @@ def support_error(problem: SignalProblem, w: SparseVector) -> float:
 
 
 @functools.lru_cache(maxsize=1)
-def planted_inputs(n: int, d: int, seed: int) -> np.ndarray:
-    """X [n, d] standard normal, the published draw."""
-    return _feature_major(np.random.RandomState(seed + 2).normal(size=(n, d)).astype(DTYPE))
+def planted_inputs(dist: str, n: int, d: int, seed: int, data_dir: Path | None = None) -> np.ndarray:
+    """X [n, d], every input of mean 0 and variance 1: over the distribution, or for mnist over all training images.
+
+    normal is the published draw. uniform and rademacher have independent entries too; mnist takes n different images.
+    """
+    rng = np.random.default_rng([seed, INPUT_STREAM])
+    if dist == "normal":
+        X = np.random.RandomState(seed + 2).normal(size=(n, d))
+    elif dist == "uniform":
+        X = rng.uniform(-(3**0.5), 3**0.5, size=(n, d))
+    elif dist == "rademacher":
+        X = rng.choice([-1.0, 1.0], size=(n, d))
+    else:
+        pixels = mnist_pixels(data_dir, d)
+        X = pixels[rng.choice(len(pixels), n, replace=False)]
+    return _feature_major(X.astype(DTYPE))
+
+
+@functools.lru_cache(maxsize=1)
+def mnist_pixels(data_dir: Path, d: int) -> np.ndarray:
+    """The d pixels of largest variance, in the order of the image, of all training images: [50000, d], standardised."""
+    (images, _), _ = class_split(*datasets.read_mnist(data_dir), range(10))
+    pixels = np.ascontiguousarray(images.reshape(len(images), -1).T)  # [784, 50000]
+    deviation = np.array([pixel.std() for pixel in pixels])
+    chosen = np.sort(np.argsort(-deviation, kind="stable")[:d])
+    if not deviation[chosen].all():
+        raise ValueError(f"{np.count_nonzero(deviation)} of {len(pixels)} pixels vary, fewer than input_dim {d}")
+    pixels = pixels[chosen] - pixels[chosen].mean(axis=1, keepdims=True)
+    return (pixels / deviation[chosen, None]).astype(DTYPE).T
 
 
 def planted_net(d: int, m: int, k: int, num_layers: int, s: int, seed: int) -> SparseNet:
@@ -151,16 +189,16 @@ def planted_net(d: int, m: int, k: int, num_layers: int, s: int, seed: int) -> S
 
 
 def mlp_planted(settings, m: int, s: int, seed: int) -> Problem:
-    """Gaussian inputs, targets from a random sparse network of the fitted shape; no test set."""
+    """Random inputs, targets from a random sparse network of the fitted shape; no test set."""
     if settings.num_layers > 1 and m * m < s // settings.num_layers:
         raise Skipped(f"a layer of {m} x {m} weights cannot hold {s // settings.num_layers} nonzeros")
     net = planted_net(settings.input_dim, m, settings.output_dim, settings.num_layers, s, seed)
-    X = planted_inputs(settings.nmeasurements, settings.input_dim, seed)
+    X = planted_inputs(settings.input_dist, settings.nmeasurements, settings.input_dim, seed, settings.data_dir)
     Y = net.predict(X).astype(DTYPE)
     peak = float(np.abs(Y).max())
     if peak == 0:
         raise Skipped("the labels are all zero")
-    return Problem(X, Y, X, Y, peak=peak)
+    return Problem(X, Y, X, Y, peak=peak, planted=net)
 
 
 def gaussian_sparse(settings, m: int, s: int, seed: int) -> SignalProblem:
@@ -294,7 +332,7 @@ BINARY = Measure("test accuracy", "", (0.5, 1))
 CLASSES = Measure("test accuracy", "", (0.1, 1))
 ERROR = Measure("relative l2 error", "", (1e-8, 1), scale="log", higher_is_better=False)
 
-PLANTED_FLAGS = (*NETWORK_FLAGS, "input_dim", "output_dim", "nmeasurements")
+PLANTED_FLAGS = (*NETWORK_FLAGS, "input_dim", "input_dist", "output_dim", "nmeasurements")
 IMAGE_FLAGS = (*NETWORK_FLAGS, "bias")
 
 
@@ -302,23 +340,30 @@ def nmeasurements(settings) -> int:
     return settings.nmeasurements
 
 
-def always(n: int) -> Callable:
-    return lambda settings: n
+def output_dim(settings) -> int:
+    return settings.output_dim
+
+
+def planted_dataset(settings) -> str | None:
+    return "mnist" if settings.input_dist == "mnist" else None
 
 
 TASKS = {
-    "mlp_planted": Task("a random sparse network, Gaussian inputs", PLANTED, mlp_planted, nmeasurements,
-                        flags=PLANTED_FLAGS, depends_on_s=True),
+    "mlp_planted": Task("a random sparse network", PLANTED, mlp_planted, nmeasurements,
+                        flags=PLANTED_FLAGS, dataset=planted_dataset, outputs=output_dim,
+                        depends_on_s=True),
     "gaussian_sparse": Task("a sparse vector, Gaussian sensing matrix", ERROR, gaussian_sparse, nmeasurements,
                             flags=("nmeasurements",), methods=("aiht",), depends_on_s=True, is_network=False),
-    "binary_mnist": Task("digits 0 and 1", BINARY, binary_mnist, always(10000), flags=IMAGE_FLAGS, dataset="mnist"),
-    "mnist": Task("ten digits", CLASSES, mnist, always(50000), flags=IMAGE_FLAGS, dataset="mnist"),
+    "binary_mnist": Task("digits 0 and 1", BINARY, binary_mnist, always(10000), flags=IMAGE_FLAGS,
+                         dataset=always("mnist")),
+    "mnist": Task("ten digits", CLASSES, mnist, always(50000), flags=IMAGE_FLAGS, dataset=always("mnist"),
+                  outputs=always(10)),
     "binary_cifar10": Task("airplanes and automobiles", BINARY, binary_cifar10, always(10000), flags=IMAGE_FLAGS,
-                           dataset="cifar10"),
+                           dataset=always("cifar10")),
     "inr_mnist": Task("one MNIST image from its pixel coordinates", IMAGE, inr_mnist, always(28 * 28),
-                      dataset="mnist"),
+                      dataset=always("mnist"), image=(28, 28)),
     "inr_cifar10": Task("one CIFAR-10 image from its pixel coordinates", IMAGE, inr_cifar10, always(3 * 32 * 32),
-                        dataset="cifar10"),
+                        dataset=always("cifar10"), image=(3, 32, 32)),
 }
 
 

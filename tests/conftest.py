@@ -1,5 +1,7 @@
 """What the tests share: a workspace, the array modules of a device, and repeatable hypothesis examples."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -7,6 +9,9 @@ from sensing import Workspace
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's "make test &": the runs of tests would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["strict_array", "cupy"])

@@ -20,7 +20,9 @@ from aiht import (
     descend_on_support,
     fit,
     hard_threshold,
+    iterates,
     recover,
+    with_updates,
 )
 from models import SparseLayer, SparseNet
 from sensing import GaussianSensing, RandomGates, ReluSensing, SparseVector, WeightGates, Workspace, to_host
@@ -32,6 +34,7 @@ class Flags:
 
     def __init__(self, nmeasurements, input_dim=100, num_layers=1):
         self.nmeasurements, self.input_dim, self.num_layers, self.output_dim = nmeasurements, input_dim, num_layers, 1
+        self.input_dist, self.data_dir = "normal", None
 
 
 # ---- the slow reference ----
@@ -86,18 +89,20 @@ def reference_step(A, y, w, s, inner_steps):
     return new
 
 
-def reference_layer(X, y, s, gates, num_epochs, batch_size, convex, rng):
-    """w of one layer: random gates for the first epoch and one more step, then those of w."""
+def reference_layer(X, y, s, gates, num_epochs, batch_size, convex, rng, update_every=1):
+    """w of one layer: random gates for the first epoch and one more step, then those of w, every so many steps."""
     n, d = X.shape
     H = gates.rows(np.arange(gates.m))
     w = np.zeros(gates.m * d)
+    step = 0
     for epoch in range(num_epochs):
         order = rng.permutation(n) if batch_size not in (0, n) else np.arange(n)
         for start in range(0, n, batch_size or n):
             rows = order[start : start + (batch_size or n)]
             w = reference_step(dense_matrix(X[rows], H), y[rows], w, s, 10)
-            if epoch > 0 and not convex:
+            if epoch > 0 and not convex and step in range(0, 10**6, update_every):
                 H = w.reshape(gates.m, d)
+            step += 1
     return w
 
 
@@ -333,6 +338,46 @@ def test_the_gate_schedules_differ_on_that_instance(work):
     assert same_bits(*two)  # the second full-batch step still has random gates
 
 
+@pytest.mark.parametrize("update_every", [2, 3, 5])
+@pytest.mark.parametrize("num_epochs, batch_size", [(3, 0), (7, 0), (2, 40), (4, 75)])
+def test_gates_are_updated_every_so_many_steps(work, num_epochs, batch_size, update_every):
+    X, gates, _, y = instance(7, n=120, d=8, m=4)
+    settings = {"width": 4, "num_epochs": num_epochs, "batch_size": batch_size, "seed": 7, "work": work}
+    net = fit(X, y, 6, update_every=update_every, **settings)
+    rng = np.random.default_rng([7, BATCH_STREAM, 0])
+    expected = reference_layer(X, y, 6, gates, num_epochs, batch_size, False, rng, update_every)
+    assert_close(weights(net), expected, 1e-3)
+    assert net.gates is None  # the score is that of the ReLU net
+    if num_epochs == 7:
+        assert not same_bits(net, fit(X, y, 6, **settings))
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("batch_size, num_steps", [(0, 6), (40, 18)])
+def test_gates_that_are_never_updated_are_the_convex_ones(work, outputs, batch_size, num_steps):
+    X, _, _, y = instance(7, n=120, d=8, m=4)
+    y = y if outputs == 1 else np.stack([y, -y], axis=1)
+    settings = {"width": 4, "num_epochs": 6, "batch_size": batch_size, "seed": 7, "work": work}
+    convex = fit(X, y, 6, convex=True, **settings)
+    assert same_bits(fit(X, y, 6, update_every=num_steps, **settings), convex)
+    assert not same_bits(fit(X, y, 6, update_every=num_steps // 2, **settings), convex)
+    one = fit(X, y, 6, update_every=1, **settings)
+    assert same_bits(one, fit(X, y, 6, **settings)) and not same_bits(one, convex)
+
+
+def test_the_iterates_are_the_fits_of_fewer_steps(work):
+    X, gates, _, y = instance(3, n=120, d=8, m=4)
+    schedule = with_updates(batches(120, 0, 8, np.random.default_rng(0)), 2)
+    found = list(iterates(np.ascontiguousarray(X.T), y, 6, gates, schedule, work))
+    assert len(found) == 8
+    for step, (w, H) in enumerate(found):
+        net = fit(X, y, 6, width=4, num_epochs=step + 1, update_every=2, seed=3, work=work)
+        assert w.values.tobytes() == net.layers[0].w.values.tobytes()
+        own = found[step - step % 2][0] if step > 1 else None
+        rows = gates.rows(np.arange(4)) if own is None else own.toarray().reshape(4, 8)
+        np.testing.assert_array_equal(H.rows(np.arange(4)), rows)
+
+
 def test_a_convex_net_predicts_with_its_random_gates(work):
     X, gates, dense, y = instance(5)
     net = fit(X, y, 8, width=5, convex=True, seed=5, work=work)
@@ -415,7 +460,8 @@ def test_the_budget_is_never_exceeded(seed, n, d, m, s, num_layers, num_epochs, 
     assert np.isfinite(net.predict(X)).all() and net.predict(X).shape == (n,)
 
 
-@pytest.mark.parametrize("settings", [{}, {"batch_size": 300}, {"convex": True}, {"num_layers": 2}])
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 300}, {"convex": True}, {"num_layers": 2},
+                                      {"update_every": 2}])
 def test_the_same_seed_gives_the_same_bits_on_any_number_of_threads(settings):
     X, _, _, y = instance(4, n=1000, d=10, m=8)
     nets = []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import aiht_vector
 import sensing
-from aiht import BATCH_STREAM, batches, fit
+from aiht import BATCH_STREAM, batches, fit, with_updates
 from aiht_vector import Updates, first_step_size, fit_vector_layer, predict, residual, split, try_step_size, vector_step
 from countsketch import SKETCH_STREAM, CountSketch
 from sensing import RandomFill, RandomGates, ReluSensing, SparseVector, WeightGates, Workspace, to_host
@@ -169,12 +169,13 @@ def layer(X, Y, s, work, *, m=6, num_epochs=4, batch_size=0, convex=False, loss=
     XT, YT, gates = np.ascontiguousarray(X.T), np.ascontiguousarray(Y.T), RandomGates(seed, 0, m, d)
 
     def schedule():
-        return batches(n, batch_size, num_epochs, np.random.default_rng([seed, BATCH_STREAM, 0]))
+        rng = np.random.default_rng([seed, BATCH_STREAM, 0])
+        return with_updates(batches(n, batch_size, num_epochs, rng), 0 if convex else 1)
 
     if mu is None:
-        theta, _ = fit_vector_layer(XT, YT, s, gates, d, schedule, convex, loss, work)
+        theta, _ = fit_vector_layer(XT, YT, s, gates, d, schedule, loss, work)
     else:
-        theta = try_step_size(XT, YT, s, mu, gates, d, schedule(), convex, loss, work)
+        theta = try_step_size(XT, YT, s, mu, gates, d, schedule(), loss, work)
     return theta.toarray().reshape(m, d + k)
 
 
@@ -189,7 +190,8 @@ def assert_close(actual, expected, tolerance=1e-5):
 
 
 def planted(n, m, s, k=10, num_layers=1, d=100, seed=0):
-    flags = SimpleNamespace(nmeasurements=n, input_dim=d, output_dim=k, num_layers=num_layers)
+    flags = SimpleNamespace(nmeasurements=n, input_dim=d, output_dim=k, num_layers=num_layers, input_dist="normal",
+                            data_dir=None)
     return mlp_planted(flags, m, s, seed)
 
 
@@ -581,10 +583,10 @@ def test_output_weights_of_all_layers_but_the_last_are_thrown_away(work):
         gates = RandomGates(2, number, 8, len(inputs))
 
         def schedule(number=number):
-            return batches(200, 50, 4, np.random.default_rng([2, BATCH_STREAM, number]))
+            return with_updates(batches(200, 50, 4, np.random.default_rng([2, BATCH_STREAM, number])), 1)
 
         theta, mu = fit_vector_layer(np.ascontiguousarray(Z.T), np.ascontiguousarray(Y.T), 20, gates,
-                                     8 if number else 5, schedule, False, "squared", work)
+                                     8 if number else 5, schedule, "squared", work)
         W, V = np.split(theta.toarray().reshape(8, -1), [len(inputs)], axis=1)
         assert W.any() and V.any() and np.count_nonzero(W) + np.count_nonzero(V) <= 20
         whole = np.zeros((8, 8 if number else 5), dtype=np.float32)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import logbook
 from logbook import AXES, DONE, FAILED, NAME_LENGTH, NOT_RUN, SKIPPED, Log, LogError, log_name, replace_files
 
-DEFAULTS = {"input_dim": 100, "output_dim": 1, "nmeasurements": 50000, "prune_iters": 0.1}
+DEFAULTS = {"input_dim": 100, "output_dim": 1, "nmeasurements": 50000, "prune_iters": 0.1, "prune_score": "magnitude"}
 SETTINGS = {"task": "mlp_planted", "method": "pruning", "expname": "", "num_layers": 1, "convex": False,
             "batch_size": 0, "bias": False, "num_epochs": 15, **DEFAULTS}
 GRID = {"m": [2, 3], "s": [5], "seed": [0, 1]}
@@ -27,7 +27,7 @@ NAME = re.compile(
     r"(?P<task>[a-z0-9_]+)_(?P<method>aiht|pruning)_hidden(?P<num_layers>\d+)_m(?P<m>[\d-]+)_s(?P<s>[\d-]+)"
     r"_seed(?P<seed>[\d-]+)_convex(?P<convex>[01])_bs(?P<batch_size>\d+)_bias(?P<bias>[01])_(?P<num_epochs>\d+)epochs"
     r"(_input_dim(?P<input_dim>\d+))?(_output_dim(?P<output_dim>\d+))?(_nmeasurements(?P<nmeasurements>\d+))?"
-    r"(_prune_iters(?P<prune_iters>[\d.e-]+))?(__(?P<expname>.+))?"
+    r"(_prune_iters(?P<prune_iters>[\d.e-]+))?(_prune_score(?P<prune_score>[a-z]+))?(__(?P<expname>.+))?"
 )
 
 
@@ -35,15 +35,15 @@ def parse_name(name):
     """Settings and axes that a name spells out."""
     found = NAME.fullmatch(name).groupdict(default="")
     axes = {axis: [int(value) for value in found.pop(axis).split("-")] for axis in AXES}
-    numbers = {flag: DEFAULTS[flag] if found[flag] == "" else float(found[flag])
-               for flag in SETTINGS if flag not in ("task", "method", "expname")}
-    return found | numbers, axes
+    texts = ("task", "method", "expname", "prune_score")
+    numbers = {flag: float(found[flag] or DEFAULTS[flag]) for flag in SETTINGS if flag not in texts}
+    return found | numbers | {"prune_score": found["prune_score"] or DEFAULTS["prune_score"]}, axes
 
 
 def settings_from(numbers, expnames):
     return st.fixed_dictionaries({
         "task": st.sampled_from(TASKS), "method": st.sampled_from(["aiht", "pruning"]), "convex": st.booleans(),
-        "bias": st.booleans(), "expname": expnames,
+        "bias": st.booleans(), "expname": expnames, "prune_score": st.sampled_from(["magnitude", "lamp"]),
         "prune_iters": st.one_of(st.floats(0, 1, exclude_max=True), st.integers(0, 10**6).map(float)),
         **{flag: numbers for flag in ("num_layers", "batch_size", "num_epochs", "input_dim", "output_dim",
                                       "nmeasurements")}})
@@ -123,7 +123,7 @@ def test_a_name_that_would_be_too_long_gets_a_hash_of_everything():
 @pytest.fixture
 def open_log(tmp_path):
     def open_log(environment=LAPTOP, axes=GRID, **settings):
-        return Log(tmp_path / "log", SETTINGS | settings, axes, {"name": "PSNR"}, environment)
+        return Log(tmp_path / "log", SETTINGS | settings, axes, DEFAULTS, {"name": "PSNR"}, environment)
 
     return open_log
 
@@ -238,6 +238,64 @@ def test_only_cells_of_the_same_settings_are_adopted(saved, open_log, tmp_path):
         log.path = tmp_path / "other"
         log.adopt()
         assert log.missing() == log.cells() and not log.files[0].exists()
+
+
+# ---- logs of other versions ----
+
+
+@pytest.fixture
+def older(saved):
+    """The saved log as a version would have left it that did not know two of the flags yet."""
+    sidecar = json.loads(saved.files[1].read_text())
+    for flag in ("prune_iters", "prune_score"):
+        del sidecar["settings"][flag]
+    saved.files[1].write_text(json.dumps(sidecar))
+    return saved
+
+
+def test_a_log_without_newer_settings_is_continued_and_then_states_them(older, open_log):
+    log = open_log()
+    log.load()
+    assert log.records == older.records and log.missing() == [(2, 5, 1), (3, 5, 1)]
+    np.testing.assert_array_equal(log.table, older.table)
+    log.save()
+    assert json.loads(log.files[1].read_text())["settings"] == SETTINGS
+
+
+def test_a_log_without_newer_settings_is_adopted(older, open_log, tmp_path):
+    log = open_log(axes=GRID | {"s": [4, 5]})
+    log.path = tmp_path / "grown"
+    log.adopt()
+    assert log.table[0, 1, 0] == 12.5 and log.status((3, 5, 0)).startswith(SKIPPED)
+    assert json.loads(log.files[1].read_text())["settings"] == SETTINGS
+    assert Log.read(older.files[1], DEFAULTS).settings == SETTINGS
+
+
+def another_version(older, **settings):
+    """Write these settings into the sidecar of the older log."""
+    sidecar = json.loads(older.files[1].read_text())
+    sidecar["settings"] |= settings
+    older.files[1].write_text(json.dumps(sidecar))
+
+
+@pytest.mark.parametrize("said, own", [
+    ({}, {"prune_score": "lamp"}),  # the sidecar lacks what differs from its default here
+    ({}, {"prune_iters": 0.5}),
+    ({}, {"num_epochs": 16}),
+    ({"prune_score": "lamp"}, {}),
+    ({"prune_score": None}, {}),
+    ({"num_epochs": 16}, {}),
+    ({"of_the_future": 0}, {}),  # nobody here knows whether this is its default
+])
+def test_other_or_unknown_settings_are_neither_continued_nor_adopted(older, open_log, tmp_path, said, own):
+    another_version(older, **said)
+    before = contents(tmp_path)
+    with pytest.raises(LogError, match="it has other settings"):
+        open_log(**own).load()
+    log = open_log(axes=GRID | {"s": [4, 5]}, **own)
+    log.path = tmp_path / "grown"
+    log.adopt()
+    assert log.missing() == log.cells() and contents(tmp_path) == before
 
 
 # ---- damage ----

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.nn.utils import prune as torch_prune
 
 import pruning
 from models import mlp_forward, mlp_weights
-from pruning import after_pruning, check_prune_iters, live_units, magnitude_masks, prune, runs
+from pruning import SCORES, after_pruning, check_prune_iters, kept_masks, lamp, live_units, prune, runs
 
 SETTINGS = {"width": 4, "num_layers": 1, "num_epochs": 3, "batch_size": 0, "prune_iters": 0.3, "loss": "squared",
             "device": "cpu"}
@@ -37,6 +38,15 @@ def same_networks(a, b):
     return list(a) == list(b) and all(
         a[s].score == b[s].score and all(np.array_equal(V, W) for V, W in zip(a[s].weights, b[s].weights, strict=True))
         for s in a)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """On a busy machine the threads of torch wait for each other, and these nets are tiny."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -112,17 +122,83 @@ def test_every_column_has_its_round(num_weights, slist, prune_iters):
 
 # Masks
 
-def test_magnitude_masks_rank_all_layers_together_and_keep_the_first_of_equals():
+def test_magnitude_ranks_all_layers_together_and_keeps_the_first_of_equals():
     weights = [torch.tensor([[1.0, -2.0], [0.0, 2.0]]), torch.tensor([[-3.0, 2.0]])]
     masks = [torch.tensor([[True, True], [True, True]]), torch.tensor([[True, True]])]
-    kept = magnitude_masks(weights, masks, 2)
+    kept = kept_masks(weights, masks, 2, "magnitude")
     assert kept[0].tolist() == [[False, True], [False, False]] and kept[1].tolist() == [[True, False]]
     ones = [torch.ones(50, 40), torch.ones(1, 50)]
-    kept = magnitude_masks(ones, [W > 0 for W in ones], 1500)
+    kept = kept_masks(ones, [W > 0 for W in ones], 1500, "magnitude")
     assert torch.arange(2000).view(50, 40)[kept[0]].tolist() == list(range(1500)) and not kept[1].any()
     masks[0][0, 1] = False
-    kept = magnitude_masks(weights, masks, 5)  # an active zero stays before any pruned weight
+    kept = kept_masks(weights, masks, 5, "magnitude")  # an active zero stays before any pruned weight
     assert kept[0].tolist() == [[True, False], [True, True]] and kept[1].tolist() == [[True, True]]
+
+
+def lamp_by_loop(W, mask):
+    """The LAMP scores of a layer, one weight at a time, in exact arithmetic."""
+    squares = [Fraction(w) ** 2 for w in W.flatten().tolist()]
+    active = mask.flatten().tolist()
+    scores = []
+    for i, square in enumerate(squares):
+        ahead = [j for j in range(len(squares)) if active[j] and (squares[j], -j) > (square, -i)]  # rank before i
+        total = square + sum(squares[j] for j in ahead)
+        scores.append(0.0 if not active[i] else 1.0 if not ahead else float(square / total) if total else 0.0)
+    return torch.tensor(scores, dtype=torch.float64).view_as(W)
+
+
+def layers_of(*values):
+    """Strategy of (W, mask) of one layer, up to 5 x 6, with weights among the values."""
+    return st.tuples(st.integers(1, 5), st.integers(1, 6), st.randoms(use_true_random=False)).map(lambda drawn: (
+        torch.tensor([[drawn[2].choice(values) for _ in range(drawn[1])] for _ in range(drawn[0])]),
+        torch.tensor([[drawn[2].random() < 0.7 for _ in range(drawn[1])] for _ in range(drawn[0])])))
+
+
+ANY_LAYER = st.one_of(layers_of(0.0, 1.0, -1.0, 2.0), layers_of(*np.linspace(-1, 1, 40).tolist()), layers_of(0.0),
+                      layers_of(1e-40, -1e-30, 1e-8, 3.0, 3e38))
+
+
+@given(ANY_LAYER)
+def test_lamp_scores_are_those_of_a_direct_loop(layer):
+    W, mask = layer
+    scores = lamp(W, mask)
+    assert scores.dtype == torch.float64 and scores.shape == W.shape
+    np.testing.assert_allclose(scores.numpy(), lamp_by_loop(W, mask).numpy(), rtol=1e-14, atol=0)
+
+
+@given(ANY_LAYER)
+def test_lamp_ranks_a_layer_by_magnitude_and_its_first_weight_scores_1(layer):
+    W, mask = layer
+    scores = lamp(W, mask)
+    assert (scores == 1).sum() == mask.any() and not scores[~mask].any()
+    if mask.any():
+        assert scores.argmax() == W.abs().where(mask, -1).argmax()
+    for count in range(int(mask.sum()) + 1):
+        assert torch.equal(*[kept_masks([W], [mask], count, prune_score)[0] for prune_score in ("lamp", "magnitude")])
+
+
+@given(st.lists(ANY_LAYER, min_size=1, max_size=4), st.sampled_from(sorted(SCORES)), st.data())
+def test_kept_masks_are_nested_and_exact_and_lamp_empties_no_layer_first(layers, prune_score, data):
+    weights, masks = map(list, zip(*layers, strict=True))
+    total = sum(int(mask.sum()) for mask in masks)
+    count, fewer = sorted((data.draw(st.integers(0, total)), data.draw(st.integers(0, total))), reverse=True)
+    kept, again = (kept_masks(weights, masks, number, prune_score) for number in (count, fewer))
+    assert sum(int(mask.sum()) for mask in kept) == count and sum(int(mask.sum()) for mask in again) == fewer
+    for old, new, newer in zip(masks, kept, again, strict=True):
+        assert not (new & ~old).any() and not (newer & ~new).any()
+    if prune_score == "lamp" and count >= sum(bool(mask.any()) for mask in masks):
+        assert all(new.any() for old, new in zip(masks, kept, strict=True) if old.any())
+
+
+def test_lamp_ranks_all_layers_together_and_the_first_of_every_layer_before_all_others():
+    weights = [torch.tensor([[3.0, 1.0], [2.0, 0.5]]), torch.tensor([[1e-3, 1e-4]])]
+    full = [torch.ones_like(W, dtype=torch.bool) for W in weights]
+    ranks = [torch.zeros_like(W, dtype=torch.int) for W in weights]
+    for count in range(7):
+        for rank, mask in zip(ranks, kept_masks(weights, full, count, "lamp"), strict=True):
+            rank += ~mask
+    # Scores: 1, 4/13, 1/14, 0.25/14.25 and 1, 1/101
+    assert ranks[0].tolist() == [[1, 4], [3, 5]] and ranks[1].tolist() == [[2, 6]]
 
 
 @pytest.mark.parametrize("first, second, connected", [
@@ -145,18 +221,27 @@ def test_collapse_is_reported_and_the_outputs_are_zero():
     assert fit([12], X, y, width=4)[12].connected
 
 
+def test_lamp_leaves_a_path_where_magnitude_empties_a_layer():
+    X, y = problem(d=2)
+    lost, kept = (fit([200], X, y, width=400, num_epochs=1, prune_iters=0.5, prune_score=prune_score)[200]
+                  for prune_score in ("magnitude", "lamp"))
+    assert not lost.connected and not lost.weights[1].any()
+    assert kept.connected and kept.num_nonzero == lost.num_nonzero and all(W.any() for W in kept.weights)
+
+
 # Whole runs
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 3), st.sampled_from([None, 1, 3]),
        st.lists(st.integers(1, 90), min_size=1, max_size=4, unique=True),
-       st.sampled_from([0, 1, 2, 5, 0.1, 0.25, 0.5, 0.9]), st.sampled_from([0, 7]))
-def test_counts_are_exact(d, width, num_layers, k, slist, prune_iters, batch_size):
+       st.sampled_from([0, 1, 2, 5, 0.1, 0.25, 0.5, 0.9]), st.sampled_from([0, 7]), st.sampled_from(sorted(SCORES)),
+       st.sampled_from([0, 2]))
+def test_counts_are_exact(d, width, num_layers, k, slist, prune_iters, batch_size, prune_score, finetune_epochs):
     X, Y = problem(n=20, d=d, k=k)
     num_weights = d * width + (num_layers - 1) * width**2 + width * (k or 1)
     columns = {s: counts[t] for counts, columns in runs(num_weights, slist, prune_iters) for s, t in columns.items()}
     pruned = fit(slist, X, Y, width=width, num_layers=num_layers, num_epochs=1, prune_iters=prune_iters,
-                 batch_size=batch_size)
+                 batch_size=batch_size, prune_score=prune_score, finetune_epochs=finetune_epochs)
     assert list(pruned) == slist
     for s, result in pruned.items():
         assert result.num_nonzero == columns[s] <= s
@@ -165,10 +250,11 @@ def test_counts_are_exact(d, width, num_layers, k, slist, prune_iters, batch_siz
         assert result.score == pytest.approx(negative_mse(Y)(outputs.reshape(Y.shape)), rel=1e-5)
 
 
+@pytest.mark.parametrize("prune_score", SCORES)
 @pytest.mark.parametrize("prune_iters", [0.2, 4])
-def test_masks_are_nested_and_weights_rewound(rounds, prune_iters):
+def test_masks_are_nested_and_weights_rewound(rounds, prune_iters, prune_score):
     X, y = problem()
-    fit([3], X, y, prune_iters=prune_iters)
+    fit([3], X, y, prune_iters=prune_iters, prune_score=prune_score)
     initial = mlp_weights((6, 4, 1), 0)
     assert len(rounds) == len(runs(28, [3], prune_iters)[0][0])
     assert all(mask.all() for mask in rounds[0][1])
@@ -182,9 +268,10 @@ def test_masks_are_nested_and_weights_rewound(rounds, prune_iters):
 
 def test_the_order_of_slist_does_not_matter():
     X, y = problem()
-    for prune_iters in (0, 0.3, 3):
-        together = fit([5, 40, 2, 11], X, y, prune_iters=prune_iters)
-        alone = {s: fit([s], X, y, prune_iters=prune_iters)[s] for s in (5, 40, 2, 11)}
+    for prune_iters, finetune_epochs in ((0, 0), (0.3, 0), (3, 0), (0, 2), (0.3, 2), (3, 2)):
+        choices = {"prune_iters": prune_iters, "finetune_epochs": finetune_epochs, "batch_size": 16}
+        together = fit([5, 40, 2, 11], X, y, **choices)
+        alone = {s: fit([s], X, y, **choices)[s] for s in (5, 40, 2, 11)}
         assert same_networks(together, alone)
 
 
@@ -215,7 +302,7 @@ def test_inputs_are_left_alone():
 def test_one_batch_order_per_round_and_seed(rounds):
     X, y = problem(n=60)
     for seed in (0, 1):
-        fit([5], X, y, seed, batch_size=16, num_epochs=2)
+        fit([5], X, y, seed, batch_size=16, num_epochs=2, finetune_epochs=3)
     orders = []
     for _, _, data in rounds:
         assert [len(x) for x, _ in data] == [16, 16, 16, 12]
@@ -232,6 +319,34 @@ def test_a_batch_of_everything_is_full_batch():
     assert same_networks(fit([5], X, y, batch_size=0), fit([5], X, y, batch_size=60))
 
 
+def test_finetuning_is_training_of_the_pruned_network_where_it_is_scored(rounds):
+    X, y = problem()
+    plain, plain_rounds = fit([5, 11, 28], X, y), rounds[:]
+    rounds.clear()
+    tuned, initial = fit([5, 11, 28], X, y, finetune_epochs=40), mlp_weights((6, 4, 1), 0)
+    rewound = [all(torch.equal(W, W0 * mask) for W, W0, mask in zip(start, initial, masks, strict=True))
+               for start, masks, _ in rounds]
+    kept = [seen for seen, yes in zip(rounds, rewound, strict=True) if yes]
+    for seen, without in zip(kept, plain_rounds, strict=True):
+        assert all(map(torch.equal, [*seen[0], *seen[1]], [*without[0], *without[1]]))  # no mask has changed
+    retrained = [seen for seen, yes in zip(rounds, rewound, strict=True) if not yes]
+    for (start, masks, _), s in zip(retrained, (11, 5), strict=True):
+        for W, mask, V in zip(start, masks, plain[s].weights, strict=True):
+            assert np.array_equal(W.numpy(), V) and np.array_equal(mask.numpy(), V != 0)
+    for s in (5, 11):
+        assert tuned[s].connected and tuned[s].score > plain[s].score
+        for W, V in zip(tuned[s].weights, plain[s].weights, strict=True):
+            assert np.array_equal(W != 0, V != 0)
+    assert same_networks({28: tuned[28]}, {28: plain[28]})  # it was not pruned
+
+
+def test_a_network_without_a_path_is_not_finetuned():
+    X, y = problem(d=2)
+    plain, tuned = (fit([3], X, y, width=400, num_epochs=1, prune_iters=0.5, finetune_epochs=epochs)
+                    for epochs in (0, 5))
+    assert not tuned[3].connected and same_networks(plain, tuned)
+
+
 def test_divergence_is_an_error():
     X, y = problem()
     X[0, 0] = np.inf
@@ -241,43 +356,57 @@ def test_divergence_is_an_error():
 
 # An independent implementation: modules, the mask inside the graph, one gradient over the whole batch
 
-def reference(batches_of_rounds, sizes, counts, seed, num_epochs, loss):
-    """Weights right after the pruning of each round, from torch's own modules and pruning utilities."""
+def reference(batches_of_rounds, sizes, counts, seed, num_epochs, loss, score, finetune_epochs):
+    """Weights scored after the pruning of each round, from torch's own modules and pruning utilities.
+
+    With finetune_epochs, the batches of a round are followed by those of its retraining.
+    """
     torch.manual_seed(seed)
     layers = [torch.nn.Linear(i, o, bias=False) for i, o in zip(sizes[:-1], sizes[1:], strict=True)]
     initial = [layer.weight.detach().clone() for layer in layers]
     net = torch.nn.Sequential(*[part for layer in layers for part in (layer, torch.nn.ReLU())][:-1])
-    active = sum(W.numel() for W in initial)
-    for data, count in zip(batches_of_rounds, counts, strict=True):
-        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-        for _ in range(num_epochs):
+    active, batches_of_rounds = sum(W.numel() for W in initial), iter(batches_of_rounds)
+
+    def train(epochs):
+        optimizer, data = torch.optim.Adam(net.parameters(), lr=1e-3), next(batches_of_rounds)
+        for _ in range(epochs):
             for X, Y in data:
                 optimizer.zero_grad()
                 loss(net(X), Y).backward()
                 optimizer.step()
+
+    for count in counts:
+        train(num_epochs)
+        masks = [getattr(layer, "weight_mask", torch.ones_like(layer.weight)).bool() for layer in layers]
         torch_prune.global_unstructured(  # left alone, it would rank the weights of the last forward pass, a step old
             [(layer, "weight") for layer in layers], torch_prune.L1Unstructured, amount=active - count,
-            importance_scores={(layer, "weight"): W for layer, W in zip(layers, net.parameters(), strict=True)})
+            importance_scores={(layer, "weight"): score(W.detach(), mask)
+                               for layer, W, mask in zip(layers, net.parameters(), masks, strict=True)})
         active = count
+        if finetune_epochs:
+            train(finetune_epochs)
         yield [layer.weight_orig.detach() * layer.weight_mask for layer in layers]
         with torch.no_grad():
             for layer, W in zip(layers, initial, strict=True):
                 layer.weight_orig.copy_(W)
 
 
+@pytest.mark.parametrize("choices", [{}, {"prune_score": "lamp", "finetune_epochs": 7}], ids=["paper", "retrained"])
 @pytest.mark.parametrize("chunk", [2**20, 50])
 @pytest.mark.parametrize("num_layers, k, batch_size, loss", [
     (1, None, 0, "squared"), (2, 3, 0, "squared"), (1, 3, 64, "cross_entropy"), (2, None, 64, "squared")])
-def test_agreement_with_modules_and_autograd(rounds, monkeypatch, chunk, num_layers, k, batch_size, loss):
+def test_agreement_with_modules_and_autograd(rounds, monkeypatch, chunk, num_layers, k, batch_size, loss, choices):
     monkeypatch.setitem(pruning.CHUNK_VALUES, "cpu", chunk)
     X, Y = problem(n=200, d=12, k=k)
     Y = Y if loss == "squared" else np.eye(3, dtype=np.float32)[Y.argmax(1)]
     sizes = (12, *[8] * num_layers, k or 1)
-    (counts, _), = runs(sum(i * o for i, o in zip(sizes[:-1], sizes[1:], strict=True)), [1], 0.4)
+    (counts, _), = runs(sum(i * o for i, o in zip(sizes[:-1], sizes[1:], strict=True)), [num_layers + 1], 0.4)
     ours = fit(counts, X, Y, 5, width=8, num_layers=num_layers, batch_size=batch_size, prune_iters=0.4, loss=loss,
-               num_epochs=10)
+               num_epochs=10, **choices)
     module_loss = torch.nn.MSELoss() if loss == "squared" else torch.nn.CrossEntropyLoss()
-    theirs = reference([data for _, _, data in rounds], sizes, counts, 5, 10, module_loss)
+    theirs = reference([data for _, _, data in rounds], sizes, counts, 5, 10, module_loss,
+                       finetune_epochs=choices.get("finetune_epochs", 0),
+                       score=lamp_by_loop if "prune_score" in choices else lambda W, mask: W.abs())
     for count, weights in zip(counts, theirs, strict=True):
         for W, E in zip(ours[count].weights, weights, strict=True):
             np.testing.assert_allclose(W, E, rtol=1e-4, atol=1e-5)

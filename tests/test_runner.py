@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import datasets
+import gnhtp
 import locking
 import make_figures
 import pruning
@@ -106,7 +107,8 @@ def assert_refused(result, *words):
 
 NOT_NUMBERS = ["abc", "-1", "1.5", "1e3", "nan", "inf", str(10**30), "9" * 5000, "1,2", "0x10", "''"]
 WHOLE_NUMBERS = {"mlist": 1, "slist": 1, "seedlist": 0, "num_epochs": 1, "num_layers": 1, "batch_size": 0, "gpu": 0,
-                 "input_dim": 1, "output_dim": 1, "nmeasurements": 1, "threads": 1, "memory_budget": 16}
+                 "input_dim": 1, "output_dim": 1, "nmeasurements": 1, "update_every": 1, "threads": 1,
+                 "memory_budget": 16, "finetune_epochs": 0}
 
 
 @pytest.mark.parametrize("flag", WHOLE_NUMBERS)
@@ -165,8 +167,32 @@ MISTAKES = [  # flags, words of the message
     (f"{IMAGE} --output_dim 2", "argument --output_dim: 2", "inr_mnist", "leave it out"),
     (f"{IMAGE} --nmeasurements 5", "argument --nmeasurements: 5", "inr_mnist", "leave it out"),
     (f"{PLANTED} --prune_iters 0.2", "argument --prune_iters: 0.2", "--method aiht", "leave it out"),
+    (f"{PLANTED} --prune_score lamp", "argument --prune_score: lamp", "--method aiht", "leave it out"),
+    (f"{PLANTED} --finetune_epochs 5", "argument --finetune_epochs: 5", "--method aiht", "leave it out"),
+    (f"{PLANTED} --method pruning --prune_score lamb", "argument --prune_score", "'lamb'", "'magnitude', 'lamp'"),
     (f"{PLANTED} --method pruning --convex", "argument --convex", "--method pruning", "leave it out"),
     (f"{PLANTED} --method pruning --memory_budget 64", "argument --memory_budget: 64", "--method pruning"),
+    (f"{IMAGE} --input_dist uniform", "argument --input_dist: uniform", "inr_mnist", "leave it out"),
+    (f"{PLANTED} --input_dist cauchy", "argument --input_dist", "'cauchy'", "'rademacher'"),
+    (f"{PLANTED} --input_dist mnist --input_dim 717", "argument --input_dim: 717", "over the 716", "use fewer"),
+    (f"{PLANTED} --input_dist mnist --nmeasurements 50001", "argument --nmeasurements: 50001", "over the 50000"),
+    (f"{SIGNAL} --update_every 2", "argument --update_every: 2", "gaussian_sparse", "leave it out"),
+    (f"{PLANTED} --method pruning --update_every 2", "argument --update_every: 2", "--method pruning", "leave it out"),
+    (f"{PLANTED} --convex --update_every 2", "argument --update_every: 2", "--convex", "leave one out"),
+    (f"{IMAGE} --task mnist --method gnhtp", "argument --method: gnhtp", "a scalar output", "mnist has 10",
+     "use --method aiht"),
+    (f"{PLANTED} --method gnhtp --output_dim 3", "argument --method: gnhtp", "a scalar output", "has 3 here"),
+    (f"{SIGNAL} --method gnhtp", "argument --method: gnhtp does not solve gaussian_sparse", "use --method aiht"),
+    (f"{PLANTED} --method gnhtp --convex", "argument --convex", "--method gnhtp", "leave it out"),
+    (f"{PLANTED} --method gnhtp --batch_size 10", "argument --batch_size: 10", "--method gnhtp", "leave it out"),
+    (f"{PLANTED} --method gnhtp --update_every 2", "argument --update_every: 2", "--method gnhtp", "leave it out"),
+    (f"{PLANTED} --method gnhtp --prune_iters 0.2", "argument --prune_iters: 0.2", "--method gnhtp", "leave it out"),
+    (f"{PLANTED} --method gnhtp --prune_score lamp", "argument --prune_score: lamp", "--method gnhtp", "leave it out"),
+    (f"{PLANTED} --method gnhtp --finetune_epochs 5", "argument --finetune_epochs: 5", "--method gnhtp"),
+    (f"{PLANTED} --method gnhtp --least_squares qr", "argument --least_squares", "'qr'", "'auto', 'cholesky', 'cg'"),
+    (f"{PLANTED} --least_squares cg", "argument --least_squares: cg", "--method aiht", "leave it out"),
+    (f"{PLANTED} --method pruning --least_squares cholesky", "argument --least_squares: cholesky", "--method pruning"),
+    (f"{SIGNAL} --least_squares cg", "argument --least_squares: cg", "--method aiht", "leave it out"),
     (f"{PLANTED} --overwrite", "argument --overwrite", "--save_results"),
     (f"{PLANTED} --save_models", "argument --save_models", "--save_results"),
     (f"{SIGNAL} --save_models --save_results", "argument --save_models", "gaussian_sparse", "leave it out"),
@@ -210,9 +236,10 @@ def test_a_logs_folder_that_cannot_be_is_refused(cli, place):
 
 @pytest.mark.parametrize("place", ["nowhere", "file", "/proc/none", "x" * 300])
 @pytest.mark.parametrize("save", ["", "--save_results"])
-def test_missing_data_are_refused_before_anything_is_made(cli, place, save):
+@pytest.mark.parametrize("line", [IMAGE, f"{PLANTED} --input_dist mnist"])
+def test_missing_data_are_refused_before_anything_is_made(cli, line, place, save):
     Path("file").write_text("a file")
-    assert_refused(cli(f"{IMAGE} --data_dir {place} {save}"), "argument --data_dir", "train-images-idx3", place)
+    assert_refused(cli(f"{line} --data_dir {place} {save}"), "argument --data_dir", "train-images-idx3", place)
     assert os.listdir() == ["file"]
 
 
@@ -263,6 +290,7 @@ def test_help_names_every_flag(capsys):
 TEN = "1 2 5 10 20 50 100 200 500 1000"
 NINE, SEVEN = TEN[2:], "10 20 50 100 200 500 1000"
 INR = "2 5 10 20 50 100 200"
+PAPERS_METHODS = ("aiht", "pruning")
 PAPER = [  # task, widths, sparsities, flags: two commands each, in the order of Figures 1 to 5
     ("mlp_planted", TEN, TEN, "--num_epochs 15"),
     ("mlp_planted", NINE, SEVEN, "--num_epochs 15 --num_layers 2"),
@@ -277,7 +305,7 @@ PAPER = [  # task, widths, sparsities, flags: two commands each, in the order of
 ]
 
 
-@pytest.mark.parametrize("method", runner.METHODS)
+@pytest.mark.parametrize("method", PAPERS_METHODS)
 @pytest.mark.parametrize("task, mlist, slist, flags", PAPER)
 def test_the_papers_commands_are_legal_and_need_no_data_for_a_dry_run(cli, task, mlist, slist, flags, method):
     if task not in TASKS:
@@ -296,8 +324,27 @@ def test_the_papers_commands_are_legal_and_need_no_data_for_a_dry_run(cli, task,
 def test_the_papers_commands_have_different_logs(cli):
     lines = [f"--task {task} --mlist {mlist} --slist {slist} {flags} --device cpu --save_results --dry_run"
              for task, mlist, slist, flags in PAPER if task in TASKS]
-    logs = [cli(f"{line} --method {method}").out.split("log: ")[1] for line in lines for method in runner.METHODS]
+    logs = [cli(f"{line} --method {method}").out.split("log: ")[1] for line in lines for method in PAPERS_METHODS]
     assert len(logs) == len(set(logs))
+
+
+@pytest.mark.parametrize("method, flags, epochs", [("aiht", "", 15), ("pruning", "", 15), ("gnhtp", "", 36),
+                                                   ("gnhtp", "--num_epochs 15", 15), ("aiht", "--num_epochs 36", 36)])
+def test_the_epochs_depend_on_the_method(cli, method, flags, epochs):
+    line = f"--task mlp_planted --mlist 2 --slist 5 --device cpu --save_results --dry_run --method {method} {flags}"
+    result = cli(line)
+    assert result.code == 0 and f"num_epochs: {epochs}\n" in result.out
+    assert result.out.rstrip().endswith(f"_bias0_{epochs}epochs.npy")
+
+
+@pytest.mark.parametrize("task", ["inr_mnist", "inr_cifar10", "binary_mnist", "binary_cifar10", "mlp_planted"])
+@pytest.mark.parametrize("least_squares", ["auto", "cholesky", "cg"])
+def test_gnhtp_takes_every_task_of_one_output(cli, task, least_squares):
+    line = f"--task {task} --method gnhtp --mlist 2 --slist 5 --num_layers 2 --least_squares {least_squares}"
+    result = cli(f"{line} --memory_budget 16 --device cpu --save_results --dry_run")
+    assert result.code == 0 and f"least_squares: {least_squares}\n" in result.out
+    named = result.out.rstrip().endswith(f"_36epochs_least_squares{least_squares}.npy")
+    assert named == (least_squares != "auto")
 
 
 # ---- sweeps, end to end ----
@@ -316,7 +363,8 @@ def test_a_planted_sweep(cli, method):
     assert sidecar["settings"] == {
         "task": "mlp_planted", "method": method, "expname": "trial_1", "num_layers": 2, "convex": False,
         "batch_size": 0, "bias": False, "num_epochs": 3, "input_dim": 10, "output_dim": 1, "nmeasurements": 500,
-        "prune_iters": 0.1}
+        "input_dist": "normal", "update_every": 1, "least_squares": "auto", "prune_iters": 0.1,
+        "prune_score": "magnitude", "finetune_epochs": 0}
     assert sidecar["score"]["name"] == "PSNR" and sidecar["score"]["unit"] == "dB"
     [environment] = sidecar["environments"]
     assert environment["device"] == "cpu" and environment["threads"] == 1 and environment["commit"] == "1a2b"
@@ -343,6 +391,49 @@ def test_a_planted_sweep(cli, method):
     assert result.out.endswith(f"saved {path}\n") and path.name.endswith("_input_dim10_nmeasurements500__trial_1.npy")
 
 
+RECOVERY = {"support_precision", "support_recall", "weight_error", "neurons_planted", "neurons_lost", "width_used"}
+
+
+@pytest.mark.parametrize("method, flags", [*((method, "") for method in runner.METHODS), ("aiht", "--output_dim 3"),
+                                           ("pruning", "--output_dim 3")])
+def test_a_planted_cell_records_what_was_recovered(cli, method, flags):
+    line = f"--task mlp_planted --mlist 2 --slist 12 --nmeasurements 500 --input_dim 8 --device cpu --threads 1 {flags}"
+    assert cli(f"{line} --method {method} --num_epochs 2 --save_results").code == 0
+    table, sidecar = read_log()
+    [cell] = sidecar["cells"]
+    assert cell.keys() >= RECOVERY
+    assert 0 <= cell["support_recall"] <= 1 and 1 <= cell["neurons_planted"] <= 2 and cell["width_used"] <= 2
+
+
+@pytest.mark.parametrize("method", ["aiht", "gnhtp"])
+def test_an_exact_fit_has_recovered_everything(cli, method):
+    line = "--task mlp_planted --mlist 1 --slist 5 --nmeasurements 500 --input_dim 8 --device cpu --num_epochs 40"
+    assert cli(f"{line} --method {method} --save_results").code == 0
+    table, sidecar = read_log()
+    [cell] = sidecar["cells"]
+    assert table.item() > 120 and cell["weight_error"] < 1e-5
+    assert {key: cell[key] for key in RECOVERY - {"weight_error"}} == {
+        "support_precision": 1, "support_recall": 1, "neurons_planted": 1, "neurons_lost": 0, "width_used": 1}
+
+
+@pytest.mark.parametrize("line", [SIGNAL, f"{SWEEP} --slist 4", f"{PLANTED} --convex"])
+def test_what_was_recovered_is_not_recorded_where_it_is_not_defined(cli, line):
+    """No network, two hidden layers, fixed gates."""
+    assert cli(f"{line} --save_results").code == 0
+    assert not any(RECOVERY & cell.keys() for cell in read_log()[1]["cells"])
+
+
+@pytest.mark.parametrize("flags", ["--input_dist uniform", "--input_dist rademacher", "--update_every 3"])
+def test_new_settings_change_the_table_and_name_the_log(cli, flags):
+    line = f"{PLANTED} --num_epochs 6 --save_results"
+    [plain, changed] = [cli(f"{line} --logs_dir {folder} {more}") for folder, more in (("a", ""), ("b", flags))]
+    assert plain.code == changed.code == 0 and read_log("a")[0] != read_log("b")[0]
+    flag, value = flags.removeprefix("--").split()
+    [name] = [path.stem for path in Path("b").rglob("*.npy")]
+    assert name == next(Path("a").rglob("*.npy")).stem + f"_{flag}{value}"
+    assert str(read_log("b")[1]["settings"][flag]) == value
+
+
 def test_without_save_results_the_table_is_printed_and_nothing_is_written(cli):
     result = cli(SWEEP)
     assert result.code == 0 and not os.listdir()
@@ -356,7 +447,8 @@ def test_without_save_results_the_table_is_printed_and_nothing_is_written(cli):
 
 
 @pytest.mark.parametrize("line", [f"{SWEEP} --batch_size 100", f"{SWEEP} --output_dim 3", f"{SWEEP} --convex",
-                                  f"{SWEEP} --method pruning --batch_size 100", SIGNAL])
+                                  f"{SWEEP} --method pruning --batch_size 100", SIGNAL, f"{SWEEP} --method gnhtp",
+                                  f"{SWEEP} --method gnhtp --least_squares cg"])
 def test_two_runs_give_the_same_bits(cli, line):
     tables = []
     for folder in ("a", "b"):
@@ -379,7 +471,7 @@ def test_workers_give_the_same_bits(cli):
     assert statuses(read_log()[1]) == statuses(read_log("alone")[1])
 
 
-@pytest.mark.parametrize("flags", ["", "--batch_size 1000", "--convex", "--output_dim 3"])
+@pytest.mark.parametrize("flags", ["", "--batch_size 1000", "--convex", "--output_dim 3", "--method gnhtp"])
 def test_the_number_of_threads_does_not_change_the_bits(cli, flags):
     tables = []
     for threads in (1, 2, 3):
@@ -389,8 +481,9 @@ def test_the_number_of_threads_does_not_change_the_bits(cli, flags):
     assert tables[0] == tables[1] == tables[2]
 
 
-def test_the_smallest_memory_budget_will_do(cli):
-    assert cli(f"{PLANTED} --memory_budget 16").code == 0
+@pytest.mark.parametrize("method", ["aiht", "gnhtp"])
+def test_the_smallest_memory_budget_will_do(cli, method):
+    assert cli(f"{PLANTED} --method {method} --memory_budget 16").code == 0
 
 
 def test_one_pruning_run_serves_all_s_in_any_order(cli, toy):
@@ -450,7 +543,7 @@ def stop_after(monkeypatch, jobs):
     monkeypatch.setattr(runner, "run_job", counted)
 
 
-@pytest.mark.parametrize("method, jobs, cells", [("aiht", 4, 4), ("pruning", 1, 3)])
+@pytest.mark.parametrize("method, jobs, cells", [("aiht", 4, 4), ("pruning", 1, 3), ("gnhtp", 4, 4)])
 def test_stopped_and_resumed_is_the_same_as_uninterrupted(cli, toy, monkeypatch, method, jobs, cells):
     line = f"{TOY} --method {method}"
     assert cli(f"{line} --logs_dir whole").code == 0
@@ -463,7 +556,7 @@ def test_stopped_and_resumed_is_the_same_as_uninterrupted(cli, toy, monkeypatch,
     assert f"cells: {6 - cells} of 6 to run" in cli(f"{line} --dry_run").out
     result = cli(line)
     assert result.code == 0 and f"{cells} of 6 cells found in logs" in result.out
-    assert len(cell_lines(result.out)) == 6 - cells and len(toy) == (2 if method == "aiht" else 1)
+    assert len(cell_lines(result.out)) == 6 - cells and len(toy) == (1 if method == "pruning" else 2)
     assert read_log()[0].tobytes() == read_log("whole")[0].tobytes()
 
 
@@ -489,9 +582,38 @@ def test_overwriting_does_not_touch_the_old_log_before_the_first_cell(cli, toy, 
 
 def test_runs_of_other_settings_have_logs_of_their_own(cli, toy):
     for flags in ("", "--expname num_epochs4", "--num_epochs 4", "--convex", "--method pruning",
-                  "--method pruning --prune_iters 1"):
+                  "--method pruning --prune_iters 1", "--method pruning --prune_score lamp",
+                  "--method pruning --finetune_epochs 2", "--method gnhtp", "--method gnhtp --least_squares cg"):
         assert "found" not in cli(f"{TOY} {flags}").out
-    assert len([*Path("logs").rglob("*.npy")]) == 6
+    assert len([*Path("logs").rglob("*.npy")]) == 10
+
+
+@pytest.mark.parametrize("line, realizable", [(PLANTED, True), (TOY, False)])
+def test_gnhtp_is_told_whether_a_network_made_the_targets(cli, toy, monkeypatch, line, realizable):
+    given, fit = [], gnhtp.fit
+    monkeypatch.setattr(gnhtp, "fit", lambda *args, **settings: given.append(settings) or fit(*args, **settings))
+    for flags, least_squares in (("", "auto"), ("--least_squares cg", "cg")):
+        assert cli(f"{line} --method gnhtp --num_epochs 2 {flags}").code == 0
+        assert {(settings["realizable"], settings["least_squares"]) for settings in given} == {
+            (realizable, least_squares)}
+        given.clear()
+
+
+def test_the_choices_of_pruning_reach_it(cli, monkeypatch):
+    given, prune = [], pruning.prune
+    monkeypatch.setattr(pruning, "prune", lambda *args, **settings: given.append(settings) or prune(*args, **settings))
+    names = []
+    for flags in ("", "--prune_score lamp --finetune_epochs 3 --prune_iters 2"):
+        assert cli(f"{PLANTED} --method pruning --save_results {flags}").code == 0
+        names += {path.stem for path in Path("logs").rglob("*.npy")} - {*names}
+    flags = ("prune_iters", "prune_score", "finetune_epochs")
+    assert [[settings[flag] for flag in flags] for settings in given] == [[0.1, "magnitude", 0], [2, "lamp", 3]]
+    assert names[1] == f"{names[0]}_prune_iters2_prune_scorelamp_finetune_epochs3"
+
+
+def test_the_rankings_of_pruning_are_all_on_offer():
+    [action] = [action for action in runner.make_parser()._actions if action.dest == "prune_score"]
+    assert list(action.choices) == list(pruning.SCORES)
 
 
 def scores(folder):

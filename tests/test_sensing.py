@@ -89,7 +89,10 @@ def check_operator(A, dense, xp=np):
         assert_close(columns.apply(x_device), A_S @ x)
         assert_close(columns.adjoint(r_device), A_S.T @ r)
         assert_close(columns.gram(x_device), A_S.T @ (A_S @ x))
-        assert columns.adjoint(r_device).dtype == columns.gram(x_device).dtype == np.float64
+        assert_close(columns.gram_matrix(), A_S.T @ A_S)
+        assert_close(columns.norms(), np.linalg.norm(A_S, axis=0))
+        products = columns.adjoint(r_device), columns.gram(x_device), columns.gram_matrix(), columns.norms()
+        assert {product.dtype for product in products} == {np.dtype(np.float64)}
 
 
 def check_adjoint(A, dense_size, seed=2):
@@ -142,6 +145,25 @@ def test_relu_operator_on_a_device(device, work):
     for kind in ("random", "weights"):
         X, gates, dense = relu_case(kind, n=300)
         check_operator(ReluSensing(device.asarray(np.ascontiguousarray(X.T)), gates, 9, work), dense, device)
+
+
+@pytest.mark.parametrize("kind", ["random", "weights"])
+@pytest.mark.parametrize("block", [2, 256])
+def test_correlations_are_adjoint_and_norms(device, work, monkeypatch, kind, block):
+    """In one pass over the neurons that have gates, of which there may be several blocks."""
+    monkeypatch.setattr("sensing.NEURON_BLOCK", block)
+    X, gates, dense = relu_case(kind, n=300)
+    r = np.random.default_rng(3).standard_normal(300).astype(np.float32)
+    for xp in (np, device):
+        A = ReluSensing(xp.asarray(np.ascontiguousarray(X.T)), gates, 9, work)
+        found = [[to_host(part) for part in block] for block in A.correlations(xp.asarray(r))]
+        indices, adjoint, norms = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        assert indices.tolist() == [j * 7 + k for j in gates.neurons for k in range(7)]
+        assert_close(adjoint, dense.T[indices] @ r)
+        assert_close(norms, np.linalg.norm(dense[:, indices], axis=0))
+        assert adjoint.dtype == norms.dtype == np.float64
+        if xp is np:
+            assert len(found) == -(-len(gates.neurons) // block)
 
 
 def test_weight_gates_leave_out_neurons_without_weights(work):
@@ -329,8 +351,9 @@ def test_workspace_keeps_blas_to_one_thread_and_gives_it_back():
 
 
 def products(A, r, S, x):
-    columns = A.columns(S)
-    return [gathered(A, r), columns.apply(x), columns.adjoint(r), columns.gram(x)]
+    columns, relu = A.columns(S), isinstance(A, ReluSensing)
+    return [gathered(A, r), columns.apply(x), columns.adjoint(r), columns.gram(x), columns.gram_matrix(),
+            columns.norms(), *(np.concatenate(block) for block in (A.correlations(r) if relu else []))]
 
 
 def operators(n, d, m, work):

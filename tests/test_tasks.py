@@ -15,6 +15,8 @@ import datasets
 import tasks
 from sensing import GaussianSensing, SparseVector
 from tasks import (
+    INPUT_DISTS,
+    MNIST_LIMITS,
     TASKS,
     Problem,
     SignalProblem,
@@ -24,6 +26,8 @@ from tasks import (
     fourier_features,
     gaussian_sparse,
     mlp_planted,
+    mnist_pixels,
+    planted_inputs,
     planted_net,
     score,
     support_error,
@@ -34,7 +38,8 @@ DATA = os.environ.get("MLP_IHT_DATA", "")
 
 
 def flags(**changed):
-    defaults = {"nmeasurements": 300, "input_dim": 9, "num_layers": 1, "output_dim": 1, "bias": False}
+    defaults = {"nmeasurements": 300, "input_dim": 9, "input_dist": "normal", "num_layers": 1, "output_dim": 1,
+                "bias": False, "data_dir": None}
     return SimpleNamespace(**defaults | changed)
 
 
@@ -89,6 +94,74 @@ def test_the_planted_task_is_the_dense_definition(k, num_layers, m, s, seed):
     assert problem.peak == np.abs(problem.Y).max() and problem.loss == "squared"
     assert problem.X_eval is problem.X and problem.Y_eval is problem.Y  # there is no test set
     assert score(problem, net.predict(X)) > 140
+
+
+@pytest.fixture
+def fresh_inputs():
+    """Nothing is left of the inputs that another test has drawn from its own images."""
+    for function in (planted_inputs, mnist_pixels):
+        function.cache_clear()
+    yield
+    for function in (planted_inputs, mnist_pixels):
+        function.cache_clear()
+
+
+@pytest.mark.parametrize("dist", ["normal", "uniform", "rademacher"])
+def test_planted_inputs_are_standardised_and_independent(dist):
+    n, d = 40_000, 5
+    X = planted_inputs(dist, n, d, 3).astype(np.float64)
+    assert X.mean(axis=0) == pytest.approx(np.zeros(d), abs=5 / np.sqrt(n))
+    assert X.T @ X / n == pytest.approx(np.eye(d), abs=0.02)  # 5 deviations of the largest kurtosis
+    assert {"normal": 4, "uniform": 1.72, "rademacher": 1}[dist] <= np.abs(X).max() <= {
+        "normal": 7, "uniform": np.float32(3**0.5), "rademacher": 1}[dist]
+    kurtosis = {"normal": 3, "uniform": 1.8, "rademacher": 1}[dist]
+    assert (X**4).mean() == pytest.approx(kurtosis, abs=0.1)
+    assert len(np.unique(X)) == 2 or len(np.unique(X)) > 0.9 * X.size
+
+
+@pytest.mark.parametrize("dist", ["normal", "uniform", "rademacher", "mnist"])
+def test_planted_inputs_depend_on_the_seed_alone(monkeypatch, tmp_path, fresh_inputs, dist):
+    images = labelled_images([5001] * 10, (2, 3))
+    monkeypatch.setattr(datasets, "read_mnist", lambda data_dir: images)
+    draws = []
+    for seed, global_seed in ((0, 0), (0, 1), (1, 0)):
+        np.random.seed(global_seed)
+        planted_inputs.cache_clear()
+        settings = flags(input_dist=dist, input_dim=5, data_dir=tmp_path)
+        problem = mlp_planted(settings, 4, 12, seed)
+        check_arrays(problem)
+        assert problem.planted.predict(problem.X) == pytest.approx(problem.Y, rel=1e-6, abs=1e-6)
+        draws.append(problem.X.tobytes())
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_mnist_inputs_are_rows_of_the_training_images(monkeypatch, tmp_path, fresh_inputs):
+    images, labels = labelled_images([5100] * 10, (2, 4), seed=5)
+    images //= np.array([[1, 9, 2, 255], [3, 256 - 1, 2, 5]], dtype=np.uint8)  # two pixels are nearly constant
+    images[:, 1, 1] = 7
+    monkeypatch.setattr(datasets, "read_mnist", lambda data_dir: (images, labels))
+    train = np.concatenate([members(images, labels, c)[:5000] for c in range(10)]).reshape(-1, 8).astype(np.float64)
+    best = sorted(np.argsort(-train.var(axis=0))[:4])
+    assert best == [0, 2, 4, 6]
+    expected = (train[:, best] - train[:, best].mean(axis=0)) / train[:, best].std(axis=0)
+    every = planted_inputs("mnist", 50_000, 4, 0, tmp_path)
+    order = np.lexsort(every.T), np.lexsort(expected.astype(np.float32).T)
+    np.testing.assert_allclose(every[order[0]], expected[order[1]], atol=1e-5)  # each image once, in another order
+    assert not np.allclose(every, expected, atol=1e-3)
+    some = planted_inputs("mnist", 300, 4, 1, tmp_path)
+    known = {tuple(row) for row in np.round(every, 4).tolist()}
+    assert {tuple(row) for row in np.round(some, 4).tolist()} <= known
+    assert planted_inputs("mnist", 300, 7, 1, tmp_path).shape == (300, 7)
+    with pytest.raises(ValueError, match="7 of 8 pixels vary, fewer than input_dim 8"):
+        planted_inputs("mnist", 300, 8, 1, tmp_path)
+
+
+def test_only_mnist_inputs_need_a_data_set():
+    needed = {dist: TASKS["mlp_planted"].dataset(flags(input_dist=dist)) for dist in INPUT_DISTS}
+    assert needed == {"normal": None, "uniform": None, "rademacher": None, "mnist": "mnist"}
+    assert {name: task.dataset(flags()) for name, task in TASKS.items()} == {
+        "mlp_planted": None, "gaussian_sparse": None, "binary_mnist": "mnist", "mnist": "mnist",
+        "binary_cifar10": "cifar10", "inr_mnist": "mnist", "inr_cifar10": "cifar10"}
 
 
 @pytest.mark.parametrize("m, s, num_layers, reason", [
@@ -282,6 +355,12 @@ def test_genuine_mnist():
     problem = TASKS["inr_mnist"].build(flags(data_dir=DATA), 5, 5, 0)
     np.testing.assert_allclose(problem.Y.reshape(28, 28), chosen / 255, rtol=1e-6)
     assert problem.Y.max() == 1 and 0.03 < problem.Y.mean() < 0.15  # a thin stroke
+    pixels = mnist_pixels(Path(DATA), MNIST_LIMITS["input_dim"])
+    assert pixels.shape == (MNIST_LIMITS["nmeasurements"], MNIST_LIMITS["input_dim"])
+    assert pixels.mean(axis=0, dtype=np.float64) == pytest.approx(0, abs=1e-5)
+    assert pixels.std(axis=0, dtype=np.float64) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(ValueError, match="716 of 784 pixels vary"):
+        mnist_pixels(Path(DATA), MNIST_LIMITS["input_dim"] + 1)
     binary = TASKS["binary_mnist"].build(flags(data_dir=DATA), 5, 5, 0)
     assert binary.X.shape == (10_000, 784) and binary.X_eval.shape == (2000, 784) and binary.X.max() == 255
 
@@ -307,7 +386,7 @@ def test_the_table():
         "inr_mnist": 784, "inr_cifar10": 3072}
     assert [name for name, task in TASKS.items() if task.depends_on_s] == ["mlp_planted", "gaussian_sparse"]
     assert [name for name, task in TASKS.items() if not task.measure.higher_is_better] == ["gaussian_sparse"]
-    assert [name for name, task in TASKS.items() if "pruning" not in task.methods] == ["gaussian_sparse"]
+    assert [name for name, task in TASKS.items() if task.methods] == ["gaussian_sparse"]
     assert [name for name, task in TASKS.items() if "bias" in task.flags] == ["binary_mnist", "mnist", "binary_cifar10"]
 
 

@@ -1,0 +1,157 @@
+"""Was the planted network recovered? What a score cannot say: which weights and neurons were found, and how well.
+
+Many weights give the same function, so both networks are first brought to a normal form, in which a network with one
+hidden layer is a set of neurons (u, p), u [d] of unit length and p [k]:
+
+    y_hat = sum_j relu(w_j x) v_j = sum_j relu(u_j x) p_j,      u_j = w_j / |w_j|,      p_j = |w_j| v_j
+
+(v_j = 1 where the outputs are summed). Neurons that are positive multiples of each other count as their sum, and one
+without input or output weights is none: no data can tell. Then fitted neurons are matched with planted ones. That
+relu(z) = relu(-z) + z is not undone: a network with neurons flipped whose vectors cancel may be equivalent, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models import SparseNet
+
+# Cosine above which two neurons count as positive multiples of each other. Adding them up changes the outputs by less
+# than 1e-5 of their size (Gaussian inputs, weights of equal signs in any ratio: by -101 dB or less), where a fit counts
+# as exact.
+PARALLEL = 1 - 1e-6
+FOUND = 0.5**0.5  # cosine below which the best multiple of a neuron leaves more than half of the other's |w|^2
+
+
+@dataclass(frozen=True)
+class NormalForm:
+    """Neurons with directions U [a, d], unit rows, scipy CSR, and output weights P [a, k]."""
+
+    U: object
+    P: np.ndarray
+
+    @classmethod
+    def of(cls, net: SparseNet) -> NormalForm:
+        """The normal form of a network with one hidden layer of ReLU neurons."""
+        [layer] = net.layers
+        W = layer.matrix(np.arange(layer.d))
+        V = np.ones((W.shape[0], 1))
+        if net.output is not None:
+            V = np.zeros((W.shape[0], net.output.m))
+            V[:, net.output.neurons] = net.output.matrix(layer.neurons).T.toarray()
+        return cls.scaled(W, V).merged()
+
+    @classmethod
+    def scaled(cls, W, V: np.ndarray) -> NormalForm:
+        """The neurons that have weights on both sides, in W [a, d] sparse and V [a, k], as directions and outputs."""
+        length = row_norms(W)
+        live = (length > 0) & V.any(axis=1)
+        return cls(scale_rows(W[live], 1 / length[live]), V[live] * length[live, None])
+
+    def merged(self) -> NormalForm:
+        """With neurons that are positive multiples of each other, up to rounding, as their sum.
+
+        The sum of the p_j gives the new direction of p, and those of the u_j are weighted by the share of p_j in it, so
+        that with one output the weight vectors are added.
+        """
+        from scipy.sparse import csr_matrix
+        from scipy.sparse.csgraph import connected_components
+
+        count, label = connected_components(self.U @ self.U.T > PARALLEL, directed=False)
+        members = csr_matrix((np.ones(len(label)), (label, np.arange(len(label)))), shape=(count, len(label)))
+        total = members @ self.P
+        length = np.linalg.norm(total, axis=1, keepdims=True)
+        V = total / np.where(length > 0, length, 1)  # where they cancel, scaled() drops the neuron
+        return self.scaled(members @ scale_rows(self.U, np.sum(self.P * V[label], axis=1)), V)
+
+    def __len__(self) -> int:
+        return len(self.P)
+
+    @property
+    def num_nonzero(self) -> int:
+        """Nonzero weights; with one output, its weight is part of those of the hidden neuron."""
+        return self.U.nnz + (int(np.count_nonzero(self.P)) if self.P.shape[1] > 1 else 0)
+
+    @property
+    def energy(self) -> np.ndarray:
+        """|u p'|^2 = |p|^2 per neuron [a]."""
+        return np.sum(self.P**2, axis=1)
+
+    def take(self, rows: np.ndarray) -> NormalForm:
+        return NormalForm(self.U[rows], self.P[rows])
+
+
+def row_norms(W) -> np.ndarray:
+    """Length of the rows of a sparse matrix."""
+    return np.sqrt(np.asarray(W.multiply(W).sum(axis=1), dtype=np.float64).ravel())
+
+
+def scale_rows(W, factors: np.ndarray):
+    """diag(factors) W, as CSR."""
+    return W.multiply(factors[:, None]).tocsr()
+
+
+def compare(net: SparseNet, planted: SparseNet) -> dict:
+    """How much of the planted network a fitted one has found.
+
+    The matching makes the weight error least. It is not defined, and {} is returned, for deeper networks (AIHT fits
+    their first layers to y, not to planted layers, and each layer is known up to the scales of the one before), for
+    fixed random gates (--convex: no ReLU neurons), and for weights that are not finite.
+
+    Returns:
+        support_precision, support_recall: of the nonzero weights of matched neurons that both have, the share in
+        those of the fitted network (None if that has none) and of the planted one; with k > 1 outputs, both layers.
+        weight_error: |W_hat - W| / |W| over all neurons, matched or not; with k > 1 of the products w_j v_j'.
+        neurons_planted, neurons_lost: planted neurons, and those without a match or with one at a cosine below FOUND.
+        width_used: fitted neurons that have weights.
+    """
+    weights = [layer.w.values for layer in (*net.layers, *filter(None, [net.output]))]
+    if len(net.layers) > 1 or net.gates is not None or not all(np.isfinite(values).all() for values in weights):
+        return {}
+    fitted, true = NormalForm.of(net), NormalForm.of(planted)
+    rows, columns = match(fitted, true)
+    a, b = fitted.take(rows), true.take(columns)
+    both = pair_nonzeros(a, b)
+    cosine = pair_gains(a, b) / np.sqrt(a.energy * b.energy)
+    unmatched = [np.delete(form.energy, used).sum() for form, used in ((fitted, rows), (true, columns))]
+    error = pair_distances(a, b).sum() + sum(unmatched)
+    return {
+        "support_precision": both / fitted.num_nonzero if len(fitted) else None,
+        "support_recall": both / true.num_nonzero,
+        "weight_error": float(np.sqrt(error / true.energy.sum())),
+        "neurons_planted": len(true),
+        "neurons_lost": len(true) - int(np.count_nonzero(cosine >= FOUND)),
+        "width_used": len(net.layers[0].neurons),
+    }
+
+
+def match(fitted: NormalForm, true: NormalForm) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (rows, columns) of matched neurons: the matching of least |W_hat - W|, where an unmatched one costs |w|^2.
+
+    A match of (u, p) and (q, r) saves 2 (u . q) (p . r). Both factors must be positive: (-u, -p) has the same product
+    of weights u p', but is another neuron.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    gain = np.maximum((fitted.U @ true.U.T).toarray(), 0) * np.maximum(fitted.P @ true.P.T, 0)
+    rows, columns = linear_sum_assignment(gain, maximize=True)
+    found = gain[rows, columns] > 0
+    return rows[found], columns[found]
+
+
+def pair_gains(a: NormalForm, b: NormalForm) -> np.ndarray:
+    """(u . q) (p . r) for each of the pairs of neurons (u, p) and (q, r)."""
+    return np.asarray(a.U.multiply(b.U).sum(axis=1)).ravel() * np.sum(a.P * b.P, axis=1)
+
+
+def pair_distances(a: NormalForm, b: NormalForm) -> np.ndarray:
+    """|u p' - q r'|^2 of each pair, as |p - r|^2 + |u - q|^2 (p . r): this does not cancel where they agree."""
+    return np.sum((a.P - b.P) ** 2, axis=1) + row_norms(a.U - b.U) ** 2 * np.sum(a.P * b.P, axis=1)
+
+
+def pair_nonzeros(a: NormalForm, b: NormalForm) -> int:
+    """Weights that are nonzero in both of the pairs; counted as in NormalForm.num_nonzero."""
+    outputs = int(np.count_nonzero(a.P * b.P)) if a.P.shape[1] > 1 else 0
+    return (a.U != 0).multiply(b.U != 0).nnz + outputs

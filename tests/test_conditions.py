@@ -1,0 +1,146 @@
+"""conditions.py: the eigenvalues against dense ones, the supports that are drawn, and a run from end to end."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import conditions
+from conditions import BASE, DENSE, TOLERANCE, extreme_eigenvalues, planted_gates, points, study
+from sensing import RandomGates, ReluSensing
+from tasks import planted_inputs, planted_net
+
+
+def dense_columns(X, H):
+    """A [n, m d]: block j is X with the rows of closed gates set to zero."""
+    X = X.astype(np.float64)
+    return np.hstack([X * (X @ h > 0)[:, None] for h in H.astype(np.float64)])
+
+
+def instance(n=400, d=12, m=30, seed=0):
+    X, gates = planted_inputs("normal", n, d, seed), RandomGates(seed, 0, m, d)
+    return X, gates, dense_columns(X, gates.rows(np.arange(m)))
+
+
+# ---- eigenvalues ----
+
+
+@pytest.mark.parametrize("s", [1, 2, DENSE, DENSE + 1, 100, 250, 399])
+def test_extreme_eigenvalues_are_the_dense_ones(work, s):
+    X, gates, dense = instance()
+    support = np.sort(np.random.default_rng(s).choice(360, min(s, 360), replace=False))
+    alpha, beta = extreme_eigenvalues(ReluSensing(X.T, gates, 30, work).columns(support), np.ones(len(support)))
+    values = np.linalg.eigvalsh(dense[:, support].T @ dense[:, support] / len(X))
+    assert beta == pytest.approx(values[-1], rel=2e-6)
+    assert alpha == pytest.approx(values[0], abs=2 * TOLERANCE * values[-1])
+
+
+@pytest.mark.parametrize("s, n", [(20, 400), (60, 400), (60, 50), (300, 200)])
+def test_singular_columns_have_alpha_zero(work, s, n):
+    """Two neurons with the same gate, or more columns than samples."""
+    X, gates, _ = instance(n)
+    twins = SimpleNamespace(neurons=range(30), rows=lambda neurons: gates.rows(np.arange(30))[np.minimum(neurons, 28)])
+    support = np.arange(360 - s, 360)
+    alpha, beta = extreme_eigenvalues(ReluSensing(X.T, twins, 30, work).columns(support), np.arange(1.0, s + 1))
+    assert beta > 0.5 and abs(alpha) < 2 * TOLERANCE * beta
+
+
+def test_orthogonal_columns_have_known_eigenvalues(work):
+    X = np.float32(np.diag(np.sqrt(np.arange(1.0, 101))))  # every gate is open where it matters
+    gates = SimpleNamespace(neurons=range(1), rows=lambda neurons: np.ones((1, 100), dtype=np.float32))
+    for s in (7, 80):
+        alpha, beta = extreme_eigenvalues(ReluSensing(X, gates, 1, work).columns(np.arange(10, 10 + s)), np.ones(s))
+        assert alpha == pytest.approx(11 / 100, rel=1e-4) and beta == pytest.approx((10 + s) / 100, rel=1e-5)
+
+
+def test_eigenvalues_on_a_device_are_those_of_numpy(device, work):
+    X, gates, _ = instance()
+    for s in (10, 90):
+        support = np.arange(s) * 3
+        expected = extreme_eigenvalues(ReluSensing(np.ascontiguousarray(X.T), gates, 30, work).columns(support),
+                                       np.ones(s))
+        A = ReluSensing(device.asarray(np.ascontiguousarray(X.T)), gates, 30, work)
+        assert extreme_eigenvalues(A.columns(device.asarray(support)), np.ones(s)) == pytest.approx(expected, rel=1e-4)
+
+
+# ---- the study ----
+
+
+def arguments(*line):
+    return conditions.parse_arguments(["--threads", "1", *line])
+
+
+def test_planted_gates_are_those_of_the_different_neurons():
+    net = planted_net(6, 40, 1, 1, 50, 3)
+    W = net.layers[0].w.toarray().reshape(40, 6)
+    live = W[W.any(axis=1)]
+    patterns = {tuple(column) for column in (planted_inputs("normal", 500, 6, 0) @ live.T > 0).T}
+    gates = planted_gates(6, 40, 50, 3)
+    H = gates.rows(gates.neurons)
+    assert len(patterns) == len(H) < len(live)  # some are multiples of each other
+    assert {tuple(column) for column in (planted_inputs("normal", 500, 6, 0) @ H.T > 0).T} == patterns
+
+
+@pytest.mark.parametrize("gates", conditions.GATES)
+def test_a_row_has_the_extremes_over_all_supports(work, monkeypatch, gates):
+    supports = []
+    columns = ReluSensing.columns
+    monkeypatch.setattr(ReluSensing, "columns", lambda A, S: supports.append((A, S)) or columns(A, S))
+    args = arguments("--supports", "3", "--seedlist", "0", "4", "--input_dim", "10")
+    row = study(gates, n=300, m=8, s=12, args=args, xp=np, work=work)
+    assert study(gates, n=300, m=8, s=12, args=args, xp=np, work=work) == row
+    del supports[6:]
+    extremes = []
+    for number, (A, support) in enumerate(supports):
+        seed = (0, 4)[number // 3]
+        H = RandomGates(seed, 0, 8, 10) if gates == "random" else planted_gates(10, 8, 12, seed)
+        dense = dense_columns(planted_inputs("normal", 300, 10, seed), H.rows(np.asarray(H.neurons)))[:, support]
+        assert len(set(support)) == 12 and A.shape[1] == 10 * len(H.neurons)
+        extremes.append(np.linalg.eigvalsh(dense.T @ dense / 300)[[0, -1]])
+    alphas, betas = np.array(extremes).T
+    assert len(extremes) == row["supports"] == 6 and len({tuple(S) for _, S in supports}) == 6
+    assert row["alpha"] == pytest.approx(alphas.min(), rel=1e-4) and row["beta"] == pytest.approx(betas.max(), rel=1e-4)
+    assert row["mean_alpha"] == pytest.approx(alphas.mean(), rel=1e-4)
+    assert row["mean_beta"] == pytest.approx(betas.mean(), rel=1e-4)
+    assert row["demand"] == pytest.approx(32 * (betas.max() / alphas.min()) ** 2 * 12, rel=1e-3)
+    assert row["columns"] == (80 if gates == "random" else min(A.shape[1] for A, _ in supports))
+
+
+def test_a_demand_is_infinite_where_columns_are_dependent(work):
+    row = study("random", n=20, m=8, s=50, args=arguments("--input_dim", "10"), xp=np, work=work)
+    assert row["alpha"] < 1e-6 * row["beta"] and row["demand"] == np.inf
+
+
+def test_a_matrix_with_too_few_columns_has_no_row(work):
+    assert study("random", n=50, m=2, s=21, args=arguments("--input_dim", "10"), xp=np, work=work) is None
+
+
+def test_every_point_comes_once():
+    args = arguments("--nlist", "100", "--mlist", "5", str(BASE["m"]), "--slist", "7")
+    assert points(args) == [BASE | {"n": 100}, BASE | {"m": 5}, BASE, BASE | {"s": 7}]
+
+
+def test_a_run_writes_a_table_and_a_figure(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(conditions, "BASE", {"n": 200, "m": 3, "s": 5})
+    line = ["--nlist", "100", "200", "--mlist", "1", "3", "--slist", "5", "50", "--input_dim", "9", "--supports", "1",
+            "--seedlist", "0", "--threads", "1", "--logs_dir", str(tmp_path), "--figures_dir", str(tmp_path)]
+    assert conditions.main(line) == 0
+    assert "fewer than s columns" in capsys.readouterr().out  # m = 3 neurons have 27
+    rows = list(csv.DictReader((tmp_path / "conditions" / "normal.csv").read_text().splitlines()))
+    assert [(row["gates"], row["n"], row["m"], row["s"]) for row in rows] == [
+        (gates, n, m, "5") for n, m in (("100", "3"), ("200", "3"), ("200", "1")) for gates in ("random", "planted")]
+    assert all(0 < float(row["alpha"]) <= float(row["mean_alpha"]) <= float(row["beta"]) for row in rows)
+    assert {path.name for path in tmp_path.glob("conditions.*")} == {"conditions.png", "conditions.pdf"}
+
+
+@pytest.mark.parametrize("line, words", [
+    ("--input_dist mnist --input_dim 717", "argument --input_dim: 717 is over the 716"),
+    ("--input_dist mnist --nlist 60000", "argument --nlist: 60000 is over the 50000"),
+    ("--input_dist cauchy", "'cauchy'"),
+    ("--supports 0", "'0' is not a whole number from 1"),
+])
+def test_a_mistake_is_refused(capsys, line, words):
+    with pytest.raises(SystemExit) as stopped:
+        conditions.main(line.split())
+    assert stopped.value.code == 2 and words in capsys.readouterr().err

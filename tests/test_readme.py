@@ -1,0 +1,409 @@
+"""README.md and the Makefile: every command is run or parsed, the tables say what the code does, the examples work.
+
+A line that is not understood here fails its test; nothing is passed over.
+"""
+
+import argparse
+import ast
+import importlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from packaging.requirements import InvalidRequirement, Requirement
+
+import runner
+
+REPOSITORY = Path(runner.__file__).parent
+README = (REPOSITORY / "README.md").read_text()
+MAKEFILE = (REPOSITORY / "Makefile").read_text()
+VERBS = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()
+
+TEXTS = ("y_hat = sum_j", "@inproceedings{")  # how the indented blocks begin that are no code
+OWN_SCRIPTS = {"slurm_cluster.py"}  # that a reader writes from the README
+SHELL_WORDS = {"for", "do", "done"}  # other commands of the README; one that it does not use fails a test
+MAKE_WORDS = {"{", "}", "echo", "exit", "find", "rm", "touch"}  # of the Makefile, likewise
+COMMAND = re.compile(r"(\w+=\S*\s+)*(python|make|pip|bash|sh|git|cd|source|export|\.)\d*(\.\d+)?(\s|$)")
+CELL = "--task mlp_planted --mlist 1 --slist 5"  # stands for `...` in a command of the runner
+
+
+# ---- what is in the README ----
+
+
+def split_blocks(text):
+    """Prose, and the code blocks as (language or "", code)."""
+    prose, blocks, lines = [], [], iter(text.splitlines())
+    for line in lines:
+        if line.startswith("```"):
+            blocks.append((line[3:].strip(), [*iter(lines.__next__, "```")]))
+        elif line.startswith("    "):
+            after_code = blocks and blocks[-1][0] == "indented" and not "".join(prose[blocks[-1][2]:]).strip()
+            if not after_code:
+                blocks.append(("indented", [], len(prose)))
+            blocks[-1][1].extend([""] * (len(prose) - blocks[-1][2]) + [line[4:]])
+            del prose[blocks[-1][2]:]
+        else:
+            prose.append(line)
+    return "\n".join(prose), [(language.replace("indented", ""), "\n".join(code)) for language, code, *_ in blocks]
+
+
+def kind(language, code):
+    """What a code block is: "python", "shell" or "text"."""
+    if language == "python" or not language and code.startswith(("import ", "from ")):
+        return "python"
+    if language in ("", "text") and code.startswith(TEXTS):
+        return "text"
+    assert language in ("", "bash", "sh", "console"), f"a block in {language}"
+    return "shell"
+
+
+def inline_code(prose):
+    """The `code` of the prose."""
+    spans = []
+    for paragraph in re.split(r"\n\s*\n", prose):
+        assert paragraph.count("`") % 2 == 0, paragraph
+        spans += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", paragraph)]
+    return spans
+
+
+def simple_commands(script):
+    """The commands of a shell script, each a list of words, with its variables put in and its assignments left out."""
+    variables, commands = {"PWD": "/somewhere"}, []
+    for line in script.replace("\\\n", " ").splitlines():
+        line = re.sub(r"\$\{?([A-Za-z_]\w*)\}?", lambda match: variables[match[1]], line)
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words = []
+        for word in [*lexer, ";"]:
+            if word not in ("&&", "||", ";", "&", "|"):
+                words.append(word)
+                continue
+            while words and re.match(r"[A-Za-z_]\w*=", words[0]):
+                name, value = words.pop(0).split("=", 1)
+                variables[name] = value
+            if words[:1] == ["for"]:
+                variables[words[1]] = words[3]
+            keyword = words[:1] if words[:1] in (["do"], ["{"]) else []
+            commands += filter(None, [keyword, words[len(keyword):]])
+            words = []
+    return commands
+
+
+PROSE, BLOCKS = split_blocks(README)
+SPANS = inline_code(PROSE)
+PYTHON_BLOCKS = [code for language, code in BLOCKS if kind(language, code) == "python"]
+SCRIPTS = [code for language, code in BLOCKS if kind(language, code) == "shell"]
+COMMANDS = [words for script in [*SCRIPTS, *filter(COMMAND.match, SPANS)] for words in simple_commands(script)]
+EXAMPLES = {code.splitlines()[0]: code for code in PYTHON_BLOCKS if code.startswith("#")}  # by their first line
+NEW_NAMES = set(re.findall(r'^(?:TASKS|METHODS)\["(\w+)"\] = ', "\n".join(EXAMPLES.values()), re.MULTILINE))
+
+
+def table(first):
+    """The rows of the README's table whose head begins with this cell, as lists of cells."""
+    [rows] = re.findall(rf"^\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", README, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows.splitlines()]
+
+
+def test_the_readme_is_taken_apart_as_it_should():
+    prose, blocks = split_blocks("a `b`\n\n    make x\n\n    make y\n\nc\n\n    z\n```python\nd\n\ne\n```\nf")
+    assert prose.split() == ["a", "`b`", "c", "f"]
+    assert blocks == [("", "make x\n\nmake y"), ("", "z"), ("python", "d\n\ne")]
+    script = 'A="-x 1"  # why\nfor g in 0 1; do\n  B=$g python a.py $A \\\n -y "p q" &\ndone\nmake c && make d'
+    assert simple_commands(script) == [["for", "g", "in", "0", "1"], ["do"], "python a.py -x 1 -y".split() + ["p q"],
+                                       ["done"], ["make", "c"], ["make", "d"]]
+    assert len(SCRIPTS) > 2 and len(COMMANDS) > 10 and len(SPANS) > 100
+    texts = [code for language, code in BLOCKS if kind(language, code) == "text"]
+    assert all(any(code.startswith(text) for code in texts) for text in TEXTS)
+
+
+# ---- commands ----
+
+
+class Caught(Exception):
+    """Carries the parser of a script."""
+
+
+def parser_of(script):
+    """The module of a script and its parser, caught before the first thing that its main does."""
+
+    def catch(parser, *_):
+        raise Caught(parser)
+
+    path = list(sys.path)
+    module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
+    sys.path[:] = path  # the benchmarks put their folder first, and have a workers.py of their own
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Caught) as caught:
+        patch.setattr(argparse.ArgumentParser, "parse_known_args", catch)
+        module.main([])
+    return module, caught.value.args[0]
+
+
+def check_script(script, flags, folder):
+    """Pass flags through the argument parser of a script; `folder` makes the project with the README's examples."""
+    if script in OWN_SCRIPTS:
+        assert not flags
+        return
+    if script == "runner.py" and "..." in flags:
+        place = flags.index("...")
+        flags = [*flags[:place], *CELL.split(), *flags[place + 1:]]
+    if script == "runner.py" and NEW_NAMES & {*flags}:
+        call = "import runner, sys; runner.parse_arguments(sys.argv[1:])"
+        subprocess.run([sys.executable, "-c", call, *flags], cwd=folder(*EXAMPLES), check=True)
+        return
+    module, parser = parser_of(script)
+    if hasattr(module, "parse_arguments"):
+        module.parse_arguments(flags)
+        return
+    _, more = parser.parse_known_args(flags)
+    if script == "benchmarks/inputs.py":
+        runner.parse_arguments([*module.GRID.split(), *more])
+    else:
+        assert not more
+
+
+def check_module(name, words):
+    """Check a command line of python -m."""
+    if name == "pip":
+        check_pip(words)
+    elif name == "dask":
+        cli = importlib.import_module(f"distributed.cli.dask_{words[0]}").main
+        context = cli.make_context(words[0], words[1:])
+        assert not context.params["preload_argv"], "an unknown flag"
+    elif name == "pytest":
+        assert all(word == "-q" or (REPOSITORY / word).exists() for word in words)
+    elif name == "venv":
+        assert words == [".venv"]
+    else:
+        assert [name, *words] == ["ruff", "check", "."]
+
+
+def check_pip(words):
+    """The files of pip install exist, and its other words are requirements."""
+    assert words[0] == "install" and len(words) > 1
+    rest = iter(words[1:])
+    for word in rest:
+        if word == "-r":
+            assert (REPOSITORY / next(rest)).is_file()
+        elif not word.startswith("--"):
+            Requirement(word)
+
+
+def check_make(words):
+    """The verbs are those of the Makefile, and so are the variables."""
+    for word in words:
+        name, is_variable, _ = word.partition("=")
+        assert re.search(rf"^{name} \??:?=", MAKEFILE, re.MULTILINE) if is_variable else word in VERBS, word
+
+
+def check(words, other, folder):
+    """Understand a simple command, or fail; `other` are commands that need no check."""
+    head = "python" if re.fullmatch(r"(.*/)?python[\d.]*", words[0]) else words[0]
+    if head == "python" and words[1] == "-m":
+        check_module(words[2], words[3:])
+    elif head == "python" and words[1] == "-c":
+        compile(words[2], "the command", "exec")
+        assert len(words) == 3
+    elif head == "python":
+        check_script(words[1], words[2:], folder)
+    elif head == "pip":
+        check_pip(words[1:])
+    elif head == "make":
+        check_make(words[1:])
+    else:
+        assert head in other, f"what is {head}?"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A function that makes a copy of the project in a new folder, with these examples of the README in it."""
+
+    def make(*heads):
+        place = tmp_path / "project"
+        if place.exists():
+            return place
+        place.mkdir()
+        for path in REPOSITORY.glob("*.py"):
+            shutil.copy(path, place)
+        for head in heads:
+            append, name = re.fullmatch(r"# (append to )?(\w+\.py)", head).groups()
+            assert (place / name).exists() == bool(append)
+            with open(place / name, "a") as file:
+                file.write(f"\n\n{EXAMPLES[head]}\n")
+        return place
+
+    return make
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words)[:80])
+def test_every_command_of_the_readme_is_legal(folder, words):
+    check(words, SHELL_WORDS, folder)
+
+
+def test_the_other_commands_are_used():
+    assert SHELL_WORDS <= {words[0] for words in COMMANDS}
+    assert MAKE_WORDS <= {words[0] for verb in VERBS for words in recipe(verb)}
+    assert OWN_SCRIPTS <= {word for words in COMMANDS for word in words}
+
+
+def recipe(verb):
+    """The commands of a verb and of what it needs."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    dry = subprocess.run(["make", "--no-print-directory", "-nB", verb], cwd=REPOSITORY, env=environment,
+                         capture_output=True, text=True, check=True)
+    return simple_commands(dry.stdout)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_command_of_the_makefile_is_legal(folder, verb):
+    commands = recipe(verb)
+    assert len(commands) > 1
+    for words in commands:
+        check(words, MAKE_WORDS, folder)
+
+
+def test_the_python_blocks_are_examples_or_scripts():
+    for code in PYTHON_BLOCKS:
+        ast.parse(code)
+    assert len(PYTHON_BLOCKS) == len(EXAMPLES) + len(OWN_SCRIPTS)
+
+
+REFUSALS = (AssertionError, SystemExit, InvalidRequirement, ModuleNotFoundError, click.UsageError, runner.UsageError)
+
+
+@pytest.mark.parametrize("line", ["python runner.py --task nonsense", "python runner.py --no_such_flag ...",
+                                  "python make_figures.py --task", "python make_pictures.py --seed x",
+                                  "python conditions.py --seedlst 0", "python benchmarks/bench.py --repeats x",
+                                  "python benchmarks/inputs.py --mlits 3", "python benchmarks/no_such_file.py",
+                                  "python -m dask worker --nthreds 1", "pip install -r no_such_file.txt", "make tests",
+                                  "make PYTHOM=python3", "pip install cupy[", "curl x"])
+def test_a_wrong_command_is_noticed(folder, line):
+    [words] = simple_commands(line)
+    with pytest.raises(REFUSALS):
+        check(words, SHELL_WORDS, folder)
+
+
+# ---- tables, names and pictures ----
+
+
+def default_of(action):
+    """How the table gives the default of a flag of the runner."""
+    if action.dest == "num_epochs":
+        return f"{runner.parse_arguments(CELL.split()).num_epochs} " + " ".join(map(str, runner.NUM_EPOCHS.values()))
+    if action.required or action.dest == "threads":
+        return "required" if action.required else "all cores"
+    if isinstance(action.default, list):
+        return " ".join(map(str, action.default))
+    return "off" if action.default is False else str("" if action.default is None else action.default)
+
+
+def test_the_table_of_flags_is_that_of_the_parser():
+    stated = {}
+    for flags, defaults, _ in table("flag"):
+        flags = re.findall(r"`--(\w+)`", flags)
+        defaults = defaults.replace("`", "").removeprefix("./")
+        for flag, default in zip(flags, defaults.split(", ") if len(flags) > 1 else [defaults], strict=True):
+            stated[flag] = " ".join(re.findall(r"\d+", default)) if flag == "num_epochs" else default
+    actions = {action.dest: action for action in runner.make_parser()._actions if action.dest != "help"}
+    assert stated == {flag: default_of(action) for flag, action in actions.items()}
+
+
+def test_the_table_of_flags_names_every_choice():
+    for flags, _, meaning in table("flag"):
+        for action in runner.make_parser()._actions:
+            if action.choices and f"`--{action.dest}`" in flags:
+                assert {*action.choices} <= {*re.findall(r"`([^`]+)`", meaning)}, flags
+
+
+def test_the_table_of_files_is_complete():
+    named = [name for files, *_ in table("file") for name in re.findall(r"`([^`]+)`", files)]
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
+    assert {path.name for path in REPOSITORY.glob("*.py")} - {*named} == set()
+    assert len(named) == len(set(named))
+
+
+def test_what_the_readme_links_to_exists():
+    links = re.findall(r"\]\(([^)\s]+)\)", PROSE)
+    assert any(link.startswith("figures/") for link in links)
+    files = [link.partition("#")[0] for link in links if not link.startswith(("https://", "#"))]
+    assert [file for file in files if not (REPOSITORY / file).is_file()] == []
+
+
+def test_every_flag_in_the_text_is_one_of_a_script():
+    scripts = [*REPOSITORY.glob("*.py"), *REPOSITORY.glob("benchmarks/*.py")]
+    names = [str(path.relative_to(REPOSITORY)) for path in scripts if "parser.add_argument" in path.read_text()]
+    known = {flag for name in names for flag in parser_of(name)[1]._option_string_actions}
+    for cli in ("scheduler", "worker"):
+        command = importlib.import_module(f"distributed.cli.dask_{cli}").main
+        known |= {flag for parameter in command.params for flag in parameter.opts}
+    used = {flag for span in SPANS for flag in re.findall(r"(?:^|\s)(--[a-z][\w-]*)", span)}
+    assert len(names) > 6 and len(used) > 20 and used - known == set()
+
+
+def test_every_script_in_the_text_exists():
+    own = OWN_SCRIPTS | {head.split()[-1] for head in EXAMPLES}
+    named = {name for span in SPANS for name in re.findall(r"[\w/]+\.py\b", span)}
+    assert {name for name in named - own if not (REPOSITORY / name).is_file()} == set()
+
+
+# ---- the examples ----
+
+
+def run(folder, *lines):
+    """Run command lines of runner.py, and then make_figures.py, in a folder; returns (exit codes, stderr)."""
+    code = ("import json, sys, runner, make_figures; "
+            "print(json.dumps([runner.main(line.split()) for line in sys.argv[1:]] + [make_figures.main([])]))")
+    threads = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", code, *lines], cwd=folder, env=os.environ | threads, text=True,
+                          capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def logs_of(folder):
+    """{task/method: (table, sidecar)}, each with a picture."""
+    logs = {}
+    for path in folder.glob("logs/*/*/*.npy"):
+        sidecar = json.loads(path.with_suffix(".json").read_text())
+        assert {cell["status"] for cell in sidecar["cells"]} == {"done"}
+        assert (folder / "figures" / f"{path.stem}.png").read_bytes().startswith(b"\x89PNG")
+        logs["/".join(path.parts[-3:-1])] = np.load(path), sidecar
+    return logs
+
+
+TINY = "--nmeasurements 300 --num_epochs 2 --threads 1 --device cpu --save_results"
+
+
+def test_the_example_of_a_task_runs_with_every_method(folder):
+    head = "# append to tasks.py"
+    [task] = re.findall(r'TASKS\["(\w+)"\]', EXAMPLES[head])
+    place = folder(head)
+    codes, err = run(place, *(f"--task {task} --method {method} --mlist 5 --slist 20 {TINY}"
+                              for method in runner.METHODS))
+    assert codes == [0] * (len(runner.METHODS) + 1), err
+    logs = logs_of(place)
+    assert set(logs) == {f"{task}/{method}" for method in runner.METHODS}
+    for scores, _ in logs.values():
+        assert scores.shape == (1, 1, 1) and np.isfinite(scores).all()
+    assert logs[f"{task}/gnhtp"][0].item() > 3.5  # the zero function has 3.4 dB
+
+
+def test_the_example_of_a_solver_runs(folder):
+    heads = [head for head in EXAMPLES if head != "# append to tasks.py"]
+    [method] = re.findall(r'METHODS\["(\w+)"\]', "\n".join(EXAMPLES[head] for head in heads))
+    place = folder(*heads)
+    line = f"--task mlp_planted --method {method} --mlist 1 --slist 5 --nmeasurements 1000 --threads 1 --device cpu"
+    codes, err = run(place, f"{line} --save_results", f"{line} --num_layers 2 --slist 8",
+                     f"{line} --output_dim 3", f"{line} --batch_size 5")
+    assert codes == [0, 0, 2, 2, 0], err
+    assert f"{method} fits a scalar output" in err and f"5 has no effect with --method {method}" in err
+    [(scores, sidecar)] = logs_of(place).values()
+    assert scores.item() > 100  # exact recovery
+    assert sidecar["cells"][0]["num_nonzero"] == 5
