@@ -16,7 +16,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,6 +24,7 @@ import numpy as np
 
 import datasets
 from cells import METHODS, Result, failure, jobs, run_job
+from interrupts import remembered_interrupts
 from locking import locked
 from logbook import DONE, FAILED, Log, LogError, log_name
 from sensing import Workspace, cupy_on
@@ -330,7 +331,7 @@ def read_data(args):
             raise UsageError(f"argument --data_dir: {error}") from None
 
 
-def sweep(log: Log, args, device: str) -> int:
+def sweep(log: Log, args, device: str, check_interrupts: Callable) -> int:
     """Run what is missing in the log, saving after every cell; returns the number of cells that failed."""
     from tqdm import tqdm
 
@@ -338,6 +339,7 @@ def sweep(log: Log, args, device: str) -> int:
     bar = tqdm(total=total, initial=total - len(log.missing()), unit="cell", disable=None)
     with bar, contextlib.closing(compute(jobs(log.missing(), args), args, device)) as outcomes:
         for results in outcomes:
+            check_interrupts()  # before anything is recorded that may be its result
             for cell, result in results.items():
                 if args.save_models and result.net:
                     log.save_model(cell, result.net)
@@ -412,7 +414,7 @@ def describe(log: Log, args):
     print(f"log: {log.path}.npy" if log.path else "log: none without --save_results")
 
 
-def run(args) -> int:
+def run(args, check_interrupts: Callable) -> int:
     device, device_line = choose_device(args)
     print(f"device: {device_line}; {args.threads} thread(s)" + (f"; {args.workers} workers" if args.workers else ""))
     if args.dry_run:
@@ -425,7 +427,7 @@ def run(args) -> int:
         log = open_log(args, device, device_line)
         if log.records:
             print(f"{len(log.cells()) - len(log.missing())} of {len(log.cells())} cells found in {log.path.parent}")
-        failed = sweep(log, args, device)
+        failed = sweep(log, args, device, check_interrupts)
     if log.path:
         print(f"saved {log.path}.npy")
     else:
@@ -451,7 +453,8 @@ def hold_log(args, stack: contextlib.ExitStack):
 
 def main(argv=None) -> int:
     try:
-        return run(parse_arguments(argv))
+        with remembered_interrupts() as check_interrupts:
+            return run(parse_arguments(argv), check_interrupts)
     except (UsageError, LogError, WorkersError) as error:
         print(f"runner.py: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -11,9 +11,10 @@ import gc
 import importlib
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
+
+from interrupts import deferred_interrupts
 
 TIMEOUT = 10  # seconds until a scheduler must have answered
 SILENT = logging.CRITICAL + 1  # Dask logs some of what ends with a worker as critical
@@ -38,8 +39,9 @@ def run_on_workers(jobs: list, function: Callable, *, workers: int, scheduler: s
         gpus: GPUs of this machine; with any, each worker sees one of them.
     Raises WorkersError where the scheduler does not answer, or is lost.
     """
-    from dask import config
-    from distributed import KilledWorker
+    with deferred_interrupts():  # hundreds of modules, each of which could swallow it
+        from dask import config
+        from distributed import KilledWorker
 
     settings = {"distributed.scheduler.allowed-failures": RETRIES, "distributed.worker.daemon": True,
                 "distributed.scheduler.worker-saturation": 1.0,  # a worker gets a job when it is free, not before
@@ -115,6 +117,8 @@ def check_code(client):
 @contextlib.contextmanager
 def local_cluster(workers: int, gpus: int):
     """Processes on this machine, one job at a time in each; they do not hear Ctrl-C, and end with their parent."""
+    from multiprocessing import resource_tracker
+
     from distributed import Nanny, Scheduler, SpecCluster
 
     def options(number):
@@ -123,6 +127,7 @@ def local_cluster(workers: int, gpus: int):
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
     here = {"protocol": "tcp://", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # a port that is free
+    resource_tracker.ensure_running()  # the first process would start it, and that unblocks Ctrl-C in its thread
     with deferred_interrupts():
         cluster = SpecCluster(
             workers={number: {"cls": Nanny, "options": options(number)} for number in range(workers)},
@@ -134,24 +139,3 @@ def local_cluster(workers: int, gpus: int):
     finally:
         with deferred_interrupts():
             cluster.close(timeout=5)
-
-
-@contextlib.contextmanager
-def deferred_interrupts():
-    """Ctrl-C waits for the end of this block. Threads that begin in it, and their processes, never hear it."""
-    if os.name != "posix":
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # the first process would start it, and that unblocks the signal in its thread
-    heard = []
-    before = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, before)
-        if heard:
-            raise KeyboardInterrupt
