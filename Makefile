@@ -24,7 +24,7 @@ demo: $(STAMP)
 	$(RUN) make_figures.py --logs_dir $(DEMO)/logs --figures_dir $(DEMO)/figures
 
 test: $(STAMP)
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q -n 2 --dist loadfile
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .
