@@ -17,6 +17,7 @@ The iterate is a SparseVector on the host, its active neurons numbered from 0; s
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -56,6 +57,12 @@ PATIENCE = 2  # steps that do not lower |r|^2 by 1 % before the boldest proposal
 KICK = 0.05  # if it leaves at least 1 - KICK of |y|^2 explained
 EXACT, NEARLY = 1e-11, 1e-9  # |r|^2 / |y|^2 of an exact fit (117 to 125 dB), and of one worth rounding to s nonzeros
 AIHT_STEPS = 100  # of the fit that takes over after a first cycle that did worse (the paper's number for images)
+
+# On targets that no sparse network made; see breathe.
+BREATHS = (0.5, 0.7, 0.85)  # shares of s that the second, third, fourth cycle starts from, and so on in turn
+GROWTH = 10  # steps of a cycle in which the support grows to s, where all of them succeed
+REFUSALS = 4  # exchanges in a row that end a cycle, each half as large as the one before
+WORTH = 1e-4  # an exchange must lower |r|^2 by that share
 
 RIDGE = 1e-6  # of the mean diagonal of the Gram matrix; ten times more, as often as needed, where that is indefinite
 CG_STEPS = {True: 100, False: 10}  # conjugate gradients: for targets that a sparse network made, and for others
@@ -135,6 +142,17 @@ class Layer:
             return self.y[tile] - self.xp.maximum(W @ self.XT[inputs, tile], 0).sum(axis=0)
 
         return self.xp.concatenate(self.work.map(part, self._tiles(W)))
+
+    def single_promise(self, r):
+        """Correlation with r over the norm [2 d], of relu(X_k) for each input k, then of relu(-X_k)."""
+
+        def part(tile):
+            up = self.xp.maximum(self.XT[:, tile], 0)
+            both = self.xp.concatenate([up, up - self.XT[:, tile]])
+            return self.xp.stack([both @ r[tile], self.xp.square(both).sum(axis=1)])
+
+        G, squares = self.work.sum(part, self._tiles(self.XT))
+        return G / (self.xp.sqrt(squares) + COLUMN_FLOOR * math.sqrt(self.n))
 
     def losses(self, w: SparseVector, v: SparseVector, moves) -> np.ndarray:
         """|r|^2 at w + t (v - w) for each t of `moves`; w and v have the same indices."""
@@ -227,18 +245,33 @@ def select(A: ReluSensing, w: SparseVector, r, s: int) -> list[np.ndarray]:
     return [to_host(indices[values != 0]) for indices, values in tops]
 
 
+def newcomers(A: ReluSensing, w: SparseVector, r, count: int) -> np.ndarray:
+    """The `count` coordinates without weight that alone would gain most, |G| / N; see select."""
+    xp = array_module(r)
+    w = SparseVector(to_device(w.indices, r), to_device(w.values, r), w.size)
+    indices, values = w.indices[:0], w.values[:0]
+    for place, G, N in A.correlations(r):
+        gain = (w.at(place) == 0) * G / (N + COLUMN_FLOOR * math.sqrt(len(r)))
+        indices, values = largest(xp.concatenate([indices, place]), xp.concatenate([values, gain.astype(DTYPE)]), count)
+    return to_host(indices[values != 0])
+
+
 def eliminate(A_P, y, s: int) -> np.ndarray:
     """Places [s] of the columns of a pool that survive backward elimination.
 
     Without column i, least squares leaves x_i^2 / (K^-1)_ii more, K = A_P' A_P: unlike the size of a weight, that sees
     which columns can stand in for each other. A quarter of the excess goes at a time.
     """
-    K, b = to_host(A_P.gram_matrix()), to_host(A_P.adjoint(y))
-    left = np.arange(len(K))
+    b = to_host(A_P.adjoint(y))
+    inverse = np.linalg.inv(positive_definite(to_host(A_P.gram_matrix())))
+    left = np.arange(len(b))
     while len(left) > s:
-        inverse = np.linalg.inv(positive_definite(K[np.ix_(left, left)]))
         cost = (inverse @ b[left]) ** 2 / np.diag(inverse)  # the diagonal is positive, since the matrix is definite
-        left = np.delete(left, np.argsort(cost, kind="stable")[: max(1, (len(left) - s) // 4)])
+        worst = np.argsort(cost, kind="stable")[: max(1, (len(left) - s) // 4)]
+        kept = np.delete(np.arange(len(left)), worst)
+        shared = inverse[np.ix_(kept, worst)]  # the inverse of what stays is a Schur complement
+        inverse = inverse[np.ix_(kept, kept)] - shared @ np.linalg.solve(inverse[np.ix_(worst, worst)], shared.T)
+        left = left[kept]
     return left
 
 
@@ -260,6 +293,19 @@ def draw_singles(w: SparseVector, d: int, taken: np.ndarray, count: int, rng: np
     known = set(map(tuple, np.concatenate([taken, directions(w, d)[alone(w, d)]])))
     free = np.array([single for single in everything if single not in known], dtype=np.int64).reshape(-1, 2)
     return rng.permutation(free)[:count]
+
+
+def best_singles(data: Layer, w: SparseVector, r, count: int) -> np.ndarray:
+    """The `count` gates (k, sign) [c, 2] of which relu(sign X_k), with a positive weight, alone would gain most.
+
+    Not those of neurons that are there with this one weight.
+    """
+    promise = to_host(data.single_promise(r)).reshape(2, data.d)
+    for k, sign in directions(w, data.d)[alone(w, data.d)]:
+        promise[0 if sign > 0 else 1, k] = 0
+    order = np.argsort(-promise, axis=None, kind="stable")[:count]
+    row, k = np.divmod(order[promise.ravel()[order] > 0], data.d)
+    return np.stack([k, 1 - 2 * row], axis=1)
 
 
 def directions(w: SparseVector, d: int) -> np.ndarray:
@@ -376,31 +422,105 @@ def outer_step(data: Layer, now: State, s: int, m: int, cosine: float, mend: boo
     return min(trials, key=by_loss)
 
 
-def fit_layer(XT, y, s: int, m: int, *, seed: int, layer: int, steps: int, realizable: bool, least_squares: str,
-              work: Workspace) -> SparseVector:
-    """Fit one layer, y ~ sum_j relu(X w_j), with at most s nonzeros in w [m d]; on the host.
+def anneal(data: Layer, s: int, m: int, steps: int, key: list[int], mend: bool, stand_in: Callable,
+           solve: Callable) -> State:
+    """Cycles of outer steps, the search on targets that a sparse network made.
+
+    After the first cycle AIHT's answer takes its place if that is better. Later ones end with a breath, and the next
+    one goes on from there even if that is worse: from the same state it would find the same again.
 
     Args:
-        XT: inputs, feature-major [d, n].  y: targets [n].
-        layer: its number, for the random streams.  steps: outer steps at most.  The others: see fit.
+        steps: at most.  key: of the random streams.  mend: from the second cycle on, look for neurons to split.
+        stand_in: function () -> State, of AIHT.
     """
-    data, d = Layer(XT, y, work), len(XT)
-    solve = solver(data, least_squares, realizable)
-    now = best = State(SparseVector.zeros(m * d), data.energy)
+    now = best = State(SparseVector.zeros(m * data.d), data.energy)
     period, stuck = min(PERIOD, steps), 0
-    for step in range(steps if d else 0):
+    for step in range(steps):
         cycle, phase = divmod(step, period)
         c, before, kick = relaxation(cycle, phase, period), now.loss, stuck >= PATIENCE
         now = outer_step(data, now, math.ceil(c * s), math.ceil(c * m), PARALLEL if c > 1 and cycle == 0 else SAME,
-                         mend=cycle > 0 and least_squares == "cholesky", kick=kick,
-                         key=[seed, CANDIDATE_STREAM, layer, step], solve=solve)
+                         mend=mend and cycle > 0, kick=kick, key=[*key, step], solve=solve)
         stuck = 0 if kick or now.loss <= 0.99 * before else stuck + 1
         best = min(best, answer(data, now, s, m, c > 1, solve), key=by_loss)
         if best.loss <= EXACT * data.energy:
             break
         if step == period - 1:
-            now = best = min(best, aiht_answer(data, s, m, seed, layer), key=by_loss)
-    return renumber(gauss_newton(data, best.w, POLISHING_STEPS, solve).w, d, m)
+            now = best = min(best, stand_in(), key=by_loss)
+        elif phase == period - 1:
+            now, _ = breath(data, best, s, m, BREATHS[(cycle - 1) % len(BREATHS)], PERIOD, solve)
+            best = min(best, now, key=by_loss)
+    return best
+
+
+# ---- the search on targets that no sparse network made ----
+
+
+def exchange(data: Layer, w: SparseVector, s: int, m: int, count: int, solve: Callable) -> State:
+    """Add `count` coordinates, of the neurons there are and of new ones, and eliminate; up to half of them stay extra.
+
+    A new neuron begins with a single input's gate, which a weight on that input alone gives it again.
+    """
+    d, r = data.d, data.residual(w)
+    active = num_active(w, d)
+    singles = best_singles(data, w, r, min(count, m - active))
+    slots = active + len(singles)
+    w = renumber(w, d, slots)
+    k, sign = singles.T
+    gates = SparseVector(np.concatenate([w.indices, (active + np.arange(len(singles))) * d + k]),
+                         np.concatenate([w.values, sign.astype(DTYPE)]), w.size)
+    A = data.sensing(WeightGates(gates, d), slots)
+    P = np.union1d(w.indices, newcomers(A, w, r, count))
+    S = P[eliminate(A.columns(to_device(P, data.XT)), data.y, min(s, len(w) + max(1, count // 2)))]
+    v = SparseVector(S, solve(A, S, w), w.size)
+    return gauss_newton(data, merge(v.nonzero(), d, SAME, m), GAUSS_NEWTON_STEPS, solve)
+
+
+def exhale(data: Layer, w: SparseVector, s: int, solve: Callable) -> State:
+    """The s weights that eliminating the others leaves."""
+    A = data.sensing(WeightGates(w, data.d), w.size // data.d)
+    S = w.indices[eliminate(A.columns(to_device(w.indices, data.XT)), data.y, s)]
+    return gauss_newton(data, SparseVector(S, solve(A, S, w), w.size).nonzero(), GAUSS_NEWTON_STEPS, solve)
+
+
+def breath(data: Layer, now: State, s: int, m: int, share: float, steps: int, solve: Callable) -> tuple[State, int]:
+    """Cut the support back to share s weights, and let it grow again by exchanges that lower the true residual.
+
+    Returns the state, which may be worse, and the exchanges it took, at most `steps`.
+    """
+    now = exhale(data, now.w, int(share * s), solve)
+    count = most = max(2, int(2 * (1 - share) * s / GROWTH))
+    refusals, taken = 0, 0
+    while taken < steps and count and refusals < REFUSALS and now.loss > EXACT * data.energy:
+        trial = exchange(data, now.w, s, m, count, solve)
+        taken += 1
+        if trial.loss < now.loss * (1 - WORTH):
+            now, count, refusals = trial, min(2 * count, most), 0
+        else:
+            count, refusals = count // 2, refusals + 1
+    return now, taken
+
+
+def breathe(data: Layer, s: int, m: int, steps: int, stand_in: Callable, solve: Callable) -> State:
+    """Breaths, each from the best state so far, until all of BREATHS were in vain; the first begins with nothing.
+
+    Budgets from below, the opposite of the schedule above: where no sparse network fits, columns that a larger support
+    found worth its while are not those of a good smaller one.
+
+    Args:
+        steps: exchanges at most.  stand_in: function () -> State that competes with the end of the first breath.
+    """
+    best, taken = breath(data, State(SparseVector.zeros(0), data.energy), s, m, 0.0, min(steps, PERIOD), solve)
+    if best.loss > EXACT * data.energy:
+        best = min(best, stand_in(), key=by_loss)
+    in_vain = 0
+    for share in itertools.cycle(BREATHS):
+        if taken == steps or in_vain == len(BREATHS) or best.loss <= EXACT * data.energy:
+            return best
+        now, more = breath(data, best, s, m, share, min(steps - taken, PERIOD), solve)
+        best, taken, in_vain = min(best, now, key=by_loss), taken + more, 0 if now.loss < best.loss else in_vain + 1
+
+
+# ---- fits ----
 
 
 def solver(data: Layer, least_squares: str, realizable: bool) -> Callable:
@@ -436,12 +556,31 @@ def aiht_answer(data: Layer, s: int, m: int, seed: int, layer: int) -> State:
     return State(w, data.losses(w, w, [0])[0])
 
 
-def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 36, realizable: bool = False,
+def fit_layer(XT, y, s: int, m: int, *, seed: int, layer: int, steps: int, realizable: bool, least_squares: str,
+              work: Workspace) -> SparseVector:
+    """Fit one layer, y ~ sum_j relu(X w_j), with at most s nonzeros in w [m d]; on the host.
+
+    Args:
+        XT: inputs, feature-major [d, n].  y: targets [n].
+        layer: its number, for the random streams.  steps: at most.  The others: see fit.
+    """
+    data, d = Layer(XT, y, work), len(XT)
+    if not d:
+        return SparseVector.zeros(0)
+    solve, stand_in = solver(data, least_squares, realizable), functools.partial(aiht_answer, data, s, m, seed, layer)
+    if realizable:
+        best = anneal(data, s, m, steps, [seed, CANDIDATE_STREAM, layer], least_squares == "cholesky", stand_in, solve)
+    else:
+        best = breathe(data, s, m, steps, stand_in, solve)
+    return renumber(gauss_newton(data, best.w, POLISHING_STEPS, solve).w, d, m)
+
+
+def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 108, realizable: bool = False,
         least_squares: str = "auto", seed: int = 0, work: Workspace) -> SparseNet:
     """Fit a ReLU network of scalar output, layer by layer; see aiht.fit for the arguments that it shares.
 
     Args:
-        num_epochs: outer steps per layer, at most.
+        num_epochs: outer steps per layer, or exchanges where no sparse network made y, at most.
         realizable: whether a sparse network made y. Then accurate least squares pay; on other targets ten steps of
             conjugate gradients generalise better to the next gates (exact solves cost 10 to 50 dB on images).
         least_squares: "cholesky", "cg" (memory O(n s) at most, no Gram matrix) or "auto", by `realizable`.

@@ -45,7 +45,7 @@ METHOD_FLAGS = {"convex": ("aiht",), "update_every": ("aiht",), "batch_size": ("
                 "memory_budget": METHODS.keys() - {"pruning"}, "least_squares": ("gnhtp",), "prune_iters": ("pruning",),
                 "prune_score": ("pruning",), "finetune_epochs": ("pruning",)}
 VECTOR_METHODS = ("aiht", "pruning")  # that fit several outputs; the others fit one
-NUM_EPOCHS = {"gnhtp": 36}  # where --num_epochs is not given; 15 for the other methods
+NUM_EPOCHS = {"gnhtp": 108}  # where --num_epochs is not given; 15 for the other methods
 
 
 class UsageError(Exception):
@@ -113,7 +113,7 @@ def make_parser() -> Parser:
     add("--slist", required=True, nargs="+", type=positive, help="numbers of nonzero weights")
     add("--seedlist", default=[0], nargs="+", type=whole_number(0, LARGEST_SEED), help="seeds (default: 0)")
     add("--num_epochs", type=positive, help="passes through the data; pruning: per round; gnhtp: outer steps at most "
-        "(default: 15, gnhtp: 36)")
+        "(default: 15, gnhtp: 108)")
     add("--num_layers", default=1, type=positive, help="hidden layers (default: 1)")
     add("--batch_size", default=0, type=whole_number(0), help="samples per step, 0 for all of them (default: 0)")
     add("--input_dim", default=100, type=positive, help="mlp_planted: inputs d (default: 100)")

@@ -634,6 +634,187 @@ def test_conjugate_gradients_start_from_the_weights_that_are_there(work, monkeyp
     assert (x.tolist(), count) == ([0, 2, 0, 4], steps)
 
 
+# ---- the search on targets that no sparse network made ----
+
+
+@pytest.mark.parametrize("n", [3, 300, 5000])
+def test_the_promise_of_single_inputs(work, device, n):
+    rng = np.random.default_rng(8)
+    X, r = rng.standard_normal((n, 5), dtype=np.float32), rng.standard_normal(n).astype(np.float32)
+    X[:, 3] = -np.abs(X[:, 3])
+    relus = np.maximum(np.hstack([X, -X]).astype(np.float64), 0)
+    expected = relus.T @ r / (np.linalg.norm(relus, axis=0) + 1e-3 * np.sqrt(n))
+    for xp in (np, device):
+        found = to_host(layer(X, r, work, xp).single_promise(xp.asarray(r)))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert found[3] == 0
+
+
+def test_new_neurons_begin_where_a_positive_weight_would_gain_most(work):
+    """relu(x_k) for targets that rise with it, relu(-x_k) for those that rise against; not what is there already."""
+    X, _ = planted(4000, 5)
+    y = 3 * np.maximum(X[:, 2], 0) + 2 * np.maximum(-X[:, 4], 0) - np.maximum(X[:, 0], 0) + np.maximum(X[:, 1], 0) / 2
+    data = layer(X, y, work)
+    nothing = SparseVector.zeros(0)
+    assert gnhtp.best_singles(data, nothing, data.y, 2).tolist() == [[2, 1], [4, -1]]
+    assert all(promise > 0 for promise in
+               data.single_promise(data.y).reshape(2, 5)[[0, 1], [2, 4]])
+    there = sparse(np.array([[0, 0, 5, 0, 0], [0, 0, 0, 0, -1], [0, 1, 1, 0, 0]]))
+    rest = gnhtp.best_singles(data, there, data.y, 10).tolist()
+    assert [2, 1] not in rest and [4, -1] not in rest and [1, 1] in rest and len(rest) <= 8
+    assert gnhtp.best_singles(data, nothing, -np.abs(data.y), 10).shape == (0, 2)  # no positive weight would help
+    assert gnhtp.best_singles(data, nothing, data.y, 0).shape == (0, 2)
+
+
+@pytest.mark.parametrize("block", [1, 4, 256])
+def test_newcomers_are_the_largest_gains_without_weights(work, device, monkeypatch, block):
+    monkeypatch.setattr("sensing.NEURON_BLOCK", block)
+    X, H, w, r = select_case()
+    A = dense_matrix(X, H)
+    gain = np.abs(A.T @ r) / (np.linalg.norm(A, axis=0) + 1e-3 * np.sqrt(len(r))) * (w.toarray() == 0)
+    for xp, count in itertools.product((np, device), (1, 7, 99)):
+        operator = ReluSensing(xp.asarray(np.ascontiguousarray(X.T)), WeightGates(sparse(H), 5), 6, work)
+        found = gnhtp.newcomers(operator, w, xp.asarray(r), count)
+        expected = sorted(sorted(range(30), key=lambda i: -gain[i])[:count])
+        assert type(found) is np.ndarray and found.tolist() == [i for i in expected if gain[i] > 0]
+
+
+def test_an_exchange_swaps_a_wrong_weight_for_the_right_one(work):
+    X, _ = planted(3000, 6)
+    data = layer(X, targets(sparse(np.array([[1, 2, 0, 0, 0, 0], [0, 0, 0, -1, 3, 0.0]])), X), work)
+    solve = gnhtp.solver(data, "cholesky", True)
+    wrong = sparse(np.array([[1, 2, 0.3, 0, 0, 0], [0, 0, 0, 0, 3, 0.0]]))
+    found = gnhtp.exchange(data, wrong, 4, 2, 2, solve)
+    assert found.w.indices.tolist() == [0, 1, 9, 10]
+    assert gnhtp.gauss_newton(data, found.w, 5, solve).loss < 1e-10 * data.energy
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 60), d=st.integers(1, 5), m=st.integers(1, 5), s=st.integers(1, 12),
+       count=st.integers(1, 8), least_squares=st.sampled_from(["cholesky", "cg"]))
+def test_an_exchange_adds_half_of_what_it_tries_and_keeps_to_the_budget(seed, n, d, m, s, count, least_squares):
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((n, d), dtype=np.float32), rng.standard_normal(n).astype(np.float32)
+    data = layer(X, y)
+    full = random_weights(rng, m, d)
+    w = SparseVector(full.indices[:s], full.values[:s], full.size)
+    found = gnhtp.exchange(data, w, s, m, count, gnhtp.solver(data, least_squares, False))
+    assert len(found.w) <= min(s, len(w) + max(1, count // 2)) and gnhtp.num_active(found.w, d) <= m
+    assert found.loss == pytest.approx(data.losses(found.w, found.w, [0])[0], rel=1e-4, abs=1e-6 * data.energy)
+
+
+def test_exhaling_keeps_the_weights_that_others_cannot_replace(work):
+    X, _ = planted(2000, 5)
+    W = np.array([[1, 2, 0.1, 0, 0], [0, 0, 0, 2, -0.05]])
+    data = layer(X, targets(sparse(W), X), work)
+    found = gnhtp.exhale(data, sparse(W), 3, gnhtp.solver(data, "cholesky", True))
+    assert found.w.indices.tolist() == [0, 1, 8]
+    assert 0 < found.loss < 0.02 * data.energy
+    nothing = gnhtp.exhale(data, sparse(W), 0, gnhtp.solver(data, "cholesky", True))
+    assert len(nothing.w) == 0 and nothing.loss == data.energy
+
+
+def scripted_breath(monkeypatch, losses, s=20, share=0.5, steps=18):
+    """The exchanges of a breath from a half of |y|^2 = 1, when they would leave these shares of it."""
+    script, tried = iter(losses), []
+
+    def exchange(data, w, s, m, count, solve):
+        tried.append(count)
+        return gnhtp.State(w, next(script))
+
+    data = layer(np.ones((4, 1)), np.full(4, 0.5))
+    monkeypatch.setattr(gnhtp, "exhale", lambda data, w, s, solve: gnhtp.State(w, 0.5))
+    monkeypatch.setattr(gnhtp, "exchange", exchange)
+    now, taken = gnhtp.breath(data, gnhtp.State(sparse(np.eye(1)), 0.1), s, 3, share, steps, None)
+    assert taken == len(tried)
+    return now.loss, tried
+
+
+@pytest.mark.parametrize("losses, left, tried", [
+    ([0.4, 0.3, 0.3], 0.3, [2, 2, 2, 1]), ([0.6, 0.7], 0.5, [2, 1]), ([0.4, 0.4, 0.3, 0.2], 0.2, [2, 2, 1, 2, 2, 1]),
+    ([0.4, 1e-12], 1e-12, [2, 2]), ([0.49999], 0.5, [2, 1]),
+])
+def test_exchanges_that_are_refused_are_halved(monkeypatch, losses, left, tried):
+    assert scripted_breath(monkeypatch, [*losses, *[1.0] * 9]) == (left, tried)
+
+
+def test_a_breath_ends_after_four_refusals_or_with_its_steps(monkeypatch):
+    assert scripted_breath(monkeypatch, [1.0] * 9, s=800) == (0.5, [80, 40, 20, 10])
+    assert scripted_breath(monkeypatch, np.linspace(0.4, 0.2, 30).tolist(), s=800, share=0.7, steps=5)[1] == [48] * 5
+    assert scripted_breath(monkeypatch, [0.4, 0.4, 0.4, 0.3, 0.2], steps=4, s=100)[1] == [10, 10, 5, 2]
+
+
+def scripted_breathing(monkeypatch, losses, steps, stand_in=1.0):
+    """The (share, steps at most) of the breaths that leave these shares of |y|^2 = 1 and take 10 exchanges each."""
+    script, calls = iter(losses), []
+
+    def breath(data, now, s, m, share, most, solve):
+        calls.append((share, most, now.loss))
+        return gnhtp.State(now.w, next(script)), min(10, most)
+
+    monkeypatch.setattr(gnhtp, "breath", breath)
+    data = layer(np.ones((4, 1)), np.full(4, 0.5))
+    best = gnhtp.breathe(data, 20, 3, steps, lambda: gnhtp.State(SparseVector.zeros(0), stand_in), None)
+    return best.loss, calls
+
+
+def test_breaths_start_from_the_best_until_three_are_in_vain(monkeypatch):
+    best, calls = scripted_breathing(monkeypatch, [0.5, 0.6, 0.4, 0.5, 0.4, 0.3, 0.7, 0.3, 0.3], 200)
+    assert best == 0.3 and len(calls) == 9  # the sixth was the last that found something
+    assert [share for share, *_ in calls] == [0, 0.5, 0.7, 0.85, 0.5, 0.7, 0.85, 0.5, 0.7]
+    assert [start for *_, start in calls] == [1, 0.5, 0.5, 0.4, 0.4, 0.4, 0.3, 0.3, 0.3]
+
+
+def test_breaths_end_with_their_steps_or_an_exact_fit(monkeypatch):
+    assert [most for _, most, _ in scripted_breathing(monkeypatch, np.linspace(0.9, 0.1, 9), 25)[1]] == [18, 15, 5]
+    assert [most for _, most, _ in scripted_breathing(monkeypatch, [0.9], 7)[1]] == [7]
+    assert len(scripted_breathing(monkeypatch, [0.9, 0.5, 1e-12, 0], 200)[1]) == 3
+    assert len(scripted_breathing(monkeypatch, [1e-12], 200, stand_in=0)[1]) == 1
+
+
+def test_aiht_competes_with_the_first_breath(monkeypatch):
+    assert scripted_breathing(monkeypatch, [0.5, 0.6], 20, stand_in=0.2)[0] == 0.2
+    assert scripted_breathing(monkeypatch, [0.5, 0.6], 20, stand_in=0.8)[1][1][2] == 0.5
+
+
+@pytest.mark.parametrize("least_squares", ["cholesky", "cg"])
+def test_breathing_beats_aiht_on_a_smooth_function(least_squares):
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (400, 2))
+    X = np.cos(points @ rng.normal(size=(2, 60)) * 3 + rng.uniform(0, 2 * np.pi, 60)).astype(np.float32)
+    y = np.exp(-4 * np.sum(points**2, axis=1)).astype(np.float32)
+    net = fit(X, y, 30, 5, realizable=False, least_squares=least_squares, num_epochs=108)
+    check_weights(net, 30, 5, 60)
+    with Workspace() as work:
+        other = aiht.fit(X, y, 30, width=5, num_epochs=100, seed=0, work=work)
+    assert left_over(net, X, y) < left_over(other, X, y) / 2
+
+
+def test_later_cycles_of_annealing_end_with_a_breath(monkeypatch):
+    """Of four: AIHT after the first; a breath from the best after each of the others, from whose end the next begins."""
+    X, y = planted(50, 4)
+    breaths, starts = [], []
+
+    def outer_step(data, now, *_, **__):
+        starts.append(now.loss / data.energy)
+        return gnhtp.State(sparse(np.eye(4)[:1]), 0.5 * data.energy)
+
+    def breath(data, now, s, m, share, steps, solve):
+        breaths.append((share, steps, now.loss / data.energy))
+        return gnhtp.State(now.w, [0.6, 0.4, 0.7][len(breaths) - 1] * data.energy), steps
+
+    monkeypatch.setattr(gnhtp, "outer_step", outer_step)
+    monkeypatch.setattr(gnhtp, "breath", breath)
+    monkeypatch.setattr(gnhtp, "gauss_newton", lambda data, w, *_: gnhtp.State(w, 0.0))
+    monkeypatch.setattr(gnhtp, "aiht_answer", lambda *_: gnhtp.State(sparse(np.eye(4)[:1]), np.inf))
+    with Workspace() as work:
+        gnhtp.fit_layer(np.ascontiguousarray(X.T), y, 10, 4, seed=3, layer=1, steps=72, realizable=True,
+                        least_squares="cholesky", work=work)
+    assert [share for share, *_ in breaths] == [0.5, 0.7, 0.85] and {steps for _, steps, _ in breaths} == {18}
+    assert [loss for *_, loss in breaths] == pytest.approx([0.5, 0.5, 0.4])
+    assert [starts[18], starts[36], starts[54]] == pytest.approx([0.5, 0.6, 0.4])
+
+
 # ---- whole fits ----
 
 PLANTED = [  # n, d, m, s
@@ -855,5 +1036,6 @@ def test_only_small_arrays_leave_a_device(monkeypatch, short, least_squares, rea
     pool = 3 * 12  # at most, of s~ <= 12: the boldest support, the timid one, and the splits of its weights
     vectors, matrices = ({shape for shape in left if len(shape) == ndim} for ndim in (1, 2))
     assert len(vectors | matrices | {()}) == len({*left, ()}) and max(vectors) <= (pool,)
-    assert all(a == b <= pool for a, b in matrices) and bool(matrices) == (least_squares == "cholesky")
+    assert all(a == b <= pool for a, b in matrices)
+    assert bool(matrices) == (least_squares == "cholesky" or not realizable)  # elimination has one
     assert max(np.prod(shape) for shape in came) <= (2 * 12 + 8 + pool) * 9

@@ -328,7 +328,7 @@ def test_the_papers_commands_have_different_logs(cli):
     assert len(logs) == len(set(logs))
 
 
-@pytest.mark.parametrize("method, flags, epochs", [("aiht", "", 15), ("pruning", "", 15), ("gnhtp", "", 36),
+@pytest.mark.parametrize("method, flags, epochs", [("aiht", "", 15), ("pruning", "", 15), ("gnhtp", "", 108),
                                                    ("gnhtp", "--num_epochs 15", 15), ("aiht", "--num_epochs 36", 36)])
 def test_the_epochs_depend_on_the_method(cli, method, flags, epochs):
     line = f"--task mlp_planted --mlist 2 --slist 5 --device cpu --save_results --dry_run --method {method} {flags}"
@@ -343,7 +343,7 @@ def test_gnhtp_takes_every_task_of_one_output(cli, task, least_squares):
     line = f"--task {task} --method gnhtp --mlist 2 --slist 5 --num_layers 2 --least_squares {least_squares}"
     result = cli(f"{line} --memory_budget 16 --device cpu --save_results --dry_run")
     assert result.code == 0 and f"least_squares: {least_squares}\n" in result.out
-    named = result.out.rstrip().endswith(f"_36epochs_least_squares{least_squares}.npy")
+    named = result.out.rstrip().endswith(f"_108epochs_least_squares{least_squares}.npy")
     assert named == (least_squares != "auto")
 
 
