@@ -791,7 +791,7 @@ def test_breathing_beats_aiht_on_a_smooth_function(least_squares):
 
 
 def test_later_cycles_of_annealing_end_with_a_breath(monkeypatch):
-    """Of four: AIHT after the first; a breath from the best after each of the others, from whose end the next begins."""
+    """Of four: AIHT after the first; after the others a breath from the best, from whose end the next one begins."""
     X, y = planted(50, 4)
     breaths, starts = [], []
 
