@@ -471,15 +471,23 @@ def exchange(data: Layer, w: SparseVector, s: int, m: int, count: int, solve: Ca
     A = data.sensing(WeightGates(gates, d), slots)
     P = np.union1d(w.indices, newcomers(A, w, r, count))
     S = P[eliminate(A.columns(to_device(P, data.XT)), data.y, min(s, len(w) + max(1, count // 2)))]
-    v = SparseVector(S, solve(A, S, w), w.size)
+    v = toward(data, SparseVector(S, w.at(S), w.size), SparseVector(S, solve(A, S, w), w.size))
     return gauss_newton(data, merge(v.nonzero(), d, SAME, m), GAUSS_NEWTON_STEPS, solve)
+
+
+def toward(data: Layer, w: SparseVector, v: SparseVector) -> SparseVector:
+    """All of the way from w to v, or the half, quarter, ... where the true residual is least."""
+    moves = np.array([1.0, *MOVES])
+    best = DTYPE(moves[np.argmin(data.losses(w, v, moves))])
+    return SparseVector(w.indices, w.values + best * (v.values - w.values), w.size)
 
 
 def exhale(data: Layer, w: SparseVector, s: int, solve: Callable) -> State:
     """The s weights that eliminating the others leaves."""
     A = data.sensing(WeightGates(w, data.d), w.size // data.d)
     S = w.indices[eliminate(A.columns(to_device(w.indices, data.XT)), data.y, s)]
-    return gauss_newton(data, SparseVector(S, solve(A, S, w), w.size).nonzero(), GAUSS_NEWTON_STEPS, solve)
+    v = toward(data, SparseVector(S, w.at(S), w.size), SparseVector(S, solve(A, S, w), w.size))
+    return gauss_newton(data, v.nonzero(), GAUSS_NEWTON_STEPS, solve)
 
 
 def breath(data: Layer, now: State, s: int, m: int, share: float, steps: int, solve: Callable) -> tuple[State, int]:

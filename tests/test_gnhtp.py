@@ -679,6 +679,16 @@ def test_newcomers_are_the_largest_gains_without_weights(work, device, monkeypat
         assert type(found) is np.ndarray and found.tolist() == [i for i in expected if gain[i] > 0]
 
 
+@pytest.mark.parametrize("aim, share", [(1.0, 1), (1.9, 1 / 2), (4.0, 1 / 4), (40.0, 1 / 32)])
+def test_a_solution_is_approached_as_far_as_is_best(work, aim, share):
+    """One weight at 0, the best is 1; a neuron that has none yet gets the solution's gate."""
+    X = np.abs(np.random.default_rng(7).standard_normal((50, 1), dtype=np.float32))
+    data = layer(X, X[:, 0], work)
+    here, there = (SparseVector(np.array([0]), np.array([a], dtype=np.float32), 1) for a in (0, aim))
+    found = gnhtp.toward(data, here, there)
+    assert found.values == pytest.approx(share * aim, rel=1e-6) and found.indices.tolist() == [0]
+
+
 def test_an_exchange_swaps_a_wrong_weight_for_the_right_one(work):
     X, _ = planted(3000, 6)
     data = layer(X, targets(sparse(np.array([[1, 2, 0, 0, 0, 0], [0, 0, 0, -1, 3, 0.0]])), X), work)
