@@ -11,6 +11,10 @@ the gates follow the weights. Its answer must not raise the true residual r = y 
 are tried, and the best of them is taken. The budget s~ = c s and the width m~ = c m start above s and m and come down,
 in cycles: the theory, too, asks for s~ > s. Where the first cycle does worse than AIHT, the second starts from that.
 
+That is for targets that a sparse network made (`anneal`). On others the support grows from below (`breathe`): exchanges
+add coordinates and eliminate others, and count only where the true residual falls; a support of s weights is cut back
+and grown again.
+
 The iterate is a SparseVector on the host, its active neurons numbered from 0; samples stay where XT is.
 """
 
@@ -44,8 +48,8 @@ from sensing import (
     to_host,
 )
 
-# The schedule. In ablations of a prototype (n = 10000, 4 cells x 3 seeds) 12 were exact with all of it, 9 without
-# c > 1, 10 without a second cycle, 3 without candidates, 4 without Gauss-Newton steps.
+# The schedule of anneal. In ablations of a prototype (n = 10000, 4 cells x 3 seeds) 12 were exact with all of it, 9
+# without c > 1, 10 without a second cycle, 3 without candidates, 4 without Gauss-Newton steps.
 PERIOD = 18  # outer steps per cycle
 AT_S = 3  # the last of them, with s~ = s
 WIDEST = (1.5, 1.3)  # c at the start of the first cycle, and of later ones
@@ -471,23 +475,26 @@ def exchange(data: Layer, w: SparseVector, s: int, m: int, count: int, solve: Ca
     A = data.sensing(WeightGates(gates, d), slots)
     P = np.union1d(w.indices, newcomers(A, w, r, count))
     S = P[eliminate(A.columns(to_device(P, data.XT)), data.y, min(s, len(w) + max(1, count // 2)))]
-    v = toward(data, SparseVector(S, w.at(S), w.size), SparseVector(S, solve(A, S, w), w.size))
+    v = toward(data, A, S, w, solve)
     return gauss_newton(data, merge(v.nonzero(), d, SAME, m), GAUSS_NEWTON_STEPS, solve)
 
 
-def toward(data: Layer, w: SparseVector, v: SparseVector) -> SparseVector:
-    """All of the way from w to v, or the half, quarter, ... where the true residual is least."""
+def toward(data: Layer, A: ReluSensing, S: np.ndarray, w: SparseVector, solve: Callable) -> SparseVector:
+    """w on a support S, all of the way to least squares there, or the half, quarter, ... where the residual is least.
+
+    The gates of A are not yet those of the solution, of which all of the way may be too much.
+    """
+    here, there = w.at(S), solve(A, S, w)
     moves = np.array([1.0, *MOVES])
-    best = DTYPE(moves[np.argmin(data.losses(w, v, moves))])
-    return SparseVector(w.indices, w.values + best * (v.values - w.values), w.size)
+    losses = data.losses(SparseVector(S, here, w.size), SparseVector(S, there, w.size), moves)
+    return SparseVector(S, here + DTYPE(moves[np.argmin(losses)]) * (there - here), w.size)
 
 
 def exhale(data: Layer, w: SparseVector, s: int, solve: Callable) -> State:
     """The s weights that eliminating the others leaves."""
     A = data.sensing(WeightGates(w, data.d), w.size // data.d)
     S = w.indices[eliminate(A.columns(to_device(w.indices, data.XT)), data.y, s)]
-    v = toward(data, SparseVector(S, w.at(S), w.size), SparseVector(S, solve(A, S, w), w.size))
-    return gauss_newton(data, v.nonzero(), GAUSS_NEWTON_STEPS, solve)
+    return gauss_newton(data, toward(data, A, S, w, solve).nonzero(), GAUSS_NEWTON_STEPS, solve)
 
 
 def breath(data: Layer, now: State, s: int, m: int, share: float, steps: int, solve: Callable) -> tuple[State, int]:

@@ -684,8 +684,8 @@ def test_a_solution_is_approached_as_far_as_is_best(work, aim, share):
     """One weight at 0, the best is 1; a neuron that has none yet gets the solution's gate."""
     X = np.abs(np.random.default_rng(7).standard_normal((50, 1), dtype=np.float32))
     data = layer(X, X[:, 0], work)
-    here, there = (SparseVector(np.array([0]), np.array([a], dtype=np.float32), 1) for a in (0, aim))
-    found = gnhtp.toward(data, here, there)
+    solve = lambda A, S, w: np.array([aim], dtype=np.float32)  # noqa: E731
+    found = gnhtp.toward(data, None, np.array([0]), SparseVector.zeros(1), solve)
     assert found.values == pytest.approx(share * aim, rel=1e-6) and found.indices.tolist() == [0]
 
 
