@@ -178,7 +178,12 @@ def check_module(name, words):
         context = cli.make_context(words[0], words[1:])
         assert not context.params["preload_argv"], "an unknown flag"
     elif name == "pytest":
-        assert all(word == "-q" or (REPOSITORY / word).exists() for word in words)
+        option = argparse.ArgumentParser(exit_on_error=False)
+        option.add_argument("-q", action="store_true")
+        option.add_argument("-n", type=int)
+        option.add_argument("--dist", choices=["loadfile"])
+        option.add_argument("files", nargs="*")
+        assert all((REPOSITORY / name).exists() for name in option.parse_args(words).files)
     elif name == "venv":
         assert words == [".venv"]
     else:
