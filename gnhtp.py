@@ -65,7 +65,7 @@ AIHT_STEPS = 100  # of the fit that takes over after a first cycle that did wors
 # On targets that no sparse network made; see breathe.
 BREATHS = (0.5, 0.7, 0.85)  # shares of s that the second, third, fourth cycle starts from, and so on in turn
 GROWTH = 10  # steps of a cycle in which the support grows to s, where all of them succeed
-REFUSALS = 4  # exchanges in a row that end a cycle, each half as large as the one before
+REFUSALS = 4  # exchanges in a row that end a cycle, each half as large as the one before; or one of 1
 WORTH = 1e-4  # an exchange must lower |r|^2 by that share
 
 RIDGE = 1e-6  # of the mean diagonal of the Gram matrix; ten times more, as often as needed, where that is indefinite
@@ -434,8 +434,8 @@ def anneal(data: Layer, s: int, m: int, steps: int, key: list[int], mend: bool, 
     one goes on from there even if that is worse: from the same state it would find the same again.
 
     Args:
-        steps: at most.  key: of the random streams.  mend: from the second cycle on, look for neurons to split.
-        stand_in: function () -> State, of AIHT.
+        steps: at most; exchanges are not counted.  key: of the random streams.
+        mend: from the second cycle on, look for neurons to split.  stand_in: function () -> State, of AIHT.
     """
     now = best = State(SparseVector.zeros(m * data.d), data.energy)
     period, stuck = min(PERIOD, steps), 0
@@ -595,7 +595,8 @@ def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 108,
     """Fit a ReLU network of scalar output, layer by layer; see aiht.fit for the arguments that it shares.
 
     Args:
-        num_epochs: outer steps per layer, or exchanges where no sparse network made y, at most.
+        num_epochs: outer steps per layer, or exchanges where no sparse network made y, at most. Not counted: AIHT's
+            steps, and the exchanges of the breaths between outer steps, at most PERIOD per cycle.
         realizable: whether a sparse network made y. Then accurate least squares pay; on other targets ten steps of
             conjugate gradients generalise better to the next gates (exact solves cost 10 to 50 dB on images).
         least_squares: "cholesky", "cg" (memory O(n s) at most, no Gram matrix) or "auto", by `realizable`.

@@ -416,6 +416,7 @@ def describe(log: Log, args):
 
 def run(args, check_interrupts: Callable) -> int:
     device, device_line = choose_device(args)
+    check_interrupts()  # it imports, and takes a failure for a missing GPU
     print(f"device: {device_line}; {args.threads} thread(s)" + (f"; {args.workers} workers" if args.workers else ""))
     if args.dry_run:
         describe(open_log(args, device, device_line), args)
@@ -427,6 +428,7 @@ def run(args, check_interrupts: Callable) -> int:
         log = open_log(args, device, device_line)
         if log.records:
             print(f"{len(log.cells()) - len(log.missing())} of {len(log.cells())} cells found in {log.path.parent}")
+        check_interrupts()
         failed = sweep(log, args, device, check_interrupts)
     if log.path:
         print(f"saved {log.path}.npy")

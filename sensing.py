@@ -217,8 +217,8 @@ def largest(indices, values, s: int):
 def rank(magnitude, s: int):
     """Mask [c] of the s largest of magnitudes [c]; of equal ones those with the lower position."""
     xp = array_module(magnitude)
-    if len(magnitude) <= s:
-        return xp.ones(len(magnitude), dtype=bool)
+    if s == 0 or len(magnitude) <= s:
+        return xp.full(len(magnitude), s > 0)
     bar = xp.partition(magnitude, len(magnitude) - s)[len(magnitude) - s]
     keep = magnitude > bar
     tied = magnitude == bar

@@ -141,6 +141,7 @@ sys.meta_path.insert(0, Finder())
 @pytest.mark.parametrize("name, flags, instead", [
     ("distributed", "--workers 1", "pass"),
     ("tqdm", "", "pass"),
+    ("cupy", "--device auto --dry_run", "pass"),
     ("torch", "--method pruning", "pass"),
     ("torch", "--method pruning", "raise ImportError('no torch') from None"),
 ])

@@ -18,6 +18,7 @@ from sensing import (
     Workspace,
     array_module,
     largest,
+    rank,
     sample_tiles,
     to_device,
     to_host,
@@ -438,3 +439,13 @@ def test_the_double_counts_where_it_waits():
     assert total.ndim == 0 and type(total) is strict_array.ndarray and strict_array.synchronisations == before
     assert float(total) == 70 and strict_array.synchronisations == before + 1
     assert array[array > 3].tolist() == [4, 5] and strict_array.synchronisations == before + 3
+
+
+@pytest.mark.parametrize("magnitude, s, kept", [
+    ([3, 1, 2], 0, []), ([3, 1, 2], 1, [0]), ([3, 1, 2], 2, [0, 2]), ([3, 1, 2], 5, [0, 1, 2]), ([], 0, []),
+    ([], 2, []), ([1, 2, 2, 2], 2, [1, 2]), ([0, 0], 1, [0]),
+])
+def test_rank_marks_the_largest_of_which_equal_ones_by_position(device, magnitude, s, kept):
+    for xp in (np, device):
+        mask = to_host(rank(xp.asarray(np.array(magnitude, dtype=np.float32)), s))
+        assert mask.dtype == bool and np.flatnonzero(mask).tolist() == kept and len(mask) == len(magnitude)
