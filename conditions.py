@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from logbook import replace_files
+from make_figures import write_figure
 from recovery import NormalForm
 from runner import whole_number
 from sensing import DTYPE, RandomGates, ReluSensing, SparseVector, WeightGates, Workspace, cupy_on, to_host
@@ -143,8 +144,7 @@ def draw(rows: list[dict], path: Path):
     for ax in axes[:, 0]:
         ax.legend(frameon=False, fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_suffix(".png"), dpi=200)
-    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    write_figure(figure, path, bbox_inches=None)
 
 
 def parse_arguments(argv) -> argparse.Namespace:

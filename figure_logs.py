@@ -45,6 +45,11 @@ def setting_words(settings, always=()):
             for name, words in named]
 
 
+def depth_words(num_layers):
+    """1 hidden layer, 2 hidden layers."""
+    return f"{num_layers} hidden layer{'s' if num_layers != 1 else ''}"
+
+
 class LogError(Exception):
     """A log that cannot be drawn: one line that names the file, what is wrong and the remedy."""
 

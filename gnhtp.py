@@ -237,27 +237,34 @@ def select(A: ReluSensing, w: SparseVector, r, s: int) -> list[np.ndarray]:
     G = A' r and N are the column norms: (G / N)^2 is what column and residual alone would gain, (N w)^2 what dropping a
     weight would cost if columns were orthogonal.
     """
-    xp = array_module(r)
-    w = SparseVector(to_device(w.indices, r), to_device(w.values, r), w.size)
-    tops = [(w.indices[:0], w.values[:0]) for _ in DARING]
-    for place, G, N in A.correlations(r):
-        N += COLUMN_FLOOR * math.sqrt(len(r))
-        weighted = N * w.at(place)
-        promise = [(weighted + mu * G / N).astype(DTYPE) for mu in DARING]
-        tops = [largest(xp.concatenate([indices, place]), xp.concatenate([values, new]), s)
-                for (indices, values), new in zip(tops, promise, strict=True)]
-    return [to_host(indices[values != 0]) for indices, values in tops]
+
+    def promises(weights, G, N):
+        weighted = N * weights
+        return [weighted + mu * G / N for mu in DARING]
+
+    return leading(A, w, r, s, len(DARING), promises)
 
 
 def newcomers(A: ReluSensing, w: SparseVector, r, count: int) -> np.ndarray:
     """The `count` coordinates without weight that alone would gain most, |G| / N; see select."""
+    [S] = leading(A, w, r, count, 1, lambda weights, G, N: [(weights == 0) * G / N])
+    return S
+
+
+def leading(A: ReluSensing, w: SparseVector, r, s: int, count: int, promises: Callable) -> list[np.ndarray]:
+    """For each of `count` promises the s coordinates where it is largest in magnitude and not 0, from one pass over A.
+
+    Args:
+        promises: function (weights, G = A' r, column norms N) -> the promises, of the same coordinates.
+    """
     xp = array_module(r)
     w = SparseVector(to_device(w.indices, r), to_device(w.values, r), w.size)
-    indices, values = w.indices[:0], w.values[:0]
+    tops = [(w.indices[:0], w.values[:0])] * count
     for place, G, N in A.correlations(r):
-        gain = (w.at(place) == 0) * G / (N + COLUMN_FLOOR * math.sqrt(len(r)))
-        indices, values = largest(xp.concatenate([indices, place]), xp.concatenate([values, gain.astype(DTYPE)]), count)
-    return to_host(indices[values != 0])
+        N += COLUMN_FLOOR * math.sqrt(len(r))
+        tops = [largest(xp.concatenate([indices, place]), xp.concatenate([values, promise.astype(DTYPE)]), s)
+                for (indices, values), promise in zip(tops, promises(w.at(place), G, N), strict=True)]
+    return [to_host(indices[values != 0]) for indices, values in tops]
 
 
 def eliminate(A_P, y, s: int) -> np.ndarray:

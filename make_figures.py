@@ -26,7 +26,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from figure_logs import PUBLISHED, SCORE, SETTINGS, LogError, agrees, find_logs, read_log, setting_words
+from figure_logs import PUBLISHED, SCORE, SETTINGS, LogError, agrees, depth_words, find_logs, read_log, setting_words
 from figure_numbers import MEAN, STATISTICS, STD, SUCCESS, Quantity, fill_range, heatmap, measured, shown
 from figure_page import draw_page
 from heatmaps import STYLE, bar_label, colours, draw_colour_bar, draw_heatmap, draw_labels, legend_entries, row_name
@@ -43,7 +43,7 @@ def describe(log, columns, statistic=MEAN):
     """Title of a log, wrapped to this many columns: task, method and depth, then the settings that matter."""
     settings = {name: value for name, value in log.settings.items() if name not in ("num_layers", "expname")}
     layers = log.settings.get("num_layers") if log.task != "gaussian_sparse" else None
-    first = [log.task, log.method] + [f"{layers} hidden layer{'s' if layers != 1 else ''}"] * (layers is not None)
+    first = [log.task, log.method] + [depth_words(layers)] * (layers is not None)
     count = len(log.grid.seedlist)
     over = {MEAN: "mean over", STD: "standard deviation over", SUCCESS: "share of successes over"}[statistic]
     seeds = f"{over} {count} seeds" if count > 1 else f"seed {log.grid.seedlist[0]}"
@@ -108,12 +108,15 @@ def friendly_stem(path):
     return re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII).strip("_-")
 
 
-def write_figure(figure, target):
-    """Write target.png and target.pdf, each whole or not at all, and return their paths; raises OSError."""
+def write_figure(figure, target, bbox_inches="tight"):
+    """Write target.png and target.pdf, each whole or not at all, and return their paths; raises OSError.
+
+    The page grows until everything is on it, or is as large as the figure says where bbox_inches is None.
+    """
     pictures = {}
     for suffix, metadata in (("png", None), ("pdf", {"CreationDate": None})):  # undated: same log, same bytes
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, dpi=200, bbox_inches="tight", metadata=metadata)
+        figure.savefig(buffer, format=suffix, dpi=200, bbox_inches=bbox_inches, metadata=metadata)
         pictures[target.with_name(f"{target.name}.{suffix}")] = buffer.getvalue()
     for path, content in pictures.items():
         replace_file(path, content)

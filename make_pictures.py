@@ -19,7 +19,7 @@ import numpy as np
 
 import runner
 from datasets import DataError
-from figure_logs import setting_words
+from figure_logs import depth_words, setting_words
 from logbook import AXES, DONE, NOT_RUN, Log, LogError
 from make_figures import STYLE, Parser, UsageError, make_folder, write_figure
 from models import SparseNet
@@ -44,8 +44,7 @@ class Kept:
 
 def read_logs(logs_dir: Path, task: str, num_layers: int) -> dict[str, list[Log]]:
     """The logs of a task and depth, by method. Raises UsageError."""
-    parser, logs = runner.make_parser(), {}
-    defaults = {flag: parser.get_default(flag) for flag in runner.NAMED_IF_CHANGED}
+    logs, defaults = {}, runner.name_defaults()
     for sidecar in sorted(logs_dir.glob(f"{task}/*/*.json")):
         try:
             log = Log.read(sidecar, defaults)
@@ -255,8 +254,8 @@ def notes_of(kept: dict[str, Kept], args) -> list[str]:
             for method, own in kept.items()}
     common = [word for word in next(iter(said.values())) if all(word in words for words in said.values())]
     own = [f"{name_of(method)}: {word}" for method, words in said.items() for word in words if word not in common]
-    layers = f"{args.num_layers} hidden layer{'s' if args.num_layers > 1 else ''}"
-    lines = [layers, f"seed {args.seed}", *common, *own, "m: hidden width", "s: nonzeros", "dB: PSNR"]
+    run = [depth_words(args.num_layers), f"seed {args.seed}", *common, *own]
+    lines = [*run, "m: hidden width", "s: nonzeros", "dB: PSNR"]
     return [part for line in lines for part in textwrap.wrap(line, NOTE_WIDTH)]
 
 

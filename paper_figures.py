@@ -10,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from figure_logs import ANY, NOT_RUN, Score, agrees, complete, gather, setting_words
+from figure_logs import ANY, NOT_RUN, Score, agrees, complete, depth_words, gather, setting_words
 from figure_numbers import MEAN, STD, Heatmap, difference, fill_range, heatmap, measured, shown
 
 SAMPLES = {"binary_mnist": 10000, "mnist": 50000, "binary_cifar10": 10000, "inr_mnist": 784, "inr_cifar10": 3072}
@@ -204,7 +204,7 @@ def row_heading(row):
     """Task, depth, samples, epochs and batch of a row, and its other settings that are not at their default."""
     settings = {name: value for name, value in common_settings(row).items() if value is not ANY}
     layers, n = settings.pop("num_layers", None), settings.pop("nmeasurements", None)
-    depth = [f"{layers} hidden layer{'s' if layers != 1 else ''}"] if layers else []
+    depth = [depth_words(layers)] if layers else []
     words = [f"n {SAMPLES.get(row.task, n)}", *setting_words(settings, always=("num_epochs", "batch_size"))]
     return f"{', '.join([row.task, *depth])}: {', '.join(words)}"
 

@@ -290,8 +290,13 @@ def identify(args) -> tuple[dict, dict, dict]:
     """The settings that change the numbers, the axes of the table, and the defaults of NAMED_IF_CHANGED."""
     settings = {"task": args.task, "method": args.method, "expname": args.expname}
     settings |= {flag: getattr(args, flag) for flag in SETTINGS}
-    defaults = {flag: make_parser().get_default(flag) for flag in NAMED_IF_CHANGED}
-    return settings, {"m": args.mlist, "s": args.slist, "seed": args.seedlist}, defaults
+    return settings, {"m": args.mlist, "s": args.slist, "seed": args.seedlist}, name_defaults()
+
+
+def name_defaults() -> dict:
+    """The defaults of NAMED_IF_CHANGED."""
+    parser = make_parser()
+    return {flag: parser.get_default(flag) for flag in NAMED_IF_CHANGED}
 
 
 def log_path(args) -> Path:

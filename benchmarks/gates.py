@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 import aiht  # noqa: E402  (after the path is set)
 import runner  # noqa: E402
 from logbook import replace_files  # noqa: E402
+from make_figures import write_figure  # noqa: E402
 from models import SparseLayer, SparseNet  # noqa: E402
 from sensing import RandomGates, Workspace, sample_tiles  # noqa: E402
 from tasks import mlp_planted, score  # noqa: E402
@@ -89,8 +90,7 @@ def draw(runs: list[dict], path: Path):
     axes[0, 0].set_ylabel("PSNR (dB)")
     axes[1, 0].set_ylabel("share of gate bits changed")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_suffix(".png"), dpi=200)
-    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    write_figure(figure, path, bbox_inches=None)
 
 
 def main(argv=None) -> int:

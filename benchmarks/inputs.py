@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import runner  # noqa: E402  (after the path is set)
+from make_figures import write_figure  # noqa: E402
 from tasks import INPUT_DISTS  # noqa: E402
 
 EXACT = 100  # dB: in the 300 cells at n = 10000 that, and no less, meant a weight error (recovery.py) below 1e-4
@@ -63,8 +64,7 @@ def draw(tables: dict[tuple[str, str], np.ndarray], args: argparse.Namespace, pa
     figure.suptitle(f"numbers: seeds of {seeds} with at least {EXACT} dB", fontsize=9)
     figure.colorbar(mesh, ax=axes, label="mean PSNR (dB)")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path.with_suffix(".png"), dpi=200)
-    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    write_figure(figure, path, bbox_inches=None)
 
 
 def main(argv=None) -> int:
