@@ -16,25 +16,16 @@ import numpy as np
 
 from aiht_vector import fit_vector_layer, split
 from models import SparseLayer, SparseNet
-from sensing import (
-    RandomGates,
-    ReluSensing,
-    SparseVector,
-    WeightGates,
-    Workspace,
-    array_module,
-    largest,
-    take_samples,
-    to_device,
-    to_host,
-)
+from numerics.arrays import array_module, take_samples, to_device, to_host
+from numerics.sparse import SparseVector, largest
+from numerics.streams import Stream
+from numerics.workspace import Workspace
+from sensing import RandomGates, ReluSensing, WeightGates
 
 FIRST_STEP = 1e-14  # step size while the support is empty: that step only chooses the support (the paper's value)
 INNER_STEPS = 10  # on the support, per step (the paper's value); GAUSSIAN_INNER_STEPS for the Gaussian check
 GAUSSIAN_INNER_STEPS = 3
 REFUSALS = 11  # halvings of the inner step size before it is given up (the paper's value)
-
-BATCH_STREAM = 3  # named random stream: default_rng([seed, stream, layer])
 
 
 def aiht_step(A, y, w: SparseVector, s: int, inner_steps: int) -> SparseVector:
@@ -159,7 +150,7 @@ def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, 
         gates = RandomGates(seed, layer, width, len(XT))
 
         def schedule():
-            rng = np.random.default_rng([seed, BATCH_STREAM, layer])
+            rng = Stream.AIHT_BATCHES.generator(seed, layer)
             return with_updates(batches(len(y), batch_size, num_epochs, rng), 0 if convex else update_every)
 
         if y.ndim == 1:

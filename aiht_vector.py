@@ -13,18 +13,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from countsketch import SKETCH_STREAM, CountSketch
-from sensing import (
-    RandomFill,
-    ReluSensing,
-    SparseVector,
-    WeightGates,
-    array_module,
-    rank,
-    take_samples,
-    to_device,
-    to_host,
-)
+from numerics.arrays import DTYPE, array_module, take_samples, to_device, to_host
+from numerics.countsketch import CountSketch
+from numerics.sparse import SparseVector, top_mask
+from numerics.streams import Stream, draw_rows
+from sensing import ReluSensing, WeightGates
 
 SQUARED_STEP, SPARSE_STEP, CROSS_ENTROPY_STEP = 0.005, 2.0, 0.001  # the paper's step sizes, see first_step_size
 SMALLEST_STEP = 1e-12  # below it a fit that still diverges is given up
@@ -59,7 +52,7 @@ def vector_step(A: ReluSensing, Y, theta: SparseVector, s: int, mu: float, sketc
     for place, u, _ in updates:
         place, u = place[u != 0], u[u != 0]
         best = [xp.concatenate(pair) for pair in zip(best, (place, u, sketch.estimate(place)), strict=True)]
-        keep = rank(xp.abs(best[2]), s)
+        keep = top_mask(xp.abs(best[2]), s)
         best = [part[keep] for part in best]
     order = xp.argsort(best[0])
     return SparseVector(best[0][order], best[1][order], theta.size)
@@ -128,6 +121,27 @@ class Updates:
         return place, (rows + delta).astype(rows.dtype).ravel(), delta.ravel()
 
 
+class RandomFill:
+    """The start-up values of the vector case: rows [w_j, v_j] uniform in +-1/sqrt(m d) and +-1/sqrt(m k).
+
+    Args:
+        fan_in: d of the bound, the width of the layer before (inputs that are always zero count).
+    """
+
+    def __init__(self, seed: int, layer: int, m: int, d: int, k: int, fan_in: int):
+        self.seed, self.layer, self.m = seed, layer, m
+        self.bounds = np.repeat([(m * fan_in) ** -0.5, (m * k) ** -0.5], [d, k]).astype(DTYPE)
+
+    def rows(self, neurons: np.ndarray) -> np.ndarray:
+        """Rows [b, d + k] for ascending neurons [b]."""
+
+        def draw(block, count):
+            generator = Stream.FILL.generator(self.seed, self.layer, block)
+            return (2 * generator.random((count, len(self.bounds)), dtype=DTYPE) - 1) * self.bounds
+
+        return draw_rows(neurons, self.m, len(self.bounds), draw)
+
+
 def fit_vector_layer(XT, Y, s: int, gates, fan_in: int, schedule, loss: str, work):
     """Fit one hidden layer and the output layer with at most s nonzeros in both.
 
@@ -152,7 +166,7 @@ def try_step_size(XT, Y, s: int, mu: float, gates, fan_in: int, schedule, loss: 
     """The fit with step size mu, or None where it becomes non-finite. Arguments as for fit_vector_layer."""
     (d, _), k, xp = XT.shape, len(Y), array_module(XT)
     fill = RandomFill(gates.seed, gates.layer, gates.m, d, k, fan_in)
-    rng = np.random.default_rng([gates.seed, SKETCH_STREAM, gates.layer])
+    rng = Stream.SKETCH.generator(gates.seed, gates.layer)
     theta = SparseVector.zeros(gates.m * (d + k), xp)
     sketch = CountSketch(theta.size, s, rng, xp, work.map)
     H, last_epoch = gates, -1

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from locking import locked
+from sweep.locking import locked
 
 MNIST_PARTS = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
 CIFAR_BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]

@@ -26,11 +26,30 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from figure_logs import PUBLISHED, SCORE, SETTINGS, LogError, agrees, depth_words, find_logs, read_log, setting_words
-from figure_numbers import MEAN, STATISTICS, STD, SUCCESS, Quantity, fill_range, heatmap, measured, shown
-from figure_page import draw_page
-from heatmaps import STYLE, bar_label, colours, draw_colour_bar, draw_heatmap, draw_labels, legend_entries, row_name
-from paper_figures import FIGURES, assemble, is_empty, selections, summaries
+from plotting.figures import FIGURES, assemble, is_empty, selections, summaries
+from plotting.heatmaps import (
+    STYLE,
+    bar_label,
+    colours,
+    draw_colour_bar,
+    draw_heatmap,
+    draw_labels,
+    legend_entries,
+    row_name,
+)
+from plotting.logs import (
+    PUBLISHED,
+    SCORE,
+    SETTINGS,
+    LogError,
+    agrees,
+    depth_words,
+    find_logs,
+    read_log,
+    setting_words,
+)
+from plotting.numbers import MEAN, STATISTICS, STD, SUCCESS, Quantity, fill_range, heatmap, measured, shown
+from plotting.page import draw_page
 
 TASK = None  # mnist, binary_mnist, binary_cifar10, mlp_planted, inr_mnist, inr_cifar10 or gaussian_sparse
 METHOD = None  # aiht, pruning or gnhtp

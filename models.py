@@ -12,7 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from sensing import DTYPE, RandomGates, SparseVector
+from numerics.arrays import DTYPE
+from numerics.sparse import SparseVector
+from sensing import RandomGates
 
 PREDICT_TILE = 4096  # samples per block of a prediction: a block of 1000 float64 activations takes 32 MB
 

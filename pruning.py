@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-import numpy as np
-
 from models import mlp_forward, mlp_weights
+from numerics.streams import Stream
 
 LEARNING_RATE = 1e-3  # of Adam, as in the paper
 
@@ -26,8 +25,6 @@ LEARNING_RATE = 1e-3  # of Adam, as in the paper
 # d = 100, m = 1000 took 0.17 s on 2 cores, against 0.48 s in one piece. A GPU wants few, large pieces (0.5 GiB).
 CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**27}
 
-# Any fixed numbers: they keep the batch orders apart from other draws under the same seed, and from each other.
-ORDER_STREAM, FINETUNE_STREAM = 6, 7
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,8 @@ def prune(X, Y, X_eval, score, slist, seed, *, width, num_layers, num_epochs, ba
     eval_inputs = inputs if X_eval is X else torch.tensor(X_eval, device=device)
 
     def train(weights, masks, epochs, stream, t):
-        return train_round(weights, masks, batches(inputs, targets, batch_size, [seed, stream, t]), epochs, loss)
+        order = batches(inputs, targets, batch_size, stream.generator(seed, t))
+        return train_round(weights, masks, order, epochs, loss)
 
     def assess(weights, masks):
         outputs = predict(weights, eval_inputs).cpu().numpy()
@@ -76,16 +74,16 @@ def prune(X, Y, X_eval, score, slist, seed, *, width, num_layers, num_epochs, ba
                       [W.cpu().numpy() for W in weights])
 
     results = {}
-    trained = train(initial, full, num_epochs, ORDER_STREAM, 0)  # every run begins with this round
+    trained = train(initial, full, num_epochs, Stream.IMP_BATCHES, 0)  # every run begins with this round
     for counts, columns in runs(num_weights, slist, prune_iters):
         masks = full
         for t, count in enumerate(counts):
-            weights = train(masked(initial, masks), masks, num_epochs, ORDER_STREAM, t) if t else trained
+            weights = train(masked(initial, masks), masks, num_epochs, Stream.IMP_BATCHES, t) if t else trained
             masks = kept_masks(weights, masks, count, prune_score)
             if t in columns.values():
                 weights = masked(weights, masks)
                 if finetune_epochs and count < num_weights:
-                    weights = train(weights, masks, finetune_epochs, FINETUNE_STREAM, t)
+                    weights = train(weights, masks, finetune_epochs, Stream.FINETUNE_BATCHES, t)
                 pruned = assess(weights, masks)
                 results |= {s: pruned for s in columns if columns[s] == t}
     return {s: results[s] for s in slist}
@@ -136,13 +134,13 @@ def geometric_counts(num_weights, s, T):
     return [round(num_weights * (s / num_weights) ** (t / T)) for t in range(1, T + 1)]
 
 
-def batches(X, Y, batch_size, seeds):
+def batches(X, Y, batch_size, rng):
     """The batches (X_b, Y_b) of one training: everything, or slices of one random order, the last of them smaller."""
     import torch
 
     if not 0 < batch_size < len(X):
         return [(X, Y)]
-    order = torch.from_numpy(np.random.default_rng(seeds).permutation(len(X))).to(X.device)
+    order = torch.from_numpy(rng.permutation(len(X))).to(X.device)
     return list(zip(X[order].split(batch_size), Y[order].split(batch_size), strict=True))
 
 

@@ -23,13 +23,14 @@ from pathlib import Path
 import numpy as np
 
 import datasets
-from cells import METHODS, Result, failure, jobs, run_job
-from interrupts import remembered_interrupts
-from locking import locked
-from logbook import DONE, FAILED, Log, LogError, log_name
-from sensing import Workspace, cupy_on
+from numerics.arrays import cupy_on
+from numerics.workspace import Workspace
+from sweep.cells import METHODS, Result, failure, jobs, run_job
+from sweep.interrupts import remembered_interrupts
+from sweep.locking import locked
+from sweep.logbook import DONE, FAILED, Log, LogError, log_name
+from sweep.workers import WorkersError, run_on_workers
 from tasks import INPUT_DISTS, MNIST_LIMITS, TASKS, data_folder
-from workers import WorkersError, run_on_workers
 
 LARGEST = 2**31 - 1  # of the whole-number flags
 LARGEST_SEED = 2**32 - 3  # RandomState takes 32 bits, and the planted task adds 2
@@ -255,13 +256,28 @@ def describe_environment(args, device: str, device_line: str) -> dict:
     import importlib.metadata  # 45 ms that --help need not wait for
 
     versions = {"python": platform.python_version()}
-    for package in ("numpy", "scipy", "torch", "cupy"):
+    for package in ("numpy", "scipy", "torch"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
+    if device != "cpu" and args.method != "pruning":
+        import cupy
+
+        versions["cupy"] = cupy.__version__  # the distribution is called cupy-cuda12x or the like
     return {"device": device, "device_name": device_line, "processor": processor_name(), "threads": args.threads,
-            "memory_budget": args.memory_budget, "versions": versions, "commit": commit()}
+            "blas": blas_kernels(), "memory_budget": args.memory_budget, "versions": versions, "commit": commit()}
+
+
+def blas_kernels() -> list[str]:
+    """The BLAS libraries that NumPy and SciPy have loaded, with the kernel that each has picked: scores on images move
+    with it. For example "openblas 0.3.31 SkylakeX"."""
+    import scipy.linalg  # noqa: F401  (loads a BLAS of its own)
+    from threadpoolctl import threadpool_info
+
+    found = (" ".join(filter(None, (info["internal_api"], info["version"], info.get("architecture"))))
+             for info in threadpool_info() if info["user_api"] == "blas")
+    return sorted(set(found))
 
 
 def processor_name() -> str:

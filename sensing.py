@@ -16,228 +16,17 @@ do not depend on the number of threads. The memory budget decides what is held a
 from __future__ import annotations
 
 import functools
-import itertools
-import sys
-import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-DTYPE = np.float32  # of inputs, weights and products; norms and sums over tiles are float64
+from numerics.arrays import DTYPE, array_module, to_device, to_host
+from numerics.sparse import SparseVector
+from numerics.streams import DRAW_BLOCK, Stream, draw_rows
+from numerics.workspace import Workspace, sample_tiles
+
 NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h fills a 1 MiB cache
 BLOCK_ENTRIES = 2**17  # entries of A' r per block: with GROUPS partial sums in float64, 8 MiB
-TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU costs a tenth of the products (Zen 5)
-GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
-GROUPS = 8  # runs of tiles that the threads share: fewer, larger tasks, and sums that do not depend on the threads
-DRAW_BLOCK = 64  # rows or columns per random stream; part of the definition of an instance, never tuned
-
-GATE_STREAM, GAUSSIAN_STREAM, FILL_STREAM = 1, 2, 6  # named random streams: default_rng([seed, stream, ...])
-
-
-def array_module(array):
-    """The module of an array (numpy, cupy, or another with NumPy's interface)."""
-    return sys.modules[type(array).__module__.partition(".")[0]]
-
-
-def to_device(array, like):
-    """Copy a NumPy array to where `like` lives."""
-    return array_module(like).asarray(array)
-
-
-def to_host(array) -> np.ndarray:
-    """Copy an array to the host."""
-    return array if isinstance(array, np.ndarray) else array.get()
-
-
-def take_samples(array, batch):
-    """The samples of XT [d, n] or y [n] that `batch` names, contiguous; everything without a copy."""
-    return array if isinstance(batch, slice) else array.take(to_device(batch, array), axis=-1)
-
-
-def cupy_on(gpu: int):
-    """CuPy, set to a GPU, and the GPU's name; RuntimeError says what is missing."""
-    try:
-        import cupy
-    except Exception as error:  # an installed CuPy that misfits its CUDA raises more than ImportError
-        raise RuntimeError(f"CuPy cannot be imported ({type(error).__name__})") from None
-    if not cupy.cuda.is_available():
-        raise RuntimeError("CuPy finds no working NVIDIA GPU")
-    if gpu >= cupy.cuda.runtime.getDeviceCount():
-        raise RuntimeError(f"CuPy finds GPUs 0 to {cupy.cuda.runtime.getDeviceCount() - 1} only")
-    cupy.cuda.Device(gpu).use()
-    return cupy, cupy.cuda.runtime.getDeviceProperties(gpu)["name"].decode()
-
-
-class Workspace:
-    """Threads and temporary memory that the operators may use; a context manager.
-
-    Inside `with`, BLAS runs on one thread and the tiles of samples run on `threads` of them.
-
-    Args:
-        threads: number of CPU threads, at least 1; a GPU needs only one.
-        memory_budget: bound on what is held beside the data and the result, MiB, at least `MIN_BUDGET`.
-    """
-
-    MIN_BUDGET = 16
-
-    def __init__(self, threads: int = 1, memory_budget: int = 512):
-        if threads < 1 or memory_budget < self.MIN_BUDGET:
-            raise ValueError(f"threads {threads} must be >= 1, memory_budget {memory_budget} >= {self.MIN_BUDGET} MiB")
-        self.threads, self.bytes = threads, memory_budget * 2**20
-        self._pool = None
-        self._spare = []
-
-    def __enter__(self):
-        self._limits = threadpool_limits(1, user_api="blas")
-        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
-        return self
-
-    def __exit__(self, *_):
-        if self._pool:
-            self._pool.shutdown()
-            self._pool = None
-        self._spare.clear()
-        self._limits.restore_original_limits()
-
-    def map(self, function: Callable, items) -> list:
-        """[function(item) for item in items], on the threads."""
-        return list(itertools.chain.from_iterable(self._groups(lambda group: list(map(function, group)), items)))
-
-    def sum(self, function: Callable, items):
-        """Sum of `function` over items, in float64, in an order that depends on the items alone."""
-
-        def add(group):
-            total = function(group[0]).astype(np.float64)
-            for item in group[1:]:
-                total += function(item)
-            return total
-
-        return functools.reduce(lambda a, b: a + b, self._groups(add, items))
-
-    def _groups(self, function: Callable, items) -> Iterator:
-        """`function` of GROUPS runs of the items, on the threads."""
-        items = list(items)
-        length = -(-len(items) // GROUPS) or 1
-        groups = [items[start : start + length] for start in range(0, len(items), length)]
-        if self._pool is None or len(groups) < 2:
-            return map(function, groups)
-        numerics = np.geterr()  # of this thread; the others would warn where it does not
-
-        def call(group):
-            with np.errstate(**numerics):
-                return function(group)
-
-        return self._pool.map(call, groups)
-
-    def borrow(self, size: int, owner) -> np.ndarray:
-        """Uninitialised DTYPE [size] that belongs to `owner` as long as it lives, then to the next borrower.
-
-        Fresh memory costs a page fault for every 4 KiB: as much as filling it.
-        """
-        fits = [place for place, array in enumerate(self._spare) if len(array) >= size]
-        array = self._spare.pop(fits[0]) if fits else np.empty(size, dtype=DTYPE)
-        self._spare = self._spare[:0] if not fits else self._spare  # too small: let go before the new one is filled
-        weakref.finalize(owner, lambda: self._spare.append(array)).atexit = False
-        return array[:size]
-
-
-def sample_tiles(rows: int, n: int, xp) -> list[slice]:
-    """Cut n samples into tiles for blocks of `rows` rows; depends on the shapes alone, never on threads or budget."""
-    if xp is not np:
-        length = max(GPU_TILE_ENTRIES // max(rows, 1), 1024)
-    else:
-        length = min(max(TILE_ENTRIES // max(rows, 1), 256), 8192)
-        length = min(length, max(-(-n // 4), 192))  # small problems: four tiles still leave work for four threads
-    return [slice(start, min(start + length, n)) for start in range(0, n, length)]
-
-
-@dataclass(frozen=True)
-class SparseVector:
-    """A vector of length `size`, as ascending indices [c] int64 and values [c]."""
-
-    indices: object
-    values: object
-    size: int
-
-    @classmethod
-    def zeros(cls, size: int, xp=np) -> SparseVector:
-        return cls(xp.zeros(0, dtype=np.int64), xp.zeros(0, dtype=DTYPE), size)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def to_host(self) -> SparseVector:
-        return SparseVector(to_host(self.indices), to_host(self.values), self.size)
-
-    def rows(self, neurons, length: int):
-        """Some rows [b, length] of the vector seen as a matrix [size / length, length], for ascending numbers [b]."""
-        xp = array_module(self.values)
-        rows = xp.zeros((len(neurons), length), dtype=self.values.dtype)
-        owner, column = xp.divmod(self.indices, length)
-        here = xp.isin(owner, neurons)
-        rows[xp.searchsorted(neurons, owner[here]), column[here]] = self.values[here]
-        return rows
-
-    def at(self, places):
-        """The entries [b] at ascending indices [b], 0 where none is stored."""
-        xp = array_module(self.values)
-        entries = xp.zeros(len(places), dtype=self.values.dtype)
-        if len(places):
-            at = xp.minimum(xp.searchsorted(places, self.indices), len(places) - 1)
-            xp.add.at(entries, at, xp.where(places[at] == self.indices, self.values, 0))
-        return entries
-
-    def toarray(self):
-        """The dense vector [size]."""
-        dense = array_module(self.values).zeros(self.size, dtype=self.values.dtype)
-        dense[self.indices] = self.values
-        return dense
-
-    def nonzero(self) -> SparseVector:
-        """Without the entries that are stored but zero."""
-        keep = self.values != 0
-        return SparseVector(self.indices[keep], self.values[keep], self.size)
-
-
-def largest(indices, values, s: int):
-    """The s entries largest in magnitude, by rank; of equal ones those with the lower position stay.
-
-    Args:
-        indices: [c] ascending.  values: [c].
-    Returns:
-        indices and values of min(s, c) entries, still ascending.
-    """
-    keep = rank(array_module(values).abs(values), s)
-    return indices[keep], values[keep]
-
-
-def rank(magnitude, s: int):
-    """Mask [c] of the s largest of magnitudes [c]; of equal ones those with the lower position."""
-    xp = array_module(magnitude)
-    if s == 0 or len(magnitude) <= s:
-        return xp.full(len(magnitude), s > 0)
-    bar = xp.partition(magnitude, len(magnitude) - s)[len(magnitude) - s]
-    keep = magnitude > bar
-    tied = magnitude == bar
-    return keep | (tied & (xp.cumsum(tied) <= s - xp.count_nonzero(keep)))
-
-
-def draw_rows(neurons: np.ndarray, m: int, length: int, draw: Callable) -> np.ndarray:
-    """Rows [b, length] of a random matrix with m rows, drawn in blocks of DRAW_BLOCK so that any can be drawn again.
-
-    Args:
-        neurons: ascending row numbers [b].
-        draw: function (block, number of rows) -> the rows of that block, float32.
-    """
-    rows = np.empty((len(neurons), length), dtype=DTYPE)
-    blocks, starts = np.unique(neurons // DRAW_BLOCK, return_index=True)
-    for block, (start, stop) in zip(blocks.tolist(), itertools.pairwise([*starts, len(neurons)]), strict=True):
-        drawn = draw(block, min(DRAW_BLOCK, m - block * DRAW_BLOCK))
-        rows[start:stop] = drawn[neurons[start:stop] - block * DRAW_BLOCK]
-    return rows
 
 
 class RandomGates:
@@ -254,31 +43,10 @@ class RandomGates:
         """H[neurons] [b, d] for ascending neurons [b]."""
 
         def draw(block, count):
-            generator = np.random.default_rng([self.seed, GATE_STREAM, self.layer, block])
+            generator = Stream.GATES.generator(self.seed, self.layer, block)
             return generator.standard_normal((count, self.d), dtype=DTYPE)
 
         return draw_rows(neurons, self.m, self.d, draw)
-
-
-class RandomFill:
-    """The start-up values of the vector case: rows [w_j, v_j] uniform in +-1/sqrt(m d) and +-1/sqrt(m k).
-
-    Args:
-        fan_in: d of the bound, the width of the layer before (inputs that are always zero count).
-    """
-
-    def __init__(self, seed: int, layer: int, m: int, d: int, k: int, fan_in: int):
-        self.seed, self.layer, self.m = seed, layer, m
-        self.bounds = np.repeat([(m * fan_in) ** -0.5, (m * k) ** -0.5], [d, k]).astype(DTYPE)
-
-    def rows(self, neurons: np.ndarray) -> np.ndarray:
-        """Rows [b, d + k] for ascending neurons [b]."""
-
-        def draw(block, count):
-            generator = np.random.default_rng([self.seed, FILL_STREAM, self.layer, block])
-            return (2 * generator.random((count, len(self.bounds)), dtype=DTYPE) - 1) * self.bounds
-
-        return draw_rows(neurons, self.m, len(self.bounds), draw)
 
 
 class WeightGates:
@@ -506,7 +274,7 @@ class GaussianSensing:
     def _block(self, block: int):
         """Columns of one block as rows [b, n]."""
         n, p = self.shape
-        generator = np.random.default_rng([self.seed, GAUSSIAN_STREAM, block])
+        generator = Stream.GAUSSIAN.generator(self.seed, block)
         return self.xp.asarray(generator.standard_normal((min(DRAW_BLOCK, p - block * DRAW_BLOCK), n), dtype=DTYPE))
 
     def adjoint_blocks(self, r):

@@ -15,7 +15,11 @@ import numpy as np
 
 import datasets
 from models import SparseLayer, SparseNet
-from sensing import DTYPE, GaussianSensing, SparseVector, Workspace
+from numerics.arrays import DTYPE
+from numerics.sparse import SparseVector
+from numerics.streams import Stream
+from numerics.workspace import Workspace
+from sensing import GaussianSensing
 
 FOURIER_FEATURES = 750  # frequencies of an INR; sine and cosine of each make 1500 inputs (the paper's value)
 MNIST_FREQUENCY, CIFAR_FREQUENCY = 2.0, 5.0  # standard deviation of the frequencies, per pixel (the paper's values)
@@ -25,7 +29,6 @@ TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000  # of every class, in stored order 
 NETWORK_FLAGS = ("num_layers", "batch_size", "convex", "update_every")
 INPUT_DISTS = ("normal", "uniform", "rademacher", "mnist")  # of the planted task's inputs, see planted_inputs
 MNIST_LIMITS = {"nmeasurements": TRAIN_PER_CLASS * 10, "input_dim": 716}  # training images; pixels that vary in them
-SIGNAL_STREAM, INPUT_STREAM = 4, 8  # named random streams: default_rng([seed, stream])
 
 
 class Skipped(Exception):
@@ -144,7 +147,7 @@ def planted_inputs(dist: str, n: int, d: int, seed: int, data_dir: Path | None =
 
     normal is the published draw. uniform and rademacher have independent entries too; mnist takes n different images.
     """
-    rng = np.random.default_rng([seed, INPUT_STREAM])
+    rng = Stream.INPUTS.generator(seed)
     if dist == "normal":
         X = np.random.RandomState(seed + 2).normal(size=(n, d))
     elif dist == "uniform":
@@ -203,7 +206,7 @@ def mlp_planted(settings, m: int, s: int, seed: int) -> Problem:
 
 def gaussian_sparse(settings, m: int, s: int, seed: int) -> SignalProblem:
     """A signal of length m with s ones at random places, seen through a standard normal matrix."""
-    support = np.sort(np.random.default_rng([seed, SIGNAL_STREAM]).choice(m, min(s, m), replace=False))
+    support = np.sort(Stream.SIGNAL.generator(seed).choice(m, min(s, m), replace=False))
     w = SparseVector(support, np.ones(len(support), dtype=DTYPE), m)
     A = GaussianSensing(seed, settings.nmeasurements, m, Workspace())
     return SignalProblem(seed, A.columns(support).apply(w.values), w)

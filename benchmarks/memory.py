@@ -43,7 +43,7 @@ def measure(method: str, n: int, d: int, m: int, s: int, budget: int) -> float:
     y = rng.standard_normal(n, dtype=np.float32)
     if method == "aiht":
         import aiht
-        from sensing import Workspace
+        from numerics.workspace import Workspace
 
         with Workspace(2, budget) as work:
             aiht.fit(X[:64], y[:64], 2, width=2, num_epochs=3, work=work)  # libraries and threads come up

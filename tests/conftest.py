@@ -5,7 +5,7 @@ import signal
 import pytest
 from hypothesis import settings
 
-from sensing import Workspace
+from numerics.workspace import Workspace
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 settings.load_profile("repeatable")

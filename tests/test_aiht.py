@@ -25,7 +25,10 @@ from aiht import (
     with_updates,
 )
 from models import SparseLayer, SparseNet
-from sensing import GaussianSensing, RandomGates, ReluSensing, SparseVector, WeightGates, Workspace, to_host
+from numerics.arrays import to_host
+from numerics.sparse import SparseVector
+from numerics.workspace import Workspace
+from sensing import GaussianSensing, RandomGates, ReluSensing, WeightGates
 from tasks import SignalProblem, gaussian_sparse, mlp_planted, score, support_error
 
 

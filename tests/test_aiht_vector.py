@@ -15,9 +15,22 @@ from hypothesis import strategies as st
 import aiht_vector
 import sensing
 from aiht import BATCH_STREAM, batches, fit, with_updates
-from aiht_vector import Updates, first_step_size, fit_vector_layer, predict, residual, split, try_step_size, vector_step
-from countsketch import SKETCH_STREAM, CountSketch
-from sensing import RandomFill, RandomGates, ReluSensing, SparseVector, WeightGates, Workspace, to_host
+from aiht_vector import (
+    RandomFill,
+    Updates,
+    first_step_size,
+    fit_vector_layer,
+    predict,
+    residual,
+    split,
+    try_step_size,
+    vector_step,
+)
+from numerics.arrays import to_host
+from numerics.countsketch import SKETCH_STREAM, CountSketch
+from numerics.sparse import SparseVector
+from numerics.workspace import Workspace
+from sensing import RandomGates, ReluSensing, WeightGates
 from tasks import mlp_planted, score
 
 

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import conditions
-from conditions import BASE, DENSE, TOLERANCE, extreme_eigenvalues, planted_gates, points, study
 from sensing import RandomGates, ReluSensing
+from studies import conditions
+from studies.conditions import BASE, DENSE, TOLERANCE, extreme_eigenvalues, planted_gates, points, study
 from tasks import planted_inputs, planted_net
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import countsketch
-from countsketch import ROWS, CountSketch, median_of_four
-from sensing import Workspace, to_host
+from numerics import countsketch
+from numerics.arrays import to_host
+from numerics.countsketch import ROWS, CountSketch, median_of_four
+from numerics.workspace import Workspace
 
 
 def sketch_of(size, s, seed=0, **where):

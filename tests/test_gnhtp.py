@@ -3,6 +3,7 @@
 import itertools
 import tracemalloc
 
+import gnhtp
 import numpy as np
 import pytest
 import strict_array
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiht
-import gnhtp
 from models import SparseLayer, SparseNet
-from sensing import ReluSensing, SparseVector, WeightGates, Workspace, to_host
+from numerics.arrays import to_host
+from numerics.sparse import SparseVector
+from numerics.workspace import Workspace
+from sensing import ReluSensing, WeightGates
 from tasks import planted_net
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from interrupts import deferred_interrupts, remembered_interrupts
+from sweep.interrupts import deferred_interrupts, remembered_interrupts
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends signals")

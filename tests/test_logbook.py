@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import logbook
-from logbook import AXES, DONE, FAILED, NAME_LENGTH, NOT_RUN, SKIPPED, Log, LogError, log_name, replace_files
+from sweep import logbook
+from sweep.logbook import AXES, DONE, FAILED, NAME_LENGTH, NOT_RUN, SKIPPED, Log, LogError, log_name, replace_files
 
 DEFAULTS = {"input_dim": 100, "output_dim": 1, "nmeasurements": 50000, "prune_iters": 0.1, "prune_score": "magnitude"}
 SETTINGS = {"task": "mlp_planted", "method": "pruning", "expname": "", "num_layers": 1, "convex": False,

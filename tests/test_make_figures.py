@@ -6,15 +6,15 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import pytest
-
 import figure_logs as fl
 import figure_numbers as fn
 import figure_page as fp
 import heatmaps as hm
-import make_figures as mf
+import numpy as np
 import paper_figures as pf
+import pytest
+
+import make_figures as mf
 import runner
 from tasks import TASKS
 

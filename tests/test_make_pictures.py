@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import make_pictures as mp
 import matplotlib.image
 import numpy as np
 import pytest
 from test_image_tasks import CIFAR_FILES, MNIST_FILES, idx, write
 
 import datasets
-import make_pictures as mp
 import runner
 import tasks
 from models import SparseNet

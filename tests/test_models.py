@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from models import PREDICT_TILE, SparseLayer, SparseNet, mlp_forward, mlp_weights
-from sensing import RandomGates, SparseVector
+from numerics.sparse import SparseVector
+from sensing import RandomGates
 
 
 def sparse_layer(m, d, seed, density=0.3, empty=()):

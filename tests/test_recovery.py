@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beyond.recovery import FOUND, PARALLEL, compare
 from models import SparseLayer, SparseNet
-from recovery import FOUND, PARALLEL, compare
-from sensing import RandomGates, SparseVector
+from numerics.sparse import SparseVector
+from sensing import RandomGates
 
 W = np.array([[3, 0, 4, 0], [0, 1, 0, 0], [0, 0, -2, 2]], dtype=np.float32)  # |W|^2 = 25 + 1 + 8, 5 weights
 V = np.array([[1, 0], [2, -1], [0, 3]], dtype=np.float32)

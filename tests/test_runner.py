@@ -14,15 +14,15 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import gnhtp
 import numpy as np
 import pytest
 
 import datasets
-import gnhtp
-import locking
 import make_figures
 import pruning
 import runner
+from sweep import locking
 from tasks import TASKS, Measure, Problem, Task
 
 REPOSITORY = Path(runner.__file__).parent

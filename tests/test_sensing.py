@@ -9,20 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from sensing import (
-    GaussianSensing,
-    RandomGates,
-    ReluSensing,
-    SparseVector,
-    WeightGates,
-    Workspace,
-    array_module,
-    largest,
-    rank,
-    sample_tiles,
-    to_device,
-    to_host,
-)
+from numerics.arrays import array_module, to_device, to_host
+from numerics.sparse import SparseVector, largest
+from numerics.workspace import Workspace, sample_tiles
+from sensing import GaussianSensing, RandomGates, ReluSensing, WeightGates
 
 
 def sparse(dense):
@@ -447,5 +437,5 @@ def test_the_double_counts_where_it_waits():
 ])
 def test_rank_marks_the_largest_of_which_equal_ones_by_position(device, magnitude, s, kept):
     for xp in (np, device):
-        mask = to_host(rank(xp.asarray(np.array(magnitude, dtype=np.float32)), s))
+        mask = to_host(top_mask(xp.asarray(np.array(magnitude, dtype=np.float32)), s))
         assert mask.dtype == bool and np.flatnonzero(mask).tolist() == kept and len(mask) == len(magnitude)

@@ -7,7 +7,8 @@ import pytest
 
 import aiht
 from benchmarks import gates, inputs
-from sensing import RandomGates, SparseVector, WeightGates
+from numerics.sparse import SparseVector
+from sensing import RandomGates, WeightGates
 from tasks import score
 
 

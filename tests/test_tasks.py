@@ -13,7 +13,8 @@ import pytest
 
 import datasets
 import tasks
-from sensing import GaussianSensing, SparseVector
+from numerics.sparse import SparseVector
+from sensing import GaussianSensing
 from tasks import (
     INPUT_DISTS,
     MNIST_LIMITS,

@@ -16,7 +16,7 @@ from distributed import KilledWorker
 from processes import RUNNER, assert_gone, assert_refused, cell_lines, finish, posix, scores, start, sweep
 from processes import workers as workers_of
 
-from workers import WorkersError, run_on_workers
+from sweep.workers import WorkersError, run_on_workers
 
 pytestmark = posix
 

@@ -10,8 +10,8 @@ from itertools import groupby
 
 import numpy as np
 
-from figure_logs import ANY, NOT_RUN, Score, agrees, complete, depth_words, gather, setting_words
-from figure_numbers import MEAN, STD, Heatmap, difference, fill_range, heatmap, measured, shown
+from plotting.logs import ANY, NOT_RUN, Score, agrees, complete, depth_words, gather, setting_words
+from plotting.numbers import MEAN, STD, Heatmap, difference, fill_range, heatmap, measured, shown
 
 SAMPLES = {"binary_mnist": 10000, "mnist": 50000, "binary_cifar10": 10000, "inr_mnist": 784, "inr_cifar10": 3072}
 

@@ -30,8 +30,11 @@ import aiht_vector  # noqa: E402
 import pruning  # noqa: E402
 import runner  # noqa: E402
 import tasks  # noqa: E402
-from countsketch import CountSketch  # noqa: E402
-from sensing import RandomFill, RandomGates, ReluSensing, SparseVector, WeightGates, Workspace  # noqa: E402
+from aiht_vector import RandomFill
+from numerics.countsketch import CountSketch
+from numerics.sparse import SparseVector
+from numerics.workspace import Workspace
+from sensing import RandomGates, ReluSensing, WeightGates
 
 
 def seconds(function) -> float:

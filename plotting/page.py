@@ -7,7 +7,8 @@ import textwrap
 
 import numpy as np
 
-from heatmaps import (
+from plotting.figures import column_notes, figure_heading, heatmaps_of, row_heading, share_colours
+from plotting.heatmaps import (
     bar_label,
     colours,
     draw_colour_bar,
@@ -17,7 +18,6 @@ from heatmaps import (
     legend_entries,
     row_name,
 )
-from paper_figures import column_notes, figure_heading, heatmaps_of, row_heading, share_colours
 
 WIDTH = 6.8  # saving adds margins of 0.1
 LEFT, RIGHT, GAP, BLOCK_GAP = 0.44, 0.04, 0.07, 0.14  # beside the panels, between two, between columns and differences

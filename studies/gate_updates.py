@@ -23,10 +23,11 @@ sys.path.insert(0, str(ROOT))
 
 import aiht  # noqa: E402  (after the path is set)
 import runner  # noqa: E402
-from logbook import replace_files  # noqa: E402
 from make_figures import write_figure  # noqa: E402
 from models import SparseLayer, SparseNet  # noqa: E402
-from sensing import RandomGates, Workspace, sample_tiles  # noqa: E402
+from numerics.workspace import Workspace, sample_tiles
+from sensing import RandomGates
+from sweep.logbook import replace_files
 from tasks import mlp_planted, score  # noqa: E402
 
 D = 100

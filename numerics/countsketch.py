@@ -15,11 +15,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sensing import array_module
+from numerics.arrays import array_module
 
 ROWS = 4  # the paper's value; `estimate` takes the median of four
 CHUNK = 2**15  # coordinates at once: their temporaries stay in a 1 MiB cache; changes no bit of the result
-SKETCH_STREAM = 5  # named random stream: default_rng([seed, stream, layer])
 
 
 class CountSketch:

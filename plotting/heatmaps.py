@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 
-from figure_logs import FAILED, NOT_RECORDED, NOT_RUN, SKIPPED
-from figure_numbers import FEW, UNDEFINED
+from plotting.logs import FAILED, NOT_RECORDED, NOT_RUN, SKIPPED
+from plotting.numbers import FEW, UNDEFINED
 
 MAX_FONT, MIN_FONT = 9, 5  # points, of the numbers in the cells; smaller ones are left out
 WIDTHS = {".": 0.32, "-": 0.36, "+": 0.84, "\u2212": 0.84}  # of characters of DejaVu Sans, in font sizes

@@ -14,8 +14,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from interrupts import deferred_interrupts
+from sweep.interrupts import deferred_interrupts
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # what a cluster has to import
 TIMEOUT = 10  # seconds until a scheduler must have answered
 SILENT = logging.CRITICAL + 1  # Dask logs some of what ends with a worker as critical
 TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
@@ -106,11 +107,11 @@ def check_code(client):
     except TimeoutError:
         print(f"waiting for a worker at {client.scheduler.address}", file=sys.stderr)
     try:
-        client.submit(importlib.import_module, "cells").result()
-        client.run_on_scheduler(importlib.import_module, "cells")
+        client.submit(importlib.import_module, "sweep.cells").result()
+        client.run_on_scheduler(importlib.import_module, "sweep.cells")
     except ImportError as error:
         raise WorkersError(f"argument --scheduler: the cluster at {client.scheduler.address} cannot import this code "
-                           f"({error}); start its scheduler and workers with PYTHONPATH={os.path.dirname(__file__)}"
+                           f"({error}); start its scheduler and workers with PYTHONPATH={ROOT}"
                            ) from None
 
 

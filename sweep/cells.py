@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-import recovery
-from logbook import DONE, FAILED, SKIPPED
+from beyond import recovery
 from models import SparseNet
-from sensing import GaussianSensing, Workspace, cupy_on
+from numerics.arrays import cupy_on
+from numerics.workspace import Workspace
+from sensing import GaussianSensing
+from sweep.logbook import DONE, FAILED, SKIPPED
 from tasks import TASKS, SignalProblem, Skipped, score, support_error
 
 
@@ -118,7 +120,7 @@ def run_fit(fit: Callable, problem, m, slist, seed, args, device) -> dict[int, R
 
 def run_gnhtp(problem, m, slist, seed, args, device) -> dict[int, Result]:
     """Gauss-Newton hard thresholding pursuit for a list of one s: {s: Result}."""
-    import gnhtp
+    from beyond.gnhtp import fit as gnhtp
 
     fit = functools.partial(gnhtp.fit, realizable=problem.planted is not None and args.num_layers == 1,
                             least_squares=args.least_squares)

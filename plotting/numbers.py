@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from figure_logs import DONE, FAILED, NOT_RECORDED, NOT_RUN, SCORE, SCORES, SKIPPED, Score
+from plotting.logs import DONE, FAILED, NOT_RECORDED, NOT_RUN, SCORE, SCORES, SKIPPED, Score
 
 MEAN, STD, SUCCESS = STATISTICS = ("mean", "std", "success")
 FEW, UNDEFINED = "fewer than 2 seeds", "undefined"  # no standard deviation; inf - inf

@@ -19,10 +19,10 @@ import numpy as np
 
 import runner
 from datasets import DataError
-from figure_logs import depth_words, setting_words
-from logbook import AXES, DONE, NOT_RUN, Log, LogError
 from make_figures import STYLE, Parser, UsageError, make_folder, write_figure
 from models import SparseNet
+from plotting.logs import depth_words, setting_words
+from sweep.logbook import AXES, DONE, NOT_RUN, Log, LogError
 from tasks import TASKS, data_folder, score
 
 MLIST, SLIST = (5, 20, 100), (20, 100, 500)  # drawn unless the flags say otherwise, where all of them are there

@@ -24,11 +24,15 @@ from pathlib import Path
 
 import numpy as np
 
-from logbook import replace_files
+from beyond.recovery import NormalForm
 from make_figures import write_figure
-from recovery import NormalForm
+from numerics.arrays import DTYPE, cupy_on, to_host
+from numerics.sparse import SparseVector
+from numerics.streams import Stream
+from numerics.workspace import Workspace
 from runner import whole_number
-from sensing import DTYPE, RandomGates, ReluSensing, SparseVector, WeightGates, Workspace, cupy_on, to_host
+from sensing import RandomGates, ReluSensing, WeightGates
+from sweep.logbook import replace_files
 from tasks import INPUT_DISTS, MNIST_LIMITS, data_folder, planted_inputs, planted_net
 
 NLIST = (500, 1000, 2000, 5000, 10000, 20000, 50000)
@@ -39,7 +43,6 @@ GATES = ("random", "planted")
 
 DENSE = 40  # columns up to which A_S' A_S is made whole: ARPACK's 20 Lanczos vectors would hardly be fewer products
 TOLERANCE = 1e-6  # of the eigenvalues, relative to beta: what single-precision products allow
-SUPPORT_STREAM = 9  # named random stream: default_rng([seed, stream, number of the support])
 
 
 def extreme_eigenvalues(A_S, start: np.ndarray) -> tuple[float, float]:
@@ -87,7 +90,7 @@ def study(gates: str, n: int, m: int, s: int, args, xp, work: Workspace) -> dict
         XT = xp.asarray(planted_inputs(args.input_dist, n, d, seed, args.data_dir).T)
         A = ReluSensing(XT, H, len(H.neurons), work)
         for number in range(args.supports):
-            rng = np.random.default_rng([seed, SUPPORT_STREAM, number])
+            rng = Stream.SUPPORTS.generator(seed, number)
             support = np.sort(rng.choice(num_columns[-1], s, replace=False))
             found.append(extreme_eigenvalues(A.columns(xp.asarray(support)), rng.standard_normal(s)))
     alphas, betas = np.array(found).T

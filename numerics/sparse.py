@@ -1,0 +1,80 @@
+"""Sparse vectors, and the hard threshold: the s entries that are largest in magnitude, by rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from numerics.arrays import DTYPE, array_module, to_host
+
+
+@dataclass(frozen=True)
+class SparseVector:
+    """A vector of length `size`, as ascending indices [c] int64 and values [c]."""
+
+    indices: object
+    values: object
+    size: int
+
+    @classmethod
+    def zeros(cls, size: int, xp=np) -> SparseVector:
+        return cls(xp.zeros(0, dtype=np.int64), xp.zeros(0, dtype=DTYPE), size)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def to_host(self) -> SparseVector:
+        return SparseVector(to_host(self.indices), to_host(self.values), self.size)
+
+    def rows(self, neurons, length: int):
+        """Some rows [b, length] of the vector seen as a matrix [size / length, length], for ascending numbers [b]."""
+        xp = array_module(self.values)
+        rows = xp.zeros((len(neurons), length), dtype=self.values.dtype)
+        owner, column = xp.divmod(self.indices, length)
+        here = xp.isin(owner, neurons)
+        rows[xp.searchsorted(neurons, owner[here]), column[here]] = self.values[here]
+        return rows
+
+    def at(self, places):
+        """The entries [b] at ascending indices [b], 0 where none is stored."""
+        xp = array_module(self.values)
+        entries = xp.zeros(len(places), dtype=self.values.dtype)
+        if len(places):
+            at = xp.minimum(xp.searchsorted(places, self.indices), len(places) - 1)
+            xp.add.at(entries, at, xp.where(places[at] == self.indices, self.values, 0))
+        return entries
+
+    def toarray(self):
+        """The dense vector [size]."""
+        dense = array_module(self.values).zeros(self.size, dtype=self.values.dtype)
+        dense[self.indices] = self.values
+        return dense
+
+    def nonzero(self) -> SparseVector:
+        """Without the entries that are stored but zero."""
+        keep = self.values != 0
+        return SparseVector(self.indices[keep], self.values[keep], self.size)
+
+
+def largest(indices, values, s: int):
+    """The s entries largest in magnitude, by rank; of equal ones those with the lower position stay.
+
+    Args:
+        indices: [c] ascending.  values: [c].
+    Returns:
+        indices and values of min(s, c) entries, still ascending.
+    """
+    keep = top_mask(array_module(values).abs(values), s)
+    return indices[keep], values[keep]
+
+
+def top_mask(magnitude, s: int):
+    """Mask [c] of the s largest of magnitudes [c]; of equal ones those with the lower position."""
+    xp = array_module(magnitude)
+    if s == 0 or len(magnitude) <= s:
+        return xp.full(len(magnitude), s > 0)
+    bar = xp.partition(magnitude, len(magnitude) - s)[len(magnitude) - s]
+    keep = magnitude > bar
+    tied = magnitude == bar
+    return keep | (tied & (xp.cumsum(tied) <= s - xp.count_nonzero(keep)))

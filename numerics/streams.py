@@ -1,0 +1,56 @@
+"""Random streams: every random number of the project comes from one of the generators named here.
+
+A stream is fixed by the seed, its number below and whatever else tells one draw from another (the layer, the block, the
+round). All numbers are drawn on the host, by NumPy, and then moved, so that a CPU and a GPU solve the same instance.
+The planted networks, their normal inputs and the frequencies of the image tasks are the published draws, made with
+RandomState in tasks.py; the initial weights of IMP are torch's (models.py).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from enum import IntEnum, unique
+
+import numpy as np
+
+from numerics.arrays import DTYPE
+
+DRAW_BLOCK = 64  # rows or columns per generator; part of the definition of an instance, never tuned
+
+
+@unique
+class Stream(IntEnum):
+    """What is drawn from a stream. A number is never given twice: NumPy pads keys with zeros, so two streams with one
+    number could coincide whatever else their keys hold."""
+
+    GATES = 1  # random gates h_j; key: layer, block of neurons
+    GAUSSIAN = 2  # the matrix of gaussian_sparse; key: block of columns
+    AIHT_BATCHES = 3  # key: layer
+    SIGNAL = 4  # the support of the signal of gaussian_sparse
+    SKETCH = 5  # hash functions of the count sketch; key: layer
+    FILL = 6  # start-up values of AIHT with k outputs; key: layer, block of neurons
+    CANDIDATES = 7  # gates that gnhtp tries; key: layer, step, block of neurons
+    INPUTS = 8  # inputs of mlp_planted that are not normal
+    SUPPORTS = 9  # random supports of studies/conditions.py; key: number of the support
+    IMP_BATCHES = 10  # key: round
+    FINETUNE_BATCHES = 11  # key: round
+
+    def generator(self, seed: int, *key: int) -> np.random.Generator:
+        """The generator of this stream under a seed."""
+        return np.random.default_rng([seed, self, *key])
+
+
+def draw_rows(neurons: np.ndarray, m: int, length: int, draw: Callable) -> np.ndarray:
+    """Rows [b, length] of a random matrix with m rows, drawn in blocks of DRAW_BLOCK so that any can be drawn again.
+
+    Args:
+        neurons: ascending row numbers [b].
+        draw: function (block, number of rows) -> the rows of that block, float32.
+    """
+    rows = np.empty((len(neurons), length), dtype=DTYPE)
+    blocks, starts = np.unique(neurons // DRAW_BLOCK, return_index=True)
+    for block, (start, stop) in zip(blocks.tolist(), itertools.pairwise([*starts, len(neurons)]), strict=True):
+        drawn = draw(block, min(DRAW_BLOCK, m - block * DRAW_BLOCK))
+        rows[start:stop] = drawn[neurons[start:stop] - block * DRAW_BLOCK]
+    return rows

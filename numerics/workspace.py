@@ -1,0 +1,105 @@
+"""Threads and memory of the operators: tiles of samples, computed side by side, within a budget.
+
+The tiles, not the BLAS, run in parallel, and partial sums are added in the order of the tiles. So the bits of a result
+do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from numerics.arrays import DTYPE
+
+TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU costs a tenth of the products (Zen 5)
+GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
+GROUPS = 8  # runs of tiles that the threads share: fewer, larger tasks, and sums that do not depend on the threads
+
+
+class Workspace:
+    """Threads and temporary memory that the operators may use; a context manager.
+
+    Inside `with`, BLAS runs on one thread and the tiles of samples run on `threads` of them.
+
+    Args:
+        threads: number of CPU threads, at least 1; a GPU needs only one.
+        memory_budget: bound on what is held beside the data and the result, MiB, at least `MIN_BUDGET`.
+    """
+
+    MIN_BUDGET = 16
+
+    def __init__(self, threads: int = 1, memory_budget: int = 512):
+        if threads < 1 or memory_budget < self.MIN_BUDGET:
+            raise ValueError(f"threads {threads} must be >= 1, memory_budget {memory_budget} >= {self.MIN_BUDGET} MiB")
+        self.threads, self.bytes = threads, memory_budget * 2**20
+        self._pool = None
+        self._spare = []
+
+    def __enter__(self):
+        self._limits = threadpool_limits(1, user_api="blas")
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        return self
+
+    def __exit__(self, *_):
+        if self._pool:
+            self._pool.shutdown()
+            self._pool = None
+        self._spare.clear()
+        self._limits.restore_original_limits()
+
+    def map(self, function: Callable, items) -> list:
+        """[function(item) for item in items], on the threads."""
+        return list(itertools.chain.from_iterable(self._groups(lambda group: list(map(function, group)), items)))
+
+    def sum(self, function: Callable, items):
+        """Sum of `function` over items, in float64, in an order that depends on the items alone."""
+
+        def add(group):
+            total = function(group[0]).astype(np.float64)
+            for item in group[1:]:
+                total += function(item)
+            return total
+
+        return functools.reduce(lambda a, b: a + b, self._groups(add, items))
+
+    def _groups(self, function: Callable, items) -> Iterator:
+        """`function` of GROUPS runs of the items, on the threads."""
+        items = list(items)
+        length = -(-len(items) // GROUPS) or 1
+        groups = [items[start : start + length] for start in range(0, len(items), length)]
+        if self._pool is None or len(groups) < 2:
+            return map(function, groups)
+        numerics = np.geterr()  # of this thread; the others would warn where it does not
+
+        def call(group):
+            with np.errstate(**numerics):
+                return function(group)
+
+        return self._pool.map(call, groups)
+
+    def borrow(self, size: int, owner) -> np.ndarray:
+        """Uninitialised DTYPE [size] that belongs to `owner` as long as it lives, then to the next borrower.
+
+        Fresh memory costs a page fault for every 4 KiB: as much as filling it.
+        """
+        fits = [place for place, array in enumerate(self._spare) if len(array) >= size]
+        array = self._spare.pop(fits[0]) if fits else np.empty(size, dtype=DTYPE)
+        self._spare = self._spare[:0] if not fits else self._spare  # too small: let go before the new one is filled
+        weakref.finalize(owner, lambda: self._spare.append(array)).atexit = False
+        return array[:size]
+
+
+def sample_tiles(rows: int, n: int, xp) -> list[slice]:
+    """Cut n samples into tiles for blocks of `rows` rows; depends on the shapes alone, never on threads or budget."""
+    if xp is not np:
+        length = max(GPU_TILE_ENTRIES // max(rows, 1), 1024)
+    else:
+        length = min(max(TILE_ENTRIES // max(rows, 1), 256), 8192)
+        length = min(length, max(-(-n // 4), 192))  # small problems: four tiles still leave work for four threads
+    return [slice(start, min(start + length, n)) for start in range(0, n, length)]
