@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | bench | memory | ablation | inputs | conditions | figure1 ... figure5 | pictures | clean
+# make setup | demo | test | lint | draw | figure1 ... figure5 | pictures | ablation | inputs | conditions | bench | memory | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test lint bench memory ablation inputs conditions clean figure1 figure2 figure3 figure4 figure5 pictures
+.PHONY: setup demo test lint draw figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions bench memory clean
 
 setup: $(STAMP)
 
@@ -30,21 +30,29 @@ lint: $(STAMP)
 	$(RUN) -m ruff check .
 
 bench: $(STAMP)
-	$(RUN) benchmarks/bench.py
+	$(RUN) -m benchmarks.speed
 
 memory: $(STAMP)
-	$(RUN) benchmarks/memory.py
+	$(RUN) -m benchmarks.memory
 
 ablation: $(STAMP)
-	$(RUN) benchmarks/gates.py
+	$(RUN) -m studies.gate_updates
 
 inputs: $(STAMP)
-	$(RUN) benchmarks/inputs.py --methods aiht gnhtp --nmeasurements 10000
+	$(RUN) -m studies.inputs --methods aiht gnhtp --nmeasurements 10000
 
 conditions: $(STAMP)
-	$(RUN) conditions.py
+	$(RUN) -m studies.conditions
 
-# The commands of each figure of the paper, then the figure. They resume if called again.
+# All figures from the logs that are shipped.
+FIGURES := 1 2 3 4 5 baselines gnhtp inputs
+
+draw: $(FIGURES:%=draw-%)
+
+draw-%: $(STAMP)
+	$(RUN) make_figures.py --figure $* --logs_dir logs/reference
+
+# The commands of each figure of the paper, into ./logs, then the figure. They resume if called again.
 M1 := 1 2 5 10 20 50 100 200 500 1000
 M2 := 2 5 10 20 50 100 200 500 1000
 S1 := 1 2 5 10 20 50 100 200 500 1000
@@ -87,7 +95,7 @@ pictures: $(STAMP)
 	$(RUN) runner.py --method aiht --num_epochs 100 $(PICTURES5)
 	$(RUN) runner.py --method pruning --num_epochs 100 $(PICTURES5)
 	$(RUN) runner.py --method gnhtp $(PICTURES5)
-	$(RUN) make_pictures.py
+	$(RUN) -m studies.pictures
 
 clean:
 	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis

@@ -5,34 +5,36 @@ w with at most s nonzeros; the sequential convex scheme then takes the gates fro
 are fitted layer by layer. Run it from a shell with
 
     python runner.py --task mlp_planted --method aiht --mlist 5 --slist 20
+
+or from Python with aiht.fit(X, y, s=50, width=20).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from aiht_vector import fit_vector_layer, split
+from aiht_vector import fit_with_restarts, split
 from models import SparseLayer, SparseNet
-from numerics.arrays import array_module, take_samples, to_device, to_host
+from numerics.arrays import Array, array_module, check_finite, take_samples, to_device, to_host
 from numerics.sparse import SparseVector, largest
 from numerics.streams import Stream
-from numerics.workspace import Workspace
-from sensing import RandomGates, ReluSensing, WeightGates
+from numerics.workspace import Workspace, workspace_or_new
+from sensing import Columns, Gates, GaussianSensing, RandomGates, ReluSensing, WeightGates
 
 FIRST_STEP = 1e-14  # step size while the support is empty: that step only chooses the support (the paper's value)
-INNER_STEPS = 10  # on the support, per step (the paper's value); GAUSSIAN_INNER_STEPS for the Gaussian check
-GAUSSIAN_INNER_STEPS = 3
+INNER_STEPS = 10  # on the support, per step (the paper's value)
+GAUSSIAN_INNER_STEPS = 3  # the same for the Gaussian sanity check, `recover`
 REFUSALS = 11  # halvings of the inner step size before it is given up (the paper's value)
 
 
-def aiht_step(A, y, w: SparseVector, s: int, inner_steps: int) -> SparseVector:
+def aiht_step(A: ReluSensing | GaussianSensing, y: Array, w: SparseVector, s: int, inner_steps: int) -> SparseVector:
     """One step of AIHT for min |A w - y|^2 with at most s nonzeros.
 
     Args:
-        A: sensing matrix (sensing.py), n x p.  y: targets [n].  w: the iterate, on its support S.
+        A: sensing matrix, n x p.  y: targets [n].  w: the iterate, on its support S.
     Returns:
         the new iterate, at most s nonzeros; `w` is not changed.
     """
@@ -41,14 +43,14 @@ def aiht_step(A, y, w: SparseVector, s: int, inner_steps: int) -> SparseVector:
     return descend_on_support(A.columns(w.indices), y, w, mu, inner_steps)
 
 
-def residual_and_step(A_S, w: SparseVector, y):
+def residual_and_step(A_S: Columns, w: SparseVector, y: Array) -> tuple[Array, Array | float]:
     """r = A w - y [n] and the step size mu = |g_S|^2 / |A g_S|^2, exact along the gradient g = A' r on the support."""
     r = A_S.apply(w.values) - y
     g = A_S.adjoint(r)
     return r, (g @ g) / (g @ A_S.gram(g) + 1e-8) if len(w) else FIRST_STEP
 
 
-def hard_threshold(w: SparseVector, mu, gradient: Iterator, s: int) -> SparseVector:
+def hard_threshold(w: SparseVector, mu: Array | float, gradient: Iterable, s: int) -> SparseVector:
     """The s entries of w - mu g largest in magnitude, for a gradient that comes in blocks; of equal ones the first.
 
     Args:
@@ -62,7 +64,7 @@ def hard_threshold(w: SparseVector, mu, gradient: Iterator, s: int) -> SparseVec
     return SparseVector(indices, values, w.size).nonzero()
 
 
-def descend_on_support(A_S, y, w: SparseVector, mu, inner_steps: int) -> SparseVector:
+def descend_on_support(A_S: Columns, y: Array, w: SparseVector, mu: Array | float, inner_steps: int) -> SparseVector:
     """Gradient steps x <- x - mu g on a fixed support, each with a step size halved until it is accepted.
 
     A step is accepted when |A_S x - y|^2 falls by at least 0.9 mu |g|^2. The objective is quadratic, so that is
@@ -97,7 +99,7 @@ def batches(n: int, batch_size: int, num_epochs: int, rng: np.random.Generator) 
             yield epoch, order[start : start + batch_size]
 
 
-def with_updates(batches: Iterator, update_every: int) -> Iterator:
+def with_updates(batches: Iterable, update_every: int) -> Iterator:
     """Yield (epoch, batch, whether the gates become those of w after this step).
 
     They do after every `update_every`-th step, counted from step 0, but not in the first epoch, which keeps the random
@@ -107,12 +109,49 @@ def with_updates(batches: Iterator, update_every: int) -> Iterator:
         yield epoch, batch, update_every > 0 and epoch >= 1 and step % update_every == 0
 
 
-def iterates(XT, y, s: int, gates: RandomGates, schedule: Iterator, work: Workspace) -> Iterator:
+@dataclass(frozen=True)
+class Schedule:
+    """The steps of the fit of one layer, (epoch, batch, update); the same ones each time it is gone through.
+
+    Args:
+        n: samples.  num_epochs: passes over them.  batch_size: 0 for full batch.
+        update_every: see with_updates.  seed, layer: of the random stream of the mini-batches.
+    """
+
+    n: int
+    num_epochs: int
+    batch_size: int = 0
+    update_every: int = 1
+    seed: int = 0
+    layer: int = 0
+
+    def __iter__(self) -> Iterator:
+        rng = Stream.AIHT_BATCHES.generator(self.seed, self.layer)
+        return with_updates(batches(self.n, self.batch_size, self.num_epochs, rng), self.update_every)
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """What was found for one layer: hidden weights w [m d] on the inputs that it was given.
+
+    Args:
+        gates: the random ones that the fit began with.
+        output, step_size: with k outputs, the output weights V' [k, m] and the fixed step size.
+    """
+
+    w: SparseVector
+    gates: RandomGates
+    output: SparseLayer | None = None
+    step_size: float | None = None
+
+
+def iterates(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable,
+             work: Workspace) -> Iterator[tuple[SparseVector, Gates]]:
     """Fit one layer, y ~ sum_j relu(X w_j), with at most s nonzeros in w [m d], step by step.
 
     Args:
-        XT: inputs, feature-major [d, n].  y: targets [n].
-        schedule: yields (epoch, batch, update), see with_updates.
+        XT: inputs, feature-major [d, n].  y: targets [n].  gates: of the first steps.
+        schedule: yields (epoch, batch, update): a Schedule, or what with_updates yields.
     Yields:
         after each step w and the gates for the next: the random ones, or those of w itself (sequential convex).
     """
@@ -126,9 +165,30 @@ def iterates(XT, y, s: int, gates: RandomGates, schedule: Iterator, work: Worksp
         yield w, H
 
 
-def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
+def fit_scalar_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable, work: Workspace) -> LayerFit:
+    """The last of the iterates; arguments as there."""
+    last = SparseVector.zeros(gates.m * len(XT), array_module(XT))
+    for w, _ in iterates(XT, y, s, gates, schedule, work):
+        last = w
+    return LayerFit(last, gates)
+
+
+def fit_vector_layer(XT: Array, Y: Array, s: int, gates: RandomGates, schedule: Schedule, work: Workspace, fan_in: int,
+                     loss: str) -> LayerFit:
+    """The same for targets Y [n, k], with at most s nonzeros in w and the output weights together; see aiht_vector.py.
+
+    Args:
+        fan_in: width of the layer before, d or more.  loss: see fit.
+    """
+    YT = array_module(Y).ascontiguousarray(Y.T)
+    theta, step_size = fit_with_restarts(XT, YT, s, gates, fan_in, schedule, loss, work)
+    w, v = split(theta, len(XT), len(YT))
+    return LayerFit(w, gates, SparseLayer(v.to_host(), len(YT), gates.m), step_size)
+
+
+def fit(X: Array, y: Array, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
         convex: bool = False, update_every: int = 1, seed: int = 0, loss: str = "squared",
-        work: Workspace) -> SparseNet:
+        work: Workspace | None = None) -> SparseNet:
     """Fit a ReLU network, layer by layer.
 
     Each layer has the budget int(s / num_layers) and is fitted to y on the activations of those before it. With k
@@ -140,34 +200,33 @@ def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, 
         s: nonzero weights in all.  width: neurons m per hidden layer.  batch_size: 0 for full batch.
         convex: keep the random gates.  update_every: steps from one update of the gates to the next.
         loss: "squared" or, for k outputs, "cross_entropy" (y one-hot).
+        work: threads and memory; without it the fit runs on one thread.
     Returns:
         a SparseNet on the host whose predictions are those of the last layer's fit.
+    Raises:
+        ValueError for data of a wrong shape or not finite (check_finite), FloatingPointError where AIHT with k outputs
+        diverges at every step size.
     """
-    budget, gates, output, step_sizes = s // num_layers, None, None, []
+    check_finite(X, y)
+    budget = s // num_layers
+    fits: list[LayerFit] = []
 
-    def fit_layer(XT, fan_in: int, layer: int):
-        nonlocal gates, output
+    def fit_layer(XT, fan_in: int, layer: int) -> SparseVector:
         gates = RandomGates(seed, layer, width, len(XT))
-
-        def schedule():
-            rng = Stream.AIHT_BATCHES.generator(seed, layer)
-            return with_updates(batches(len(y), batch_size, num_epochs, rng), 0 if convex else update_every)
-
+        schedule = Schedule(len(y), num_epochs, batch_size, 0 if convex else update_every, seed, layer)
         if y.ndim == 1:
-            [(w, _)] = deque(iterates(XT, y, budget, gates, schedule(), work), maxlen=1)  # of the last step
-            return w
-        YT = array_module(y).ascontiguousarray(y.T)
-        theta, mu = fit_vector_layer(XT, YT, budget, gates, fan_in, schedule, loss, work)
-        w, v = split(theta, len(XT), len(YT))
-        output = SparseLayer(v.to_host(), len(YT), width)
-        step_sizes.append(mu)
-        return w
+            fits.append(fit_scalar_layer(XT, y, budget, gates, schedule, space))
+        else:
+            fits.append(fit_vector_layer(XT, y, budget, gates, schedule, space, fan_in, loss))
+        return fits[-1].w
 
-    layers = layer_by_layer(X, width, num_layers, fit_layer)
-    return SparseNet(layers, output, gates if convex else None, tuple(step_sizes))
+    with workspace_or_new(work) as space:
+        layers = layer_by_layer(X, width, num_layers, fit_layer)
+    step_sizes = tuple(found.step_size for found in fits if found.step_size is not None)
+    return SparseNet(layers, fits[-1].output, fits[-1].gates if convex else None, step_sizes)
 
 
-def layer_by_layer(X, width: int, num_layers: int, fit_layer: Callable) -> tuple[SparseLayer, ...]:
+def layer_by_layer(X: Array, width: int, num_layers: int, fit_layer: Callable) -> tuple[SparseLayer, ...]:
     """Hidden layers, each fitted on the activations of those before it.
 
     Args:
@@ -189,8 +248,8 @@ def widen(w: SparseVector, inputs: np.ndarray, m: int, fan_in: int) -> SparseVec
     return SparseVector(neuron * fan_in + inputs[feature], w.values, m * fan_in)
 
 
-def recover(A, y, s: int, num_epochs: int) -> SparseVector:
-    """Recover a vector with at most s nonzeros from y = A w: the Gaussian sanity check, without gates."""
+def recover(A: GaussianSensing, y: Array, s: int, num_epochs: int) -> SparseVector:
+    """Recover w [p] with at most s nonzeros from y = A w [n]: the Gaussian sanity check, without gates; on the host."""
     w = SparseVector.zeros(A.shape[1], A.xp)
     for _ in range(num_epochs):
         w = aiht_step(A, y, w, s, GAUSSIAN_INNER_STEPS)

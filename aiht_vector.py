@@ -9,18 +9,77 @@ which entries survive. Called by aiht.fit for targets [n, k]; read aiht.py first
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from numerics.arrays import DTYPE, array_module, take_samples, to_device, to_host
+from numerics.arrays import DTYPE, Array, array_module, take_samples, to_device, to_host
 from numerics.countsketch import CountSketch
 from numerics.sparse import SparseVector, top_mask
 from numerics.streams import Stream, draw_rows
-from sensing import ReluSensing, WeightGates
+from numerics.workspace import Workspace, sample_tiles
+from sensing import Gates, RandomGates, ReluSensing, WeightGates
 
 SQUARED_STEP, SPARSE_STEP, CROSS_ENTROPY_STEP = 0.005, 2.0, 0.001  # the paper's step sizes, see first_step_size
 SMALLEST_STEP = 1e-12  # below it a fit that still diverges is given up
+
+
+class VectorSensing(ReluSensing):
+    """The gates of A with output weights V [m, k]: the products of a network with k outputs.
+
+    The prediction and the gradient of a step need the same activations relu(X w); they are held in between where they
+    fit into half of the memory budget.
+    """
+
+    def __init__(self, XT: Array, gates: Gates, m: int, work: Workspace):
+        super().__init__(XT, gates, m, work)
+        self._activations = {}  # {block of neurons: {start of a tile: relu(X w)' [b, n_t]}}
+
+    def _hidden(self, neurons: np.ndarray, W) -> Callable:
+        """A function of a tile giving the gates of `neurons` and gate * (X w) there, both [b, n_t]."""
+        if not self.gates.rows_are(neurons, W):
+            gates = self.gates_of(neurons)
+
+            def gated(tile):
+                gate = gates(tile)
+                return gate, gate * (W @ self.XT[:, tile])
+
+            return gated
+        keep = 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2
+        held = self._activations.setdefault(neurons.tobytes(), {}) if keep else {}
+
+        def relu(tile):
+            z = held.get(tile.start)
+            if z is None:
+                z = self.xp.maximum(W @ self.XT[:, tile], 0)
+                if keep:
+                    held[tile.start] = z
+            return z > 0, z
+
+        return relu
+
+    def outputs(self, neurons: np.ndarray, W: Array, V: Array) -> Array:
+        """sum_j gate_j * (X w_j) v_j', as [k, n], over neurons with weights W [b, d] and output weights V [b, k]."""
+        hidden = self._hidden(neurons, W)
+        tiles = sample_tiles(max(len(neurons), 1), self.shape[0], self.xp)
+        return self.xp.concatenate(self.work.map(lambda tile: V.T @ hidden(tile)[1], tiles), axis=1)
+
+    def output_gradient(self, neurons: np.ndarray, W: Array, V: Array, R: Array) -> Array:
+        """Gradients [b, d + k] float64 in [w_j, v_j]: M_j v_j and M_j' w_j with M_j = (diag(gate_j) X)' R'.
+
+        M_j is not formed: for all j at once they are ((V R) * gates) X and ((W X') * gates) R'.
+
+        Args:
+            W, V: as for `outputs`.  R: residual, [k, n].
+        """
+        hidden = self._hidden(neurons, W)
+
+        def product(tile):
+            gate, activation = hidden(tile)
+            w_part = ((V @ R[:, tile]) * gate) @ self.XT[:, tile].T
+            return self.xp.concatenate([w_part, activation @ R[:, tile].T], axis=1)
+
+        return self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
 
 
 def first_step_size(s: int, m: int, loss: str) -> float:
@@ -30,16 +89,17 @@ def first_step_size(s: int, m: int, loss: str) -> float:
     return SPARSE_STEP if s < 6 * m**0.536 else SQUARED_STEP
 
 
-def vector_step(A: ReluSensing, Y, theta: SparseVector, s: int, mu: float, sketch: CountSketch, fill, loss: str):
+def vector_step(A: VectorSensing, Y: Array, theta: SparseVector, s: int, mu: float, sketch: CountSketch,
+                fill: RandomFill | None, loss: str) -> SparseVector:
     """One step: a gradient step, its updates into the sketch, and the s candidates of largest |estimate| stay.
 
     Candidates are the entries that are not zero after the gradient step.
 
     Args:
-        Y: targets [k, n].
+        Y: targets [k, n].  mu: step size.
         fill: RandomFill at a start-up step, else None. Then each block w_j or v_j that is all zero takes its values,
-            after the residual is computed and before the gradients. Those of dead neurons too: their gradient is
-            zero, but the values are candidates, so a neuron can return.
+            after the residual is computed and before the gradients. Those of neurons without a gate too: their
+            gradient is zero, but the values are candidates, so a neuron can return.
     Returns:
         the new iterate, a SparseVector like theta.
     """
@@ -58,8 +118,8 @@ def vector_step(A: ReluSensing, Y, theta: SparseVector, s: int, mu: float, sketc
     return SparseVector(best[0][order], best[1][order], theta.size)
 
 
-def predict(A: ReluSensing, theta: SparseVector, k: int):
-    """A theta: the predictions [k, n] of the network with the gates of A."""
+def predict(A: VectorSensing, theta: SparseVector, k: int) -> Array:
+    """The predictions [k, n] of the network theta with the gates of A."""
     length = A.d + k
     total = A.xp.zeros((k, A.shape[0]), dtype=A.XT.dtype)
     live = np.unique(to_host(theta.indices) // length)
@@ -69,7 +129,7 @@ def predict(A: ReluSensing, theta: SparseVector, k: int):
     return total
 
 
-def residual(P, Y, loss: str):
+def residual(P: Array, Y: Array, loss: str) -> Array:
     """(P - Y) / n, or (softmax(P) - Y) / n, for predictions and targets [k, n]: the gradient of the mean loss in P."""
     xp = array_module(P)
     if loss == "cross_entropy":
@@ -79,14 +139,17 @@ def residual(P, Y, loss: str):
 
 
 class Updates:
-    """The gradient step of all neurons, block by block; to be gone through more than once.
+    """The gradient step of all neurons, block by block; it can be gone through more than once.
 
     Yields (indices [c], entries after the step [c] float32, updates [<= c] float64). The updates belong to the first
     indices; the entries after them are start-up values of neurons without a gate, which have no gradient. About
     `num_held` neurons are held for the next time, so that memory grows with s; the rest are computed again.
+
+    Args: as for vector_step; R: residual [k, n].
     """
 
-    def __init__(self, A: ReluSensing, theta: SparseVector, R, mu: float, fill: RandomFill | None, num_held: int):
+    def __init__(self, A: VectorSensing, theta: SparseVector, R: Array, mu: float, fill: RandomFill | None,
+                 num_held: int):
         self.A, self.theta, self.R, self.mu, self.fill = A, theta, R, mu, fill
         live = np.unique(to_host(theta.indices) // (A.d + len(R)))
         if fill is not None:
@@ -96,7 +159,7 @@ class Updates:
                        *((block, False) for block in A.blocks(live[~gated]))]
         self.num_held, self.held = num_held, {}
 
-    def __iter__(self) -> Iterable:
+    def __iter__(self) -> Iterator[tuple[Array, Array, Array]]:
         num_seen = 0
         for number, (neurons, gated) in enumerate(self.blocks):
             update = self.held.get(number) or self._update(neurons, gated)
@@ -142,42 +205,43 @@ class RandomFill:
         return draw_rows(neurons, self.m, len(self.bounds), draw)
 
 
-def fit_vector_layer(XT, Y, s: int, gates, fan_in: int, schedule, loss: str, work):
+def fit_with_restarts(XT: Array, Y: Array, s: int, gates: RandomGates, fan_in: int, schedule: Iterable, loss: str,
+                      work: Workspace) -> tuple[SparseVector, float]:
     """Fit one hidden layer and the output layer with at most s nonzeros in both.
 
     A fit that becomes non-finite is started again with half the step size, as often as needed.
 
     Args:
-        XT: inputs [d, n].  Y: targets [k, n].  gates: RandomGates.  fan_in: width of the layer before.
-        schedule: function () -> the steps, (epoch, batch, update), the same every time; see aiht.with_updates.
+        XT: inputs [d, n].  Y: targets [k, n].  fan_in: width of the layer before.
+        schedule: the steps, (epoch, batch, update), the same each time it is gone through; see aiht.Schedule.
     Returns:
         theta [m (d + k)] and the step size used. Raises FloatingPointError when none is small enough.
     """
     mu = first_step_size(s, gates.m, loss)
     while mu > SMALLEST_STEP:
-        theta = try_step_size(XT, Y, s, mu, gates, fan_in, schedule(), loss, work)
+        theta = try_step_size(XT, Y, s, mu, gates, fan_in, schedule, loss, work)
         if theta is not None:
             return theta, mu
         mu /= 2
     raise FloatingPointError(f"AIHT diverges even with step size {mu:.1e}")
 
 
-def try_step_size(XT, Y, s: int, mu: float, gates, fan_in: int, schedule, loss: str, work):
-    """The fit with step size mu, or None where it becomes non-finite. Arguments as for fit_vector_layer."""
+def try_step_size(XT: Array, Y: Array, s: int, mu: float, gates: RandomGates, fan_in: int, schedule: Iterable,
+                  loss: str, work: Workspace) -> SparseVector | None:
+    """The fit with step size mu, or None where it becomes non-finite. Arguments as for fit_with_restarts."""
     (d, _), k, xp = XT.shape, len(Y), array_module(XT)
     fill = RandomFill(gates.seed, gates.layer, gates.m, d, k, fan_in)
-    rng = Stream.SKETCH.generator(gates.seed, gates.layer)
     theta = SparseVector.zeros(gates.m * (d + k), xp)
-    sketch = CountSketch(theta.size, s, rng, xp, work.map)
+    sketch = CountSketch(theta.size, s, Stream.SKETCH.generator(gates.seed, gates.layer), xp, work.map)
     H, last_epoch = gates, -1
-    with np.errstate(over="ignore", invalid="ignore"):  # divergence is looked for in the sketch, which forgets nothing
+    with np.errstate(over="ignore", invalid="ignore"):  # the sketch never forgets an update: it shows a divergence
         for epoch, batch, update in schedule:
             full = isinstance(batch, slice)
             start_up = epoch > last_epoch and (not full or epoch == 0)
             if epoch > last_epoch and not xp.isfinite(sketch.table).all():
                 return None
             last_epoch = epoch
-            A = ReluSensing(take_samples(XT, batch), H, gates.m, work)
+            A = VectorSensing(take_samples(XT, batch), H, gates.m, work)
             theta = vector_step(A, take_samples(Y, batch), theta, s, mu, sketch, fill if start_up else None, loss)
             if update:
                 H = WeightGates(split(theta, d, k)[0], d)

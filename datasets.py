@@ -4,25 +4,25 @@
 
 Files are looked for where torchvision puts them (<data_dir>/MNIST/raw, <data_dir>/cifar-10-batches-py) or, for CIFAR-10
 and preferred, where the binary version unpacks (<data_dir>/cifar-10-batches-bin). Any of them may be gzipped (.gz), and
-a file that is not what its name says is refused. Only fetch() needs torchvision.
+a file that is not what its name says is refused. Only fetch() needs torchvision (and filelock, which comes with torch).
 """
+
+from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import math
 import os
 import pickle
 import shutil
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-
-from sweep.locking import locked
 
 MNIST_PARTS = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
 CIFAR_BATCHES = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
@@ -33,7 +33,7 @@ LAYOUTS = {  # the sets of files that make up a data set, the preferred one firs
         [f"cifar-10-batches-py/{batch}" for batch in CIFAR_BATCHES],
     ],
 }
-PYTHON_MD5 = {  # the published checksums: a pickle is opened only where its own is among them
+PYTHON_MD5 = {  # the published checksums: only a batch that has its own is opened, since a pickle can run any code
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
     "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
@@ -48,7 +48,7 @@ class DataError(Exception):
     """Data files are missing or not what they should be: one line naming the file, the fault and the remedy."""
 
 
-def read_mnist(data_dir):
+def read_mnist(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Images [70000, 28, 28] and labels [70000], uint8, read-only: the train file, then the test file, in stored order.
 
     Read once per process. Raises DataError.
@@ -56,7 +56,7 @@ def read_mnist(data_dir):
     return _read_mnist(Path(data_dir).resolve())
 
 
-def read_cifar10(data_dir):
+def read_cifar10(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Train images [*, 3, 32, 32] and labels [*], then test images and labels, uint8 and read-only, in stored order.
 
     Read once per process. Raises DataError.
@@ -67,7 +67,7 @@ def read_cifar10(data_dir):
 READERS = {"mnist": read_mnist, "cifar10": read_cifar10}
 
 
-def locate(name, data_dir):
+def locate(name: str, data_dir: str | Path) -> list[Path] | None:
     """Paths of the files of "mnist" or "cifar10" in the order of LAYOUTS, or None when any is missing."""
     for layout in LAYOUTS[name]:
         paths = [_find(Path(data_dir, file)) for file in layout]
@@ -76,16 +76,17 @@ def locate(name, data_dir):
     return None
 
 
-def fetch(name, data_dir):
+def fetch(name: str, data_dir: str | Path) -> None:
     """Make the files of "mnist" or "cifar10" present, downloading what is missing; raises DataError where it cannot.
 
-    One process downloads, others wait for it. A file comes into place whole, and none that is there is replaced.
+    One process downloads; others wait at a lock file in the folder (.mnist.lock or .cifar10.lock), which is removed at
+    the end. A file comes into place whole, and none that is there is replaced.
     """
     folder = Path(data_dir).resolve()
     if locate(name, folder):
         return
     try:
-        with _lock(folder, f".{name}.lock"):
+        with _made(folder), _locked(folder / f".{name}.lock"):
             if not locate(name, folder):
                 _download(name, folder)
     except Exception as error:  # no network, no permission, or anything from a torchvision that does not fit its torch
@@ -96,7 +97,7 @@ def fetch(name, data_dir):
 
 
 @cache
-def _read_mnist(data_dir):
+def _read_mnist(data_dir: Path) -> tuple[np.ndarray, ...]:
     paths = locate("mnist", data_dir)
     if paths is None:
         raise _missing("mnist", data_dir)
@@ -108,14 +109,14 @@ def _read_mnist(data_dir):
     return _frozen(np.concatenate([images, test_images]), np.concatenate([labels, test_labels]))
 
 
-def _read_pair(images_path, labels_path):
+def _read_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
     images, labels = _read_idx(images_path, 3), _checked_labels(labels_path, _read_idx(labels_path, 1))
     if len(images) != len(labels):
         raise _fault(images_path, f"has {len(images)} images, but {labels_path.name} {len(labels)} labels")
     return images, labels
 
 
-def _read_idx(path, ndim):
+def _read_idx(path: Path, ndim: int) -> np.ndarray:
     """The unsigned bytes [n, 28, 28] (ndim 3) or [n] (ndim 1) of an idx file.
 
     Layout: 0, 0, the type (8: unsigned byte), ndim, then ndim big-endian 4-byte sizes, then the values in C order.
@@ -140,7 +141,7 @@ def _read_idx(path, ndim):
 
 
 @cache
-def _read_cifar10(data_dir):
+def _read_cifar10(data_dir: Path) -> tuple[np.ndarray, ...]:
     paths = locate("cifar10", data_dir)
     if paths is None:
         raise _missing("cifar10", data_dir)
@@ -153,7 +154,7 @@ def _read_cifar10(data_dir):
     return _frozen(*(np.concatenate(parts) for half in halves for parts in half))
 
 
-def _read_binary(path):
+def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images [n, 3, 32, 32] and labels [n] of a binary batch: n records of one label byte and 3 * 32 * 32 pixels."""
     raw = _contents(path)
     if not raw or len(raw) % 3073:
@@ -162,70 +163,25 @@ def _read_binary(path):
     return records[:, 1:].reshape(-1, 3, 32, 32), _checked_labels(path, records[:, 0])
 
 
-def _read_python(path):
+def _read_python(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Images [n, 3, 32, 32] and labels [n] of a python batch: a pickled dict of data [n, 3072] and a list of labels."""
     content = _contents(path)
     checksum = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if checksum != PYTHON_MD5[path.name.removesuffix(".gz")]:
         raise _fault(path, f"is not the published batch (its MD5 checksum is {checksum})")
-    raw = io.BytesIO(content)
-    try:
-        batch = _BatchUnpickler(raw, encoding="bytes").load()
-        fields = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
-        images, labels = fields["data"].array(), np.array(fields["labels"])
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise _fault(path, f"is not a CIFAR-10 batch ({_reason(error)})") from error
-    if raw.read(1):
-        raise _fault(path, "has bytes after its end")
-    if labels.dtype.kind != "i" or labels.ndim != 1 or images.shape != (len(labels), 3072):
-        shapes = f"data {images.shape} and labels {labels.shape} {labels.dtype}"
-        raise _fault(path, f"has {shapes}, not (n, 3072) and (n,) integers")
-    return images.reshape(-1, 3, 32, 32), _checked_labels(path, labels)
-
-
-class _Pickled:
-    """Stands in for an array or a dtype in a pickle: keeps what it is given as plain values, so that nothing runs."""
-
-    def __init__(self, *args):
-        self.args = args
-
-    def __setstate__(self, state):
-        self.state = state
-
-    def array(self):
-        """The uint8 array whose state this is: (version, shape, dtype, column-major?, bytes)."""
-        _, shape, dtype, column_major, values = self.state
-        if dtype.args[0] not in ("u1", b"u1"):
-            raise ValueError(f"values of type {dtype.args[0]}, not u1")
-        return np.frombuffer(values, np.uint8).reshape(shape, order="F" if column_major else "C")
-
-
-class _BatchUnpickler(pickle.Unpickler):
-    """Loads plain values and arrays only: the names a batch uses get harmless stand-ins, all others are refused."""
-
-    allowed = {
-        ("numpy.core.multiarray", "_reconstruct"): _Pickled,
-        ("numpy._core.multiarray", "_reconstruct"): _Pickled,  # the same, written by NumPy 2
-        ("numpy", "ndarray"): _Pickled,
-        ("numpy", "dtype"): _Pickled,
-        ("_codecs", "encode"): lambda text, _: text.encode("latin1"),  # how Python 3 writes bytes in protocol 2
-    }
-
-    def find_class(self, module, name):
-        if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return self.allowed[module, name]
+    batch = pickle.loads(content, encoding="bytes")  # written by Python 2
+    return batch[b"data"].reshape(-1, 3, 32, 32), _checked_labels(path, np.array(batch[b"labels"]))
 
 
 # ---- files ----
 
 
-def _find(path):
+def _find(path: Path) -> Path | None:
     """The file, or else its .gz, or else None."""
     return next((p for p in (path, path.with_name(path.name + ".gz")) if os.path.isfile(p)), None)
 
 
-def _contents(path):
+def _contents(path: Path) -> bytes:
     """The bytes of a file, unzipped if it is a .gz."""
     try:
         raw = path.read_bytes()
@@ -236,23 +192,23 @@ def _contents(path):
         raise DataError(f"{path} cannot be read ({_reason(error)}); make it readable") from error
 
 
-def _checked_labels(path, labels):
+def _checked_labels(path: Path, labels: np.ndarray) -> np.ndarray:
     if labels.min() < 0 or labels.max() > 9:
         raise _fault(path, f"has labels from {labels.min()} to {labels.max()}, not within 0 to 9")
     return labels.astype(np.uint8)
 
 
-def _frozen(*arrays):
+def _frozen(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
     for array in arrays:
         array.setflags(write=False)  # one copy serves the whole process
     return arrays
 
 
-def _fault(path, fault):
+def _fault(path: Path, fault: str) -> DataError:
     return DataError(f"{path} {fault}; put the original file there, or delete it to have it downloaded again")
 
 
-def _missing(name, data_dir, why=""):
+def _missing(name: str, data_dir: Path, why: str = "") -> DataError:
     """The DataError that names the missing files of the layout that lacks the fewest, and where to get and put them."""
     lacks = {layout[0]: [file for file in layout if not _find(data_dir / file)] for layout in LAYOUTS[name]}
     first, files = min(lacks.items(), key=lambda item: len(item[1]))
@@ -261,14 +217,14 @@ def _missing(name, data_dir, why=""):
     return DataError(f"{name} lacks {wanted}: get them from {SOURCES[name]} and put them into {place}{why}")
 
 
-def _reason(error):
+def _reason(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())  # on one line
 
 
 # ---- download ----
 
 
-def _download(name, folder):
+def _download(name: str, folder: Path) -> None:
     """Download into a folder of its own, then move the missing files into place. The caller holds the lock."""
     from torchvision import datasets  # here, since nothing else needs it and it takes seconds
 
@@ -289,14 +245,20 @@ def _download(name, folder):
 
 
 @contextmanager
-def _lock(folder, name):
-    """Hold an exclusive lock on a file in the folder; the file goes at the end, and a folder made for it if empty."""
-    with _made(folder), locked(folder / name):
-        yield
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file, which is removed at the end, before the lock is let go of."""
+    from filelock import FileLock
+
+    with FileLock(path):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows removes no file that is held; there filelock does so itself
+                path.unlink()
 
 
 @contextmanager
-def _made(folder):
+def _made(folder: Path) -> Iterator[None]:
     """Make the folder and its parents; at the end remove those made here that are still empty."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:

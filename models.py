@@ -1,14 +1,23 @@
-"""The two forms of a ReLU network without biases: dense torch weights for training, sparse ones for what AIHT finds.
+"""The two forms of a ReLU network without biases: dense torch weights for training, sparse ones for what is found.
 
 `mlp_weights` and `mlp_forward` are the network that pruning.py trains. `SparseNet` holds only nonzero weights; it is
-also the planted network of tasks.py. torch is imported when it is needed, so AIHT runs without it.
+also the planted network of tasks.py, and what --save_models writes:
+
+    net = SparseNet.load("m5_s20_seed0.npz")
+    *hidden, V = net.weights()
+    y_hat = net.predict(X)
+
+torch is imported when it is needed, so AIHT runs without it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from os import PathLike
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -16,10 +25,14 @@ from numerics.arrays import DTYPE
 from numerics.sparse import SparseVector
 from sensing import RandomGates
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from torch import Tensor
+
 PREDICT_TILE = 4096  # samples per block of a prediction: a block of 1000 float64 activations takes 32 MB
 
 
-def mlp_weights(sizes, seed):
+def mlp_weights(sizes: Sequence[int], seed: int) -> list[Tensor]:
     """Initial weights of the network with layer sizes (d, m, ..., m, k): float32 CPU tensors [out, in].
 
     They are bit for bit what nn.Linear(bias=False) gives, layer after layer, after torch.manual_seed(seed).
@@ -31,8 +44,8 @@ def mlp_weights(sizes, seed):
         return [torch.nn.Linear(*fan, bias=False, device="cpu").weight.detach() for fan in pairwise(sizes)]
 
 
-def mlp_forward(weights, X):
-    """Outputs [n, k] of the network on the rows of X [n, d]."""
+def mlp_forward(weights: list[Tensor], X: Tensor) -> Tensor:
+    """Outputs [n, k] of the network with weights [out, in], on the rows of X [n, d]."""
     for W in weights[:-1]:
         X = (X @ W.T).relu_()  # in place: the product itself is not needed for its gradient
     return X @ weights[-1].T
@@ -47,8 +60,8 @@ class SparseLayer:
     d: int
 
     @classmethod
-    def checked(cls, indices: np.ndarray, values: np.ndarray, shape) -> SparseLayer:
-        """A layer from a file; ValueError unless the indices ascend within the shape and match the values."""
+    def checked(cls, indices: np.ndarray, values: np.ndarray, shape: Sequence[int]) -> SparseLayer:
+        """A layer [m, d] from a file; ValueError unless the indices ascend within the shape and match the values."""
         m, d = map(int, shape)
         w = SparseVector(indices.astype(np.int64), values.astype(DTYPE), m * d)
         inside = len(indices) == 0 or (0 <= indices[0] and indices[-1] < m * d)
@@ -64,7 +77,11 @@ class SparseLayer:
         """Neurons that have weights, ascending."""
         return np.unique(self.w.indices // self.d)
 
-    def matrix(self, inputs: np.ndarray):
+    def dense(self) -> np.ndarray:
+        """W [m, d], float32."""
+        return self.w.toarray().reshape(self.m, self.d)
+
+    def matrix(self, inputs: np.ndarray) -> csr_matrix:
         """The rows of the neurons with weights, as a scipy CSR matrix [neurons, inputs] in float64.
 
         Args:
@@ -86,7 +103,7 @@ class SparseLayer:
         return np.hstack([np.maximum(matrix @ XT[:, a : a + PREDICT_TILE], 0).astype(DTYPE) for a in starts])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SparseNet:
     """A network of sparse layers: relu(W_l x) in each, then the sum of the last activations or a linear output layer.
 
@@ -102,10 +119,24 @@ class SparseNet:
     gates: RandomGates | None = None
     step_sizes: tuple[float, ...] = ()
 
+    def __repr__(self) -> str:
+        """One line, for example SparseNet(100 -> 20 -> sum, 50 nonzeros): inputs, widths, outputs or their sum."""
+        outputs = "sum" if self.output is None else self.output.m
+        widths = " -> ".join(map(str, [self.layers[0].d, *(layer.m for layer in self.layers), outputs]))
+        gates = "" if self.gates is None else ", random gates"
+        return f"SparseNet({widths}, {self.num_nonzero} nonzero{'s' if self.num_nonzero != 1 else ''}{gates})"
+
+    def weights(self) -> tuple[np.ndarray | None, ...]:
+        """The dense weights, float32: W [m, inputs] of each hidden layer, then V [m, k], None where outputs are summed.
+
+        For one hidden layer: `W, V = net.weights()`; the outputs are relu(X W') V, or the row sums of relu(X W').
+        """
+        return *(layer.dense() for layer in self.layers), None if self.output is None else self.output.dense().T
+
     @property
     def num_nonzero(self) -> int:
-        """Nonzero weights in all layers."""
-        return sum(int(np.count_nonzero(layer.w.values)) for layer in (*self.layers, *filter(None, [self.output])))
+        """Nonzero weights in all layers; zeros that are stored do not count."""
+        return sum(int(np.count_nonzero(layer.w.values)) for layer in self._named_layers().values())
 
     @classmethod
     def from_dense(cls, weights: list[np.ndarray]) -> SparseNet:
@@ -116,13 +147,18 @@ class SparseNet:
             sparse.append(SparseLayer(SparseVector(indices, W.ravel()[indices], W.size), *W.shape))
         return cls(tuple(sparse[:-1]), sparse[-1])
 
-    def save(self, file, settings: dict):
-        """Write the network to a path or binary file as .npz: per layer indices, values and shape; settings as JSON."""
-        layers = {f"layer{number}": layer for number, layer in enumerate(self.layers)}
-        if self.output is not None:
-            layers["output"] = self.output
-        arrays = {"settings": np.array(json.dumps(settings)), "step_sizes": np.array(self.step_sizes)}
-        for name, layer in layers.items():
+    def _named_layers(self) -> dict[str, SparseLayer]:
+        """All layers by the names that they have in a file."""
+        output = {} if self.output is None else {"output": self.output}
+        return {f"layer{number}": layer for number, layer in enumerate(self.layers)} | output
+
+    def save(self, file: str | PathLike | BinaryIO, settings: dict | None = None) -> None:
+        """Write the network to a path (which gets .npz where it lacks it) or a binary file.
+
+        It holds the indices, values and shape of every layer, and the settings as JSON.
+        """
+        arrays = {"settings": np.array(json.dumps(settings or {})), "step_sizes": np.array(self.step_sizes)}
+        for name, layer in self._named_layers().items():
             arrays |= {f"{name}_indices": layer.w.indices, f"{name}_values": layer.w.values,
                        f"{name}_shape": np.array([layer.m, layer.d])}
         if self.gates is not None:
@@ -130,7 +166,7 @@ class SparseNet:
         np.savez_compressed(file, **arrays)
 
     @classmethod
-    def load(cls, path) -> SparseNet:
+    def load(cls, path: str | PathLike | BinaryIO) -> SparseNet:
         """The network that `save` wrote; reads no pickles. Raises ValueError naming a file that is something else."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -148,11 +184,16 @@ class SparseNet:
             raise ValueError(f"{path} is no saved network ({error})") from None
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Outputs [n], or [n, k] with an output layer of k > 1, float64, for inputs X [n, d]."""
+        """Outputs [n], or [n, k] with an output layer of k > 1, float64, for inputs X [n, d].
+
+        Raises ValueError for inputs of another shape.
+        """
+        if X.ndim != 2 or X.shape[1] != self.layers[0].d:
+            raise ValueError(f"X is {list(X.shape)}, but the network takes inputs [n, {self.layers[0].d}]")
         starts = range(0, len(X), PREDICT_TILE)
         return np.concatenate([self._predict_tile(X[start : start + PREDICT_TILE].T) for start in starts])
 
-    def _predict_tile(self, XT):
+    def _predict_tile(self, XT: np.ndarray) -> np.ndarray:
         Z, inputs = XT.astype(np.float64), np.arange(len(XT))
         for layer in self.layers[:-1]:
             Z, inputs = np.maximum(layer.matrix(inputs) @ Z, 0), layer.neurons

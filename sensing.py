@@ -5,22 +5,24 @@ A ReLU network with fixed gates is linear in its hidden weights:
     y_hat = sum_j 1{X h_j > 0} * (X w_j) = A w,      A = [diag(1{X h_1 > 0}) X, ..., diag(1{X h_m > 0}) X]   [n, m*d]
 
 A is never stored. An operator offers the two things that a solver needs: `adjoint_blocks`, the product A' r in pieces,
-and `columns`, the matrix A_S of a few columns with its products. Read aiht.py first; this file is where speed lives.
+and `columns`, the matrix A_S of a few columns with its products. Read aiht.py first; the time of a fit is spent here.
 
-Inputs are held feature-major, X' [d, n], so that a column of A is a contiguous row. Work is cut into tiles of samples;
-the tiles, not the BLAS, run in parallel, and partial sums are added in the order of the tiles. So the bits of a result
-do not depend on the number of threads. The memory budget decides what is held and what is computed again: columns of A
-(up to half of it) and gates (up to a quarter). What is in work at one time, a few tiles per thread, is about 16 MiB.
+Inputs are held feature-major, X' [d, n], so that a column of A is a contiguous row. Every product is computed in tiles
+of samples (numerics/workspace.py), so that its bits do not depend on the number of threads. The memory budget decides
+what is held and what is computed again: columns of A (up to half of it) and gates (up to a quarter). What is being
+computed at one time, a few tiles per thread, takes about 16 MiB more.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
+from typing import Protocol
 
 import numpy as np
 
-from numerics.arrays import DTYPE, array_module, to_device, to_host
+from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.sparse import SparseVector
 from numerics.streams import DRAW_BLOCK, Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
@@ -29,11 +31,36 @@ NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h
 BLOCK_ENTRIES = 2**17  # entries of A' r per block: with GROUPS partial sums in float64, 8 MiB
 
 
-class RandomGates:
+class Gates(Protocol):
+    """The generators h_j of the gates 1{x_i . h_j > 0} of a layer; a class inherits the defaults below.
+
+    The operators rely on what an implementation guarantees:
+
+    - `neurons` lists, ascending and once each, the neurons whose gate may be open. All others have h_j = 0, a gate that
+      is always closed: A' r leaves their columns out.
+    - `rows` gives the generators of any neurons, the same bits each time, whichever others are asked for with them. The
+      operators do not hold H [m, d]; they ask again.
+    - Neither changes while an operator uses the gates.
+    """
+
+    neurons: Sequence[int] | np.ndarray
+    may_be_held = True  # the gates [neurons, n] of all listed neurons at once, where they fit the memory budget
+
+    def rows(self, neurons: np.ndarray) -> np.ndarray:
+        """H[neurons] [b, d] float32 on the host, for ascending neurons [b]; zeros for those not listed."""
+
+    def rows_are(self, neurons: np.ndarray, W: Array) -> bool:
+        """Whether H[neurons] equals W [b, d], weights on any device: then gate * (X w) is relu(X w)."""
+        return False
+
+
+class RandomGates(Gates):
     """Gate generators h_j ~ N(0, I_d), drawn on the host when asked for: H [m, d] is never held.
 
     Each block of DRAW_BLOCK neurons has a stream of its own, so any rows can be drawn again.
     """
+
+    may_be_held = False  # there are m of them, not about s, and a fit needs them for a step or two
 
     def __init__(self, seed: int, layer: int, m: int, d: int):
         self.seed, self.layer, self.m, self.d = seed, layer, m, d
@@ -49,8 +76,8 @@ class RandomGates:
         return draw_rows(neurons, self.m, self.d, draw)
 
 
-class WeightGates:
-    """Gate generators H = W, the weights themselves (sequential convex): only neurons with weights have a gate."""
+class WeightGates(Gates):
+    """Gate generators H = W, weights w [m d] (sequential convex): only neurons with weights have a gate."""
 
     def __init__(self, w: SparseVector, d: int):
         self.w, self.d = w.to_host(), d
@@ -59,6 +86,10 @@ class WeightGates:
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """W[neurons] [b, d] for ascending neurons [b]."""
         return self.w.rows(neurons, self.d)
+
+    def rows_are(self, neurons: np.ndarray, W: Array) -> bool:
+        """Whether these are still the weights W [b, d]; they are not if w has moved on since the gates' update."""
+        return bool((to_device(self.rows(neurons), W) == W).all())
 
 
 class Columns:
@@ -70,7 +101,7 @@ class Columns:
         keep: hold the tiles (4 n s bytes), or make them again for each product.
     """
 
-    def __init__(self, fill: Callable, shape: tuple[int, int], xp, work: Workspace, keep: bool):
+    def __init__(self, fill: Callable, shape: tuple[int, int], xp: ModuleType, work: Workspace, keep: bool):
         self.shape, self.xp, self.work, self.keep, self._fill = shape, xp, work, keep, fill
         self.tiles = sample_tiles(shape[1], shape[0], xp)
         if keep:
@@ -91,16 +122,16 @@ class Columns:
         self._fill(tile, out)
         return out
 
-    def apply(self, x):
+    def apply(self, x: Array) -> Array:
         """A_S x: [s] -> [n]."""
         x = x.astype(DTYPE)
         return self.xp.concatenate(self.work.map(lambda tile: x @ self._tile(tile), self.tiles))
 
-    def adjoint(self, r):
+    def adjoint(self, r: Array) -> Array:
         """A_S' r: [n] -> [s], float64."""
         return self.work.sum(lambda tile: self._tile(tile) @ r[tile], self.tiles)
 
-    def gram(self, x):
+    def gram(self, x: Array) -> Array:
         """A_S' (A_S x): [s] -> [s], float64, in a single pass over A_S."""
         x = x.astype(DTYPE)
 
@@ -110,11 +141,11 @@ class Columns:
 
         return self.work.sum(product, self.tiles)
 
-    def norms(self):
+    def norms(self) -> Array:
         """Norms of the columns [s], float64."""
         return self.xp.sqrt(self.work.sum(lambda tile: self.xp.square(self._tile(tile)).sum(axis=1), self.tiles))
 
-    def gram_matrix(self):
+    def gram_matrix(self) -> Array:
         """A_S' A_S [s, s], float64 sums of single-precision products of tiles."""
 
         def product(tile):
@@ -129,26 +160,24 @@ class ReluSensing:
 
     Args:
         XT: inputs, feature-major [d, n] float32, on the host or a GPU.
-        gates: RandomGates or WeightGates; neurons that they do not list have a gate that is always 0.
-        m: hidden width.
+        gates: their generators.  m: hidden width.
     """
 
-    def __init__(self, XT, gates, m: int, work: Workspace):
+    def __init__(self, XT: Array, gates: Gates, m: int, work: Workspace):
         self.XT, self.gates, self.work = XT, gates, work
         self.d, n = XT.shape
         self.shape = (n, m * self.d)
         self.xp = array_module(XT)
-        self._activations = {}  # {block of neurons: {start of a tile: relu(W x) [b, n_t]}}, see _hidden
 
     def _gate_tile(self, rows, tile: slice):
         """1{h_j . x_i > 0} [b, n_t] bool."""
         return rows @ self.XT[:, tile] > 0
 
     @functools.cached_property
-    def _weight_gates(self):
-        """Gates of all listed neurons [b, n] bool, where H = W and they fit; else None."""
+    def _held_gates(self):
+        """Gates of all listed neurons [b, n] bool, where they may be held and fit; else None."""
         neurons, n = self.gates.neurons, self.shape[0]
-        if isinstance(self.gates, RandomGates) or len(neurons) * n > self.work.bytes // 4:
+        if not self.gates.may_be_held or len(neurons) * n > self.work.bytes // 4:
             return None
         rows = to_device(self.gates.rows(neurons), self.XT)
         held = self.xp.empty((len(neurons), n), dtype=bool)
@@ -159,9 +188,9 @@ class ReluSensing:
         self.work.map(fill, sample_tiles(len(neurons), n, self.xp))
         return held
 
-    def _gates_of(self, neurons: np.ndarray) -> Callable:
-        """A function of a tile giving the gates of `neurons` (ascending, on the host) there, [b, n_t]."""
-        held = self._weight_gates
+    def gates_of(self, neurons: np.ndarray) -> Callable[[slice], Array]:
+        """A function of a tile giving the gates of `neurons` (ascending, on the host) there, [b, n_t] bool."""
+        held = self._held_gates
         if held is None or not np.isin(neurons, self.gates.neurons).all():
             rows = to_device(self.gates.rows(neurons), self.XT)
             return lambda tile: self._gate_tile(rows, tile)
@@ -179,36 +208,33 @@ class ReluSensing:
         for start in range(0, len(neurons), block):
             yield np.asarray(neurons[start : start + block])
 
-    def adjoint_blocks(self, r):
+    def adjoint_blocks(self, r: Array) -> Iterator[tuple[Array, Array]]:
         """A' r piece by piece: yields (indices [b d] ascending, entries of A' r there [b d] float64)."""
-        for neurons in self.blocks(self.gates.neurons):
-            gates = self._gates_of(neurons)
+        return self._adjoint(r, norms=False)
 
-            def product(tile, gates=gates):
-                return (gates(tile) * r[tile]) @ self.XT[:, tile].T  # [b, d]
-
-            total = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
-            first = to_device(neurons * self.d, self.XT)
-            yield (first[:, None] + self.xp.arange(self.d)).ravel(), total.ravel()
-
-    def correlations(self, r):
+    def correlations(self, r: Array) -> Iterator[tuple[Array, Array, Array]]:
         """A' r and the norms of the columns, piece by piece: yields (indices [b d] ascending, A' r, norms), float64."""
+        return self._adjoint(r, norms=True)
+
+    def _adjoint(self, r, norms: bool):
         for neurons in self.blocks(self.gates.neurons):
-            gates = self._gates_of(neurons)
+            gates = self.gates_of(neurons)
 
             def product(tile, gates=gates):
                 gate, X = gates(tile), self.XT[:, tile]
-                return self.xp.stack([(gate * r[tile]) @ X.T, gate.astype(DTYPE) @ self.xp.square(X).T])
+                adjoint = (gate * r[tile]) @ X.T  # [b, d]
+                return self.xp.stack([adjoint, gate.astype(DTYPE) @ self.xp.square(X).T]) if norms else adjoint[None]
 
-            total, squares = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
+            total, *squares = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
             first = to_device(neurons * self.d, self.XT)
-            yield (first[:, None] + self.xp.arange(self.d)).ravel(), total.ravel(), self.xp.sqrt(squares).ravel()
+            indices = (first[:, None] + self.xp.arange(self.d)).ravel()
+            yield indices, total.ravel(), *(self.xp.sqrt(square).ravel() for square in squares)
 
-    def columns(self, indices) -> Columns:
+    def columns(self, indices: Array) -> Columns:
         """A_S for ascending indices S [s]."""
         owner, feature = self.xp.divmod(indices, self.d)
         neurons, place = np.unique(to_host(owner), return_inverse=True)
-        gates, place = self._gates_of(neurons), to_device(place, self.XT)
+        gates, place = self.gates_of(neurons), to_device(place, self.XT)
 
         def fill(tile, out):
             self.xp.multiply(self.XT[:, tile][feature], gates(tile)[place], out=out)
@@ -216,59 +242,11 @@ class ReluSensing:
         shape = (self.shape[0], len(indices))
         return Columns(fill, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)
 
-    # The same gates with output weights V [m, k], for targets with k entries: aiht_vector.py.
-
-    def _hidden(self, neurons: np.ndarray, W) -> Callable:
-        """A function of a tile giving the gates of `neurons` and gate * (X w) there, both [b, n_t]."""
-        if isinstance(self.gates, WeightGates):  # the gate of a neuron is its own weight vector: a ReLU
-            keep = 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2
-            held = self._activations.setdefault(neurons.tobytes(), {}) if keep else {}
-
-            def relu(tile):
-                z = held.get(tile.start)
-                if z is None:
-                    z = self.xp.maximum(W @ self.XT[:, tile], 0)
-                    if keep:  # the prediction and the gradient of a step take the same product
-                        held[tile.start] = z
-                return z > 0, z
-
-            return relu
-        rows = to_device(self.gates.rows(neurons), self.XT)
-
-        def gated(tile):
-            gate = self._gate_tile(rows, tile)
-            return gate, gate * (W @ self.XT[:, tile])
-
-        return gated
-
-    def outputs(self, neurons: np.ndarray, W, V):
-        """sum_j gate_j * (X w_j) v_j', as [k, n], over neurons with weights W [b, d] and output weights V [b, k]."""
-        hidden = self._hidden(neurons, W)
-        tiles = sample_tiles(max(len(neurons), 1), self.shape[0], self.xp)
-        return self.xp.concatenate(self.work.map(lambda tile: V.T @ hidden(tile)[1], tiles), axis=1)
-
-    def output_gradient(self, neurons: np.ndarray, W, V, R):
-        """Gradients [b, d + k] float64 in [w_j, v_j]: M_j v_j and M_j' w_j with M_j = (diag(gate_j) X)' R'.
-
-        M_j is not formed: for all j at once they are ((V R) * gates) X and ((W X') * gates) R'.
-
-        Args:
-            R: residual, [k, n].
-        """
-        hidden = self._hidden(neurons, W)
-
-        def product(tile):
-            gate, activation = hidden(tile)
-            w_part = ((V @ R[:, tile]) * gate) @ self.XT[:, tile].T
-            return self.xp.concatenate([w_part, activation @ R[:, tile].T], axis=1)
-
-        return self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
-
 
 class GaussianSensing:
     """A standard normal matrix n x p, drawn on the host column block by column block, never held whole."""
 
-    def __init__(self, seed: int, n: int, p: int, work: Workspace, xp=np):
+    def __init__(self, seed: int, n: int, p: int, work: Workspace, xp: ModuleType = np):
         self.seed, self.shape, self.work, self.xp = seed, (n, p), work, xp
 
     def _block(self, block: int):
@@ -277,13 +255,13 @@ class GaussianSensing:
         generator = Stream.GAUSSIAN.generator(self.seed, block)
         return self.xp.asarray(generator.standard_normal((min(DRAW_BLOCK, p - block * DRAW_BLOCK), n), dtype=DTYPE))
 
-    def adjoint_blocks(self, r):
+    def adjoint_blocks(self, r: Array) -> Iterator[tuple[Array, Array]]:
         """A' r piece by piece: yields (indices [b] ascending, entries of A' r there [b])."""
         blocks = range(-(-self.shape[1] // DRAW_BLOCK))
         for block, entries in zip(blocks, self.work.map(lambda b: self._block(b) @ r, blocks), strict=True):
             yield block * DRAW_BLOCK + self.xp.arange(len(entries)), entries
 
-    def columns(self, indices) -> Columns:
+    def columns(self, indices: Array) -> Columns:
         """A_S for ascending indices S [s], held."""
         host = to_host(indices)
         blocks = np.unique(host // DRAW_BLOCK)
@@ -298,5 +276,6 @@ class GaussianSensing:
 
     @staticmethod
     def _local(indices, host, block):
+        """Those of the ascending indices that lie in a block, counted from its first column."""
         first, last = np.searchsorted(host, [block * DRAW_BLOCK, (block + 1) * DRAW_BLOCK])
         return indices[first:last] - int(block) * DRAW_BLOCK

@@ -1,15 +1,17 @@
-"""The fitting tasks: their data and THE score, one function for every method.
+"""The fitting tasks: the table TASKS, what builds their instances, and THE score, one function for every method.
 
-TASKS is the table that runner.py offers. A task is one entry: what it is, how its score is measured and drawn, and a
-function that builds one instance. Data are generated or read once per process and seed, not once per cell.
+A task is one entry of the table: what it is, how its score is measured and drawn, and a function that builds one
+instance. Data are generated or read once per process and seed, not once per cell.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,50 +28,111 @@ MNIST_FREQUENCY, CIFAR_FREQUENCY = 2.0, 5.0  # standard deviation of the frequen
 CHANNEL_FREQUENCY = 0.05  # and per channel
 INR_IMAGE = 1000  # number of the fitted image in the test split (the paper's choice)
 TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000  # of every class, in stored order (the paper's split)
-NETWORK_FLAGS = ("num_layers", "batch_size", "convex", "update_every")
 INPUT_DISTS = ("normal", "uniform", "rademacher", "mnist")  # of the planted task's inputs, see planted_inputs
 MNIST_LIMITS = {"nmeasurements": TRAIN_PER_CLASS * 10, "input_dim": 716}  # training images; pixels that vary in them
+Split = tuple[np.ndarray, np.ndarray]  # images [n, ...] and labels [n]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a score, or another number of the cells, is called, and how it is drawn and compared."""
+
+    name: str = "score"
+    unit: str = ""
+    range: tuple[float, float] | None = None  # of the colours of a heatmap; None takes it from the data
+    scale: str = "linear"  # or "log"; ValueError for another, and for a range that does not suit it
+    higher_is_better: bool = True
+
+    def __post_init__(self):
+        if self.scale not in ("linear", "log"):
+            raise ValueError(f"score scale {self.scale!r} is neither linear nor log")
+        object.__setattr__(self, "range", self.range and tuple(self.range))  # a log has it as a list
+        low, high = self.range or (1, 2)
+        if not -math.inf < low < high < math.inf or (self.scale == "log" and low <= 0):
+            raise ValueError(f"score range {self.range} does not suit a {self.scale} scale")
+
+
+def always(value: Any) -> Callable[[Any], Any]:
+    """The function of the settings whose value is always the same."""
+    return lambda settings: value
+
+
+@dataclass(frozen=True)
+class Task:
+    """An entry of the table; the functions take the settings of a run, an object with the flags as attributes."""
+
+    summary: str  # a line for --help
+    measure: Measure  # what its score is called, and how it is drawn
+    build: Callable[[Any, int, int, int], Problem | SignalProblem]  # (settings, m, s, seed) of a cell; raises Skipped
+    samples: Callable[[Any], int]  # number of training samples n
+    exact: float | None = None  # the score beyond which a fit counts as exact recovery, where there is such a thing
+    settings: tuple[str, ...] = ()  # those declared for other tasks that have an effect on this one, too
+    methods: tuple[str, ...] = ()  # that can solve it; () for all
+    outputs: Callable[[Any], int] = always(1)  # number of outputs k
+    dataset: Callable[[Any], str | None] = always(None)  # the files that it needs, a name in datasets.py
+    depends_on_s: bool = False  # whether the data do
+    is_network: bool = True  # whether a network is fitted; a vector otherwise
+    image: tuple[int, ...] | None = None  # shape of the fitted image, (rows, columns) or (channels, rows, columns)
+
+
+IMAGE = Measure("PSNR", "dB", (0, 50))
+BINARY = Measure("test accuracy", range=(0.5, 1))
+CLASSES = Measure("test accuracy", range=(0.1, 1))
+ERROR = Measure("relative l2 error", range=(1e-8, 1), scale="log", higher_is_better=False)
+
+TASKS = {  # what builds the instances stands below
+    "mlp_planted": Task(
+        "a random sparse network", Measure("PSNR", "dB", (-20, 50)),
+        build=lambda settings, m, s, seed: mlp_planted(settings, m, s, seed),
+        samples=lambda settings: settings.nmeasurements, outputs=lambda settings: settings.output_dim,
+        dataset=lambda settings: "mnist" if settings.input_dist == "mnist" else None,
+        exact=100.0,  # dB; single precision ends at 145
+        depends_on_s=True),
+    "gaussian_sparse": Task(
+        "a sparse vector, Gaussian sensing matrix", ERROR,
+        build=lambda settings, m, s, seed: gaussian_sparse(settings, m, s, seed),
+        samples=lambda settings: settings.nmeasurements,
+        exact=1e-4, methods=("aiht",), depends_on_s=True, is_network=False),
+    "binary_mnist": Task(
+        "digits 0 and 1", BINARY,
+        build=lambda settings, m, s, seed: mnist_problem(settings.data_dir, 2, settings.bias),
+        samples=always(2 * TRAIN_PER_CLASS), dataset=always("mnist")),
+    "mnist": Task(
+        "ten digits", CLASSES,
+        build=lambda settings, m, s, seed: mnist_problem(settings.data_dir, 10, settings.bias),
+        samples=always(10 * TRAIN_PER_CLASS), outputs=always(10), dataset=always("mnist")),
+    "binary_cifar10": Task(
+        "airplanes and automobiles", BINARY,
+        build=lambda settings, m, s, seed: cifar_problem(settings.data_dir, settings.bias),
+        samples=always(2 * TRAIN_PER_CLASS), dataset=always("cifar10")),
+    "inr_mnist": Task(
+        "one MNIST image from its pixel coordinates", IMAGE,
+        build=lambda settings, m, s, seed: image_problem(
+            mnist_image(settings.data_dir), grid_features((28, 28), seed)),
+        samples=always(28 * 28), dataset=always("mnist"), image=(28, 28)),
+    "inr_cifar10": Task(
+        "one CIFAR-10 image from its pixel coordinates", IMAGE,
+        build=lambda settings, m, s, seed: image_problem(
+            cifar_image(settings.data_dir), grid_features((32, 32, 3), seed)),
+        samples=always(3 * 32 * 32), dataset=always("cifar10"), image=(3, 32, 32)),
+}
 
 
 class Skipped(Exception):
     """This cell of the grid has no meaningful instance; the message is the reason that is recorded."""
 
 
-def always(value) -> Callable:
-    return lambda settings: value
-
-
-@dataclass(frozen=True)
-class Measure:
-    """How a score is called, drawn and compared. `scale` is linear or log, `range` that of the heatmaps."""
-
-    name: str
-    unit: str
-    range: tuple[float, float]
-    scale: str = "linear"
-    higher_is_better: bool = True
-
-
 @dataclass(frozen=True)
 class Problem:
-    """One instance of a network task.
+    """One instance of a network task."""
 
-    Args:
-        X: inputs [n, d] float32, feature-major (X.T is contiguous).
-        Y: targets [n] or [n, k] float32.
-        X_eval, Y_eval: what the score is taken on: a test set, or X and Y again.
-        loss: "squared" or "cross_entropy" (Y one-hot).
-        peak: peak value of the PSNR, None where the score is an accuracy.
-        planted: the network that gave the targets, None where there is none.
-    """
-
-    X: np.ndarray
-    Y: np.ndarray
-    X_eval: np.ndarray
+    X: np.ndarray  # inputs [n, d] float32, feature-major (X.T is contiguous)
+    Y: np.ndarray  # targets [n] or [n, k] float32
+    X_eval: np.ndarray  # what the score is taken on: a test set, or X and Y again
     Y_eval: np.ndarray
-    loss: str = "squared"
-    peak: float | None = None
-    planted: SparseNet | None = None
+    loss: str = "squared"  # or "cross_entropy" (Y one-hot)
+    peak: float | None = None  # of the PSNR; None where the score is an accuracy
+    planted: SparseNet | None = None  # the network that gave the targets, where there is one
 
 
 @dataclass(frozen=True)
@@ -81,46 +144,18 @@ class SignalProblem:
     w: SparseVector
 
 
-@dataclass(frozen=True)
-class Task:
-    """An entry of the table.
-
-    Args:
-        summary: a line for --help.
-        measure: how its score is called and drawn.
-        build: function (settings, m, s, seed) -> the instance of a cell; raises Skipped. `settings` are the flags.
-        samples: function (settings) -> the number of training samples.
-        flags: the flags that have an effect on it, of those that do not on every task.
-        methods: the methods that can solve it; () for all.
-        outputs: function (settings) -> the number of outputs k.
-        dataset: function (settings) -> the files it needs, a name in datasets.py, or None.
-        depends_on_s: whether the data depend on s.
-        is_network: whether a network is fitted (a vector otherwise).
-        image: the shape of the image whose pixels are fitted, (rows, columns) or (channels, rows, columns); else None.
-    """
-
-    summary: str
-    measure: Measure
-    build: Callable
-    samples: Callable
-    flags: tuple[str, ...] = NETWORK_FLAGS
-    methods: tuple[str, ...] = ()
-    outputs: Callable = always(1)
-    dataset: Callable = always(None)
-    depends_on_s: bool = False
-    is_network: bool = True
-    image: tuple[int, ...] | None = None
-
-
-def score(problem, outputs) -> float:
-    """THE score of a fit.
+def score(problem: Problem | SignalProblem, outputs: np.ndarray | SparseVector) -> float:
+    """THE score of a fit. FloatingPointError where predictions are not finite: as classes they would score as chance.
 
     Args:
         outputs: predictions on X_eval, [n_eval] or [n_eval, k]; for a SignalProblem the recovered SparseVector.
     Returns:
-        PSNR = 20 log10 peak - 10 log10 MSE in dB; the accuracy, at threshold 0.5 or of the largest of k outputs; for a
-        SignalProblem the relative l2 error |w_hat - w| / |w|, where lower is better.
+        PSNR = 20 log10 peak - 10 log10 MSE in dB, +inf for an exact fit; the accuracy, at threshold 0.5 or of the
+        largest of k outputs; for a SignalProblem the relative l2 error |w_hat - w| / |w|, where lower is better.
     """
+    predicted = outputs.values if isinstance(problem, SignalProblem) else outputs
+    if bad := np.size(predicted) - np.count_nonzero(np.isfinite(predicted)):
+        raise FloatingPointError(f"{bad} of {np.size(predicted)} predictions are not finite")
     if isinstance(problem, SignalProblem):
         error = outputs.toarray().astype(np.float64) - problem.w.toarray()
         return float(np.linalg.norm(error) / np.linalg.norm(problem.w.values))
@@ -131,8 +166,8 @@ def score(problem, outputs) -> float:
         return float(20 * np.log10(problem.peak) - 10 * np.log10(np.mean(error**2)))
 
 
-def decide(outputs) -> np.ndarray:
-    """The class of each sample, from outputs [n] or [n, k]."""
+def decide(outputs: np.ndarray) -> np.ndarray:
+    """The class [n] of each sample, from outputs [n] or [n, k]."""
     return outputs > 0.5 if outputs.ndim == 1 else outputs.argmax(axis=1)
 
 
@@ -162,7 +197,10 @@ def planted_inputs(dist: str, n: int, d: int, seed: int, data_dir: Path | None =
 
 @functools.lru_cache(maxsize=1)
 def mnist_pixels(data_dir: Path, d: int) -> np.ndarray:
-    """The d pixels of largest variance, in the order of the image, of all training images: [50000, d], standardised."""
+    """The d pixels of largest variance, in the order of the image, of all training images: [50000, d], standardised.
+
+    Raises ValueError where fewer than d pixels vary.
+    """
     (images, _), _ = class_split(*datasets.read_mnist(data_dir), range(10))
     pixels = np.ascontiguousarray(images.reshape(len(images), -1).T)  # [784, 50000]
     deviation = np.array([pixel.std() for pixel in pixels])
@@ -191,8 +229,8 @@ def planted_net(d: int, m: int, k: int, num_layers: int, s: int, seed: int) -> S
     return SparseNet(tuple(layers[:num_layers]), layers[-1] if k > 1 else None)
 
 
-def mlp_planted(settings, m: int, s: int, seed: int) -> Problem:
-    """Random inputs, targets from a random sparse network of the fitted shape; no test set."""
+def mlp_planted(settings: Any, m: int, s: int, seed: int) -> Problem:
+    """Random inputs, targets from a random sparse network of the fitted shape; no test set. Raises Skipped."""
     if settings.num_layers > 1 and m * m < s // settings.num_layers:
         raise Skipped(f"a layer of {m} x {m} weights cannot hold {s // settings.num_layers} nonzeros")
     net = planted_net(settings.input_dim, m, settings.output_dim, settings.num_layers, s, seed)
@@ -204,7 +242,7 @@ def mlp_planted(settings, m: int, s: int, seed: int) -> Problem:
     return Problem(X, Y, X, Y, peak=peak, planted=net)
 
 
-def gaussian_sparse(settings, m: int, s: int, seed: int) -> SignalProblem:
+def gaussian_sparse(settings: Any, m: int, s: int, seed: int) -> SignalProblem:
     """A signal of length m with s ones at random places, seen through a standard normal matrix."""
     support = np.sort(Stream.SIGNAL.generator(seed).choice(m, min(s, m), replace=False))
     w = SparseVector(support, np.ones(len(support), dtype=DTYPE), m)
@@ -212,29 +250,16 @@ def gaussian_sparse(settings, m: int, s: int, seed: int) -> SignalProblem:
     return SignalProblem(seed, A.columns(support).apply(w.values), w)
 
 
-def binary_mnist(settings, m: int, s: int, seed: int) -> Problem:
-    """Digits 0 and 1, pixels 0..255 (the paper's step sizes depend on that scale), squared error."""
-    return mnist_problem(settings.data_dir, 2, settings.bias)
-
-
-def mnist(settings, m: int, s: int, seed: int) -> Problem:
-    """All ten digits, pixels 0..255, cross-entropy."""
-    return mnist_problem(settings.data_dir, 10, settings.bias)
-
-
-def binary_cifar10(settings, m: int, s: int, seed: int) -> Problem:
-    """Airplanes and automobiles, each channel standardised with the mean and deviation of the training images."""
-    return cifar_problem(settings.data_dir, settings.bias)
-
-
 @functools.lru_cache(maxsize=1)
 def mnist_problem(data_dir: Path, num_classes: int, bias: bool) -> Problem:
+    """The first digits, pixels 0..255: the paper's step sizes depend on that scale. `bias`: see classification."""
     train, test = class_split(*datasets.read_mnist(data_dir), range(num_classes))
     return classification(train, test, num_classes, bias)
 
 
 @functools.lru_cache(maxsize=1)
 def cifar_problem(data_dir: Path, bias: bool) -> Problem:
+    """Airplanes and automobiles, each channel standardised with the mean and deviation of the training images."""
     images, labels, test_images, test_labels = datasets.read_cifar10(data_dir)
     train, test = class_split(np.concatenate([images, test_images]), np.concatenate([labels, test_labels]), range(2))
     pixels = train[0] / DTYPE(255)
@@ -243,12 +268,13 @@ def cifar_problem(data_dir: Path, bias: bool) -> Problem:
     return classification(*standardised, 2, bias)
 
 
-def classification(train, test, num_classes: int, bias: bool) -> Problem:
-    """The problem of two splits (images, labels): 0/1 targets for two classes, else one-hot with cross-entropy.
+def classification(train: Split, test: Split, num_classes: int, bias: bool) -> Problem:
+    """Flat images and 0/1 targets for two classes, else one-hot targets and cross-entropy.
 
-    `bias` appends a constant 1 to the inputs.
+    Args:
+        train, test: images [n, ...] and labels [n].  bias: whether a constant 1 is appended to the inputs.
     """
-    def arrays(split):
+    def arrays(split: Split) -> tuple[np.ndarray, np.ndarray]:
         images, labels = split
         X = images.reshape(len(images), -1).astype(DTYPE)
         Y = labels if num_classes == 2 else labels[:, None] == np.arange(num_classes)
@@ -257,14 +283,19 @@ def classification(train, test, num_classes: int, bias: bool) -> Problem:
     return Problem(*arrays(train), *arrays(test), loss="squared" if num_classes == 2 else "cross_entropy")
 
 
-def inr_mnist(settings, m: int, s: int, seed: int) -> Problem:
-    """One MNIST image as a function of the pixel's (row, column)."""
-    return image_problem(mnist_image(settings.data_dir), grid_features((28, 28), seed))
+def class_split(images: np.ndarray, labels: np.ndarray, classes: Iterable[int]) -> list[Split]:
+    """The paper's split, class after class in stored order: (images, labels) for training and for test.
 
-
-def inr_cifar10(settings, m: int, s: int, seed: int) -> Problem:
-    """One CIFAR-10 image as a function of the pixel's (row, column, channel), channel slowest."""
-    return image_problem(cifar_image(settings.data_dir), grid_features((32, 32, 3), seed))
+    Returns:
+        train: the first 5000 of each class; test: the next 1000; labels are 0, 1, ... in the order of `classes`.
+    """
+    members = [np.flatnonzero(labels == c)[: TRAIN_PER_CLASS + TEST_PER_CLASS] for c in classes]
+    split = []
+    for part in (slice(0, TRAIN_PER_CLASS), slice(TRAIN_PER_CLASS, None)):
+        order = np.concatenate([member[part] for member in members])
+        counts = [len(member[part]) for member in members]
+        split.append((images[order], np.repeat(np.arange(len(members)), counts)))
+    return split
 
 
 @functools.lru_cache(maxsize=1)
@@ -307,67 +338,11 @@ def fourier_features(coordinates: np.ndarray, B: np.ndarray) -> np.ndarray:
     return _feature_major(np.hstack([np.sin(phase), np.cos(phase)]).astype(DTYPE))
 
 
-def class_split(images: np.ndarray, labels: np.ndarray, classes):
-    """The paper's split, class after class in stored order: (images, labels) for training and for test.
-
-    Returns:
-        train: the first 5000 of each class; test: the next 1000; labels are 0, 1, ... in the order of `classes`.
-    """
-    members = [np.flatnonzero(labels == c)[: TRAIN_PER_CLASS + TEST_PER_CLASS] for c in classes]
-    parts = [slice(0, TRAIN_PER_CLASS), slice(TRAIN_PER_CLASS, None)]
-    split = []
-    for part in parts:
-        order = np.concatenate([member[part] for member in members])
-        counts = [len(member[part]) for member in members]
-        split.append((images[order], np.repeat(np.arange(len(members)), counts)))
-    return split
-
-
 def _feature_major(X: np.ndarray) -> np.ndarray:
+    """X [n, d] with X.T contiguous, read-only."""
     X = np.asfortranarray(X)
     X.flags.writeable = False  # shared by all cells of a seed
     return X
-
-
-PLANTED = Measure("PSNR", "dB", (-20, 50))
-IMAGE = Measure("PSNR", "dB", (0, 50))
-BINARY = Measure("test accuracy", "", (0.5, 1))
-CLASSES = Measure("test accuracy", "", (0.1, 1))
-ERROR = Measure("relative l2 error", "", (1e-8, 1), scale="log", higher_is_better=False)
-
-PLANTED_FLAGS = (*NETWORK_FLAGS, "input_dim", "input_dist", "output_dim", "nmeasurements")
-IMAGE_FLAGS = (*NETWORK_FLAGS, "bias")
-
-
-def nmeasurements(settings) -> int:
-    return settings.nmeasurements
-
-
-def output_dim(settings) -> int:
-    return settings.output_dim
-
-
-def planted_dataset(settings) -> str | None:
-    return "mnist" if settings.input_dist == "mnist" else None
-
-
-TASKS = {
-    "mlp_planted": Task("a random sparse network", PLANTED, mlp_planted, nmeasurements,
-                        flags=PLANTED_FLAGS, dataset=planted_dataset, outputs=output_dim,
-                        depends_on_s=True),
-    "gaussian_sparse": Task("a sparse vector, Gaussian sensing matrix", ERROR, gaussian_sparse, nmeasurements,
-                            flags=("nmeasurements",), methods=("aiht",), depends_on_s=True, is_network=False),
-    "binary_mnist": Task("digits 0 and 1", BINARY, binary_mnist, always(10000), flags=IMAGE_FLAGS,
-                         dataset=always("mnist")),
-    "mnist": Task("ten digits", CLASSES, mnist, always(50000), flags=IMAGE_FLAGS, dataset=always("mnist"),
-                  outputs=always(10)),
-    "binary_cifar10": Task("airplanes and automobiles", BINARY, binary_cifar10, always(10000), flags=IMAGE_FLAGS,
-                           dataset=always("cifar10")),
-    "inr_mnist": Task("one MNIST image from its pixel coordinates", IMAGE, inr_mnist, always(28 * 28),
-                      dataset=always("mnist"), image=(28, 28)),
-    "inr_cifar10": Task("one CIFAR-10 image from its pixel coordinates", IMAGE, inr_cifar10, always(3 * 32 * 32),
-                        dataset=always("cifar10"), image=(3, 32, 32)),
-}
 
 
 def data_folder(flag: str | None, environment: dict) -> Path:

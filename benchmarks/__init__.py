@@ -1,0 +1,1 @@
+"""Time and memory, measured; run as `python -m benchmarks.speed`."""

@@ -6,24 +6,26 @@ plain code, or only those that have weights.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 
-def open_gates(X, H) -> list:
-    """The gates 1{X h_j > 0}, one array [n] per neuron."""
+def open_gates(X: np.ndarray, H: np.ndarray) -> list[np.ndarray]:
+    """The gates 1{X h_j > 0}, one array [n] per neuron, for X [n, d] and H [m, d]."""
     return [X @ h > 0 for h in H]
 
 
-def apply(X, gates, W, neurons):
-    """A w [n], over some neurons."""
+def apply(X: np.ndarray, gates: list[np.ndarray], W: np.ndarray, neurons: Iterable[int]) -> np.ndarray:
+    """A w [n], over some neurons, for weights W [m, d]."""
     total = np.zeros(len(X), dtype=X.dtype)
     for j in neurons:
         total += gates[j] * (X @ W[j])
     return total
 
 
-def adjoint(X, gates, r, neurons):
-    """A' r [m, d] on some neurons, zero elsewhere."""
+def adjoint(X: np.ndarray, gates: list[np.ndarray], r: np.ndarray, neurons: Iterable[int]) -> np.ndarray:
+    """A' r [m, d] on some neurons, zero elsewhere, for r [n]."""
     G = np.zeros((len(gates), X.shape[1]), dtype=X.dtype)
     for j in neurons:
         G[j] = (gates[j] * r) @ X

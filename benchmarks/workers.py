@@ -1,6 +1,6 @@
 """Time of a sweep on two workers against one process: 40 cells that one core computes in about a second each.
 
-    python benchmarks/workers.py
+    python -m benchmarks.workers [--quick]
 
 Every worker and the one process have one thread, that of BLAS included. Both tables must be the same, bit for bit.
 """
@@ -14,23 +14,42 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-CELLS = ("--task mlp_planted --mlist 20 30 40 50 --slist 50 100 --seedlist 0 1 2 3 4 --nmeasurements 100000 "
-         "--device cpu --threads 1 --save_results")
+from sweep.flags import Parser, UsageError, whole_number
+
+PROG = "python -m benchmarks.workers"
+FULL = "--mlist 20 30 40 50 --slist 50 100 --seedlist 0 1 2 3 4 --nmeasurements 100000"
+QUICK = "--mlist 2 3 --slist 5 --nmeasurements 500"
 
 
-def sweep(folder: str, flags: list[str]) -> tuple[float, float, np.ndarray]:
-    """Seconds and processor seconds of a whole sweep, start and end included, and its table."""
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that has ended.
+
+    Args:
+        wall, processor: seconds that it took, and processor seconds of all its processes, start and end included.
+        table: the scores [m, s, seed].
+    """
+
+    wall: float
+    processor: float
+    table: np.ndarray
+
+
+def sweep(cells: str, *flags: str) -> Sweep:
+    """Run runner.py on these cells of planted networks."""
     started, used = time.perf_counter(), processor_seconds()
-    call = [sys.executable, ROOT / "runner.py", *CELLS.split(), "--logs_dir", folder, *flags]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    subprocess.run(call, check=True, stdout=subprocess.DEVNULL, env=os.environ | threads)
-    [table] = Path(folder).rglob("*.npy")
-    return time.perf_counter() - started, processor_seconds() - used, np.load(table)
+    with tempfile.TemporaryDirectory() as folder:
+        call = [sys.executable, "runner.py", "--task", "mlp_planted", *cells.split(), "--device", "cpu",
+                "--threads", "1", "--save_results", "--logs_dir", folder, *flags]
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        subprocess.run(call, check=True, stdout=subprocess.DEVNULL, env=os.environ | threads)
+        [table] = Path(folder).rglob("*.npy")
+        return Sweep(time.perf_counter() - started, processor_seconds() - used, np.load(table))
 
 
 def processor_seconds() -> float:
@@ -39,19 +58,33 @@ def processor_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--workers", type=int, default=2)
-    args = parser.parse_args(argv)
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The flags. Raises UsageError."""
+    parser = Parser(PROG, __doc__.split("\n")[0])
+    parser.add_argument("--workers", type=whole_number(1, 1024), default=2, help="how many (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="two small cells, to see that it runs")
+    return parser.parse_args(argv)
+
+
+def run(workers: int, cells: str) -> int:
+    """Time both sweeps; returns the exit code, 1 where their tables differ."""
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as many:
-        alone, work, table = sweep(one, [])
-        shared, more_work, same = sweep(many, ["--workers", str(args.workers)])
-    if table.tobytes() != same.tobytes():
-        raise SystemExit("the tables differ")
-    print(f"{table.size} cells: one process {alone:.1f} s ({work:.1f} s of processor time), {args.workers} workers "
-          f"{shared:.1f} s ({more_work:.1f} s), ratio {alone / shared:.2f}")
+    alone, shared = sweep(cells), sweep(cells, "--workers", str(workers))
+    if alone.table.tobytes() != shared.table.tobytes():
+        print(f"{PROG}: the tables differ", file=sys.stderr)
+        return 1
+    print(f"{alone.table.size} cells: one process {alone.wall:.1f} s ({alone.processor:.1f} s of processor time), "
+          f"{workers} workers {shared.wall:.1f} s ({shared.processor:.1f} s), ratio {alone.wall / shared.wall:.2f}")
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        args = parse_arguments(argv)
+        return run(args.workers, QUICK if args.quick else FULL)
+    except UsageError as error:
+        print(f"{PROG}: error: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Methods and measures that the paper does not have."""

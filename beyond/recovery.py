@@ -13,10 +13,14 @@ relu(z) = relu(-z) + z is not undone: a network with neurons flipped whose vecto
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models import SparseNet
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 # Cosine above which two neurons count as positive multiples of each other. Adding them up changes the outputs by less
 # than 1e-5 of their size (Gaussian inputs, weights of equal signs in any ratio: by -101 dB or less), where a fit counts
@@ -27,9 +31,9 @@ FOUND = 0.5**0.5  # cosine below which the best multiple of a neuron leaves more
 
 @dataclass(frozen=True)
 class NormalForm:
-    """Neurons with directions U [a, d], unit rows, scipy CSR, and output weights P [a, k]."""
+    """Neurons with directions U [a, d], rows of unit length, and output weights P [a, k]."""
 
-    U: object
+    U: csr_matrix
     P: np.ndarray
 
     @classmethod
@@ -44,8 +48,8 @@ class NormalForm:
         return cls.scaled(W, V).merged()
 
     @classmethod
-    def scaled(cls, W, V: np.ndarray) -> NormalForm:
-        """The neurons that have weights on both sides, in W [a, d] sparse and V [a, k], as directions and outputs."""
+    def scaled(cls, W: csr_matrix, V: np.ndarray) -> NormalForm:
+        """The neurons that have weights on both sides, in W [a, d] and V [a, k], as directions and outputs."""
         length = row_norms(W)
         live = (length > 0) & V.any(axis=1)
         return cls(scale_rows(W[live], 1 / length[live]), V[live] * length[live, None])
@@ -80,20 +84,21 @@ class NormalForm:
         return np.sum(self.P**2, axis=1)
 
     def take(self, rows: np.ndarray) -> NormalForm:
+        """Some of the neurons, in that order."""
         return NormalForm(self.U[rows], self.P[rows])
 
 
-def row_norms(W) -> np.ndarray:
-    """Length of the rows of a sparse matrix."""
+def row_norms(W: csr_matrix) -> np.ndarray:
+    """Lengths [a] of the rows of a sparse matrix [a, d]."""
     return np.sqrt(np.asarray(W.multiply(W).sum(axis=1), dtype=np.float64).ravel())
 
 
-def scale_rows(W, factors: np.ndarray):
-    """diag(factors) W, as CSR."""
+def scale_rows(W: csr_matrix, factors: np.ndarray) -> csr_matrix:
+    """diag(factors) W."""
     return W.multiply(factors[:, None]).tocsr()
 
 
-def compare(net: SparseNet, planted: SparseNet) -> dict:
+def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]:
     """How much of the planted network a fitted one has found.
 
     The matching makes the weight error least. It is not defined, and {} is returned, for deeper networks (AIHT fits
@@ -102,8 +107,10 @@ def compare(net: SparseNet, planted: SparseNet) -> dict:
 
     Returns:
         support_precision, support_recall: of the nonzero weights of matched neurons that both have, the share in
-        those of the fitted network (None if that has none) and of the planted one; with k > 1 outputs, both layers.
-        weight_error: |W_hat - W| / |W| over all neurons, matched or not; with k > 1 of the products w_j v_j'.
+        those of the fitted network and of the planted one; with k > 1 outputs, both layers. None where a network has
+        no such weights: a planted one without a path from input to output leaves nothing to recover.
+        weight_error: |W_hat - W| / |W| over all neurons, matched or not; with k > 1 of the products w_j v_j'. None
+        where there is nothing to recover.
         neurons_planted, neurons_lost: planted neurons, and those without a match or with one at a cosine below FOUND.
         width_used: fitted neurons that have weights.
     """
@@ -119,8 +126,8 @@ def compare(net: SparseNet, planted: SparseNet) -> dict:
     error = pair_distances(a, b).sum() + sum(unmatched)
     return {
         "support_precision": both / fitted.num_nonzero if len(fitted) else None,
-        "support_recall": both / true.num_nonzero,
-        "weight_error": float(np.sqrt(error / true.energy.sum())),
+        "support_recall": both / true.num_nonzero if len(true) else None,
+        "weight_error": float(np.sqrt(error / true.energy.sum())) if len(true) else None,
         "neurons_planted": len(true),
         "neurons_lost": len(true) - int(np.count_nonzero(cosine >= FOUND)),
         "width_used": len(net.layers[0].neurons),

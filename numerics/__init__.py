@@ -1,0 +1,1 @@
+"""What the paper's modules stand on: arrays, workspaces, sparse vectors, random streams, the count sketch."""

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
 
-from numerics.arrays import array_module
+from numerics.arrays import Array, array_module
 
 ROWS = 4  # the paper's value; `estimate` takes the median of four
 CHUNK = 2**15  # coordinates at once: their temporaries stay in a 1 MiB cache; changes no bit of the result
@@ -31,13 +32,14 @@ class CountSketch:
         map_parts: `map` or a parallel one, for the rows of an update and the chunks of an estimate.
     """
 
-    def __init__(self, size: int, s: int, rng: np.random.Generator, xp=np, map_parts: Callable = map):
+    def __init__(self, size: int, s: int, rng: np.random.Generator, xp: ModuleType = np,
+                 map_parts: Callable = map):
         self.width = max(int(s * max(1.0, math.log(size / s))), 1)
         self.table = xp.zeros((ROWS, self.width))  # float64
         self._factors = rng.integers(2**64, size=(ROWS, 2), dtype=np.uint64)
         self._map = map_parts
 
-    def add(self, indices, deltas):
+    def add(self, indices: Array, deltas: Array) -> None:
         """Add deltas [c] float64 at indices [c]; many calls give the same bits as one."""
         xp = array_module(self.table)
 
@@ -48,7 +50,7 @@ class CountSketch:
 
         list(self._map(add_row, range(ROWS)))
 
-    def estimate(self, indices):
+    def estimate(self, indices: Array) -> Array:
         """Estimates [c] of the sums at indices [c]; that of each row is unbiased, since the signs are random."""
 
         def estimate_part(part):
@@ -75,10 +77,11 @@ class CountSketch:
 
 
 def chunks(length: int) -> list[slice]:
+    """Cut `length` coordinates into runs of at most CHUNK."""
     return [slice(start, start + CHUNK) for start in range(0, length, CHUNK)]
 
 
-def median_of_four(a, b, c, d):
+def median_of_four(a: Array, b: Array, c: Array, d: Array) -> Array:
     """The mean of the middle two, entry by entry."""
     xp = array_module(a)
     low = xp.maximum(xp.minimum(a, b), xp.minimum(c, d))

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
-from numerics.arrays import DTYPE, array_module, to_host
+from numerics.arrays import DTYPE, Array, array_module, to_host
 
 
 @dataclass(frozen=True)
 class SparseVector:
     """A vector of length `size`, as ascending indices [c] int64 and values [c]."""
 
-    indices: object
-    values: object
+    indices: Array
+    values: Array
     size: int
 
     @classmethod
-    def zeros(cls, size: int, xp=np) -> SparseVector:
+    def zeros(cls, size: int, xp: ModuleType = np) -> SparseVector:
+        """A vector without nonzeros, on the host or where the arrays of xp live."""
         return cls(xp.zeros(0, dtype=np.int64), xp.zeros(0, dtype=DTYPE), size)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def to_host(self) -> SparseVector:
+        """A copy on the host; itself if it is there."""
         return SparseVector(to_host(self.indices), to_host(self.values), self.size)
 
-    def rows(self, neurons, length: int):
+    def rows(self, neurons: Array, length: int) -> Array:
         """Some rows [b, length] of the vector seen as a matrix [size / length, length], for ascending numbers [b]."""
         xp = array_module(self.values)
         rows = xp.zeros((len(neurons), length), dtype=self.values.dtype)
@@ -36,7 +39,7 @@ class SparseVector:
         rows[xp.searchsorted(neurons, owner[here]), column[here]] = self.values[here]
         return rows
 
-    def at(self, places):
+    def at(self, places: Array) -> Array:
         """The entries [b] at ascending indices [b], 0 where none is stored."""
         xp = array_module(self.values)
         entries = xp.zeros(len(places), dtype=self.values.dtype)
@@ -45,7 +48,7 @@ class SparseVector:
             xp.add.at(entries, at, xp.where(places[at] == self.indices, self.values, 0))
         return entries
 
-    def toarray(self):
+    def toarray(self) -> Array:
         """The dense vector [size]."""
         dense = array_module(self.values).zeros(self.size, dtype=self.values.dtype)
         dense[self.indices] = self.values
@@ -57,7 +60,7 @@ class SparseVector:
         return SparseVector(self.indices[keep], self.values[keep], self.size)
 
 
-def largest(indices, values, s: int):
+def largest(indices: Array, values: Array, s: int) -> tuple[Array, Array]:
     """The s entries largest in magnitude, by rank; of equal ones those with the lower position stay.
 
     Args:
@@ -69,7 +72,7 @@ def largest(indices, values, s: int):
     return indices[keep], values[keep]
 
 
-def top_mask(magnitude, s: int):
+def top_mask(magnitude: Array, s: int) -> Array:
     """Mask [c] of the s largest of magnitudes [c]; of equal ones those with the lower position."""
     xp = array_module(magnitude)
     if s == 0 or len(magnitude) <= s:

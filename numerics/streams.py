@@ -35,13 +35,15 @@ class Stream(IntEnum):
     SUPPORTS = 9  # random supports of studies/conditions.py; key: number of the support
     IMP_BATCHES = 10  # key: round
     FINETUNE_BATCHES = 11  # key: round
+    DST = 13  # masks at the start and growth of dynamic sparse training, in one sequence
+    DST_BATCHES = 14  # key: epoch
 
     def generator(self, seed: int, *key: int) -> np.random.Generator:
         """The generator of this stream under a seed."""
         return np.random.default_rng([seed, self, *key])
 
 
-def draw_rows(neurons: np.ndarray, m: int, length: int, draw: Callable) -> np.ndarray:
+def draw_rows(neurons: np.ndarray, m: int, length: int, draw: Callable[[int, int], np.ndarray]) -> np.ndarray:
     """Rows [b, length] of a random matrix with m rows, drawn in blocks of DRAW_BLOCK so that any can be drawn again.
 
     Args:

@@ -6,16 +6,18 @@ do not depend on the number of threads.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from numerics.arrays import DTYPE
+from numerics.arrays import DTYPE, Array
 
 TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU costs a tenth of the products (Zen 5)
 GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
@@ -41,7 +43,7 @@ class Workspace:
         self._pool = None
         self._spare = []
 
-    def __enter__(self):
+    def __enter__(self) -> Workspace:
         self._limits = threadpool_limits(1, user_api="blas")
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
         return self
@@ -53,11 +55,11 @@ class Workspace:
         self._spare.clear()
         self._limits.restore_original_limits()
 
-    def map(self, function: Callable, items) -> list:
+    def map(self, function: Callable, items: Iterable) -> list:
         """[function(item) for item in items], on the threads."""
         return list(itertools.chain.from_iterable(self._groups(lambda group: list(map(function, group)), items)))
 
-    def sum(self, function: Callable, items):
+    def sum(self, function: Callable, items: Iterable) -> Array:
         """Sum of `function` over items, in float64, in an order that depends on the items alone."""
 
         def add(group):
@@ -68,7 +70,7 @@ class Workspace:
 
         return functools.reduce(lambda a, b: a + b, self._groups(add, items))
 
-    def _groups(self, function: Callable, items) -> Iterator:
+    def _groups(self, function: Callable, items: Iterable) -> Iterator:
         """`function` of GROUPS runs of the items, on the threads."""
         items = list(items)
         length = -(-len(items) // GROUPS) or 1
@@ -83,19 +85,27 @@ class Workspace:
 
         return self._pool.map(call, groups)
 
-    def borrow(self, size: int, owner) -> np.ndarray:
+    def borrow(self, size: int, owner: object) -> np.ndarray:
         """Uninitialised DTYPE [size] that belongs to `owner` as long as it lives, then to the next borrower.
 
         Fresh memory costs a page fault for every 4 KiB: as much as filling it.
         """
         fits = [place for place, array in enumerate(self._spare) if len(array) >= size]
-        array = self._spare.pop(fits[0]) if fits else np.empty(size, dtype=DTYPE)
-        self._spare = self._spare[:0] if not fits else self._spare  # too small: let go before the new one is filled
+        if fits:
+            array = self._spare.pop(fits[0])
+        else:  # those there are all too small: they go before the new one is filled
+            self._spare.clear()
+            array = np.empty(size, dtype=DTYPE)
         weakref.finalize(owner, lambda: self._spare.append(array)).atexit = False
         return array[:size]
 
 
-def sample_tiles(rows: int, n: int, xp) -> list[slice]:
+def workspace_or_new(work: Workspace | None) -> contextlib.AbstractContextManager[Workspace]:
+    """For a `with` block: the workspace of the caller, which stays open, or a new one of one thread for the block."""
+    return Workspace() if work is None else contextlib.nullcontext(work)
+
+
+def sample_tiles(rows: int, n: int, xp: ModuleType) -> list[slice]:
     """Cut n samples into tiles for blocks of `rows` rows; depends on the shapes alone, never on threads or budget."""
     if xp is not np:
         length = max(GPU_TILE_ENTRIES // max(rows, 1), 1024)

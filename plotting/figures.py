@@ -1,72 +1,107 @@
-"""The figures of make_figures.py --figure: rows and columns of heatmaps, from the cells of all logs that fit.
+"""The figures of make_figures.py: rows and columns of heatmaps, from the cells of all logs that fit.
 
 FIGURES is the table: Figures 1-5 of the paper, AIHT beside IMP, and further ones. An entry has rows; a row has a grid
 and its columns, which say with what task, method and settings their cells were computed. What a column does not say is
 at its default. Two columns may be subtracted.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from plotting import words
+from plotting.heatmaps import row_name
+from plotting.logs import ANY, Clash, Grid, agrees, gather, grid_of
+from plotting.numbers import SUCCESS, Quantity, difference, fill_range, heatmap, measured, shown
+from plotting.page import PAPER, Block, Sizes, Strip, draw_page, heatmaps_of
+from sweep.logbook import NOT_RUN, Log
+from sweep.methods import METHODS
+from tasks import INPUT_DISTS, Measure
 
-from plotting.logs import ANY, NOT_RUN, Score, agrees, complete, depth_words, gather, setting_words
-from plotting.numbers import MEAN, STD, Heatmap, difference, fill_range, heatmap, measured, shown
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-SAMPLES = {"binary_mnist": 10000, "mnist": 50000, "binary_cifar10": 10000, "inr_mnist": 784, "inr_cifar10": 3072}
+MINUS = "\u2212"
 
 
 @dataclass(frozen=True)
 class Row:
-    """Panels of one task and grid."""
+    """Panels of one task and grid.
+
+    Args:
+        mlist, slist: the grid.
+        columns: {heading: task, method and the settings that are not at their default}; ANY leaves a setting open.
+    """
 
     mlist: tuple[int, ...]
     slist: tuple[int, ...]
-    columns: dict[str, dict]  # heading -> task, method and settings not at their default; ANY leaves one open
+    columns: dict[str, dict[str, Any]]
 
     @property
-    def task(self):
+    def task(self) -> str:
         return next(iter(self.columns.values()))["task"]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One figure."""
+    """One figure. All rows have as many columns.
+
+    Args:
+        differences: (column, the column that is subtracted), drawn right of the others.
+    """
 
     title: str
     rows: tuple[Row, ...]
-    differences: tuple[tuple[str, str], ...] = ()  # (column, the column that is subtracted), drawn right of the others
+    differences: tuple[tuple[str, str], ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
+
+    @property
+    def selections(self) -> list[dict[str, Any]]:
+        """Of all rows and columns."""
+        return [selection for row in self.rows for selection in row.columns.values()]
 
 
 # ---- the table ----
 
+AIHT, IMP, GNHTP = (METHODS[name].title for name in ("aiht", "pruning", "gnhtp"))
 
-def both(mlist, slist, **settings):
+
+def both(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
     """A row of AIHT beside IMP."""
-    return Row(mlist, slist, {"AIHT": settings | {"method": "aiht"}, "IMP": settings | {"method": "pruning"}})
+    return Row(mlist, slist, {AIHT: settings | {"method": "aiht"}, IMP: settings | {"method": "pruning"}})
 
 
-def baselines(mlist, slist, finetune_epochs, trained, **settings):
+def baselines(mlist: tuple[int, ...], slist: tuple[int, ...], finetune_epochs: int, trained: dict[str, Any],
+              **settings: object) -> Row:
     """A row of IMP in several forms, and AIHT; `trained` are the settings in which IMP does fit."""
     published, tuned = settings | {"method": "pruning"}, {"finetune_epochs": finetune_epochs}
     return Row(mlist, slist, {
-        "IMP as published": published,
-        "IMP, trained": published | trained,
-        "IMP, finetuned": published | trained | tuned,
-        "IMP, LAMP, finetuned": published | trained | tuned | {"prune_score": "lamp"},
-        "AIHT": settings | {"method": "aiht"},
+        f"{IMP} as published": published,
+        f"{IMP}, trained": published | trained,
+        f"{IMP}, finetuned": published | trained | tuned,
+        f"{IMP}, LAMP, finetuned": published | trained | tuned | {"prune_score": "lamp"},
+        AIHT: settings | {"method": "aiht"},
     })
 
 
-def beyond(mlist, slist, **settings):
+def beyond(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
     """A row of AIHT beside gnhtp, whatever the number of its epochs."""
     gnhtp = settings | {"method": "gnhtp", "num_epochs": ANY}
-    return Row(mlist, slist, {"AIHT": settings | {"method": "aiht"}, "GNHTP": gnhtp})
+    return Row(mlist, slist, {AIHT: settings | {"method": "aiht"}, GNHTP: gnhtp})
+
+
+def inputs(method: str, **settings: object) -> Row:
+    """A row of one method on planted networks, a column for every distribution of their inputs."""
+    settings |= {"task": "mlp_planted", "method": method, "nmeasurements": 10000}
+    return Row((1, 2, 5, 10, 20), (5, 10, 20, 50, 100), {f"{METHODS[method].title}, {dist}":
+                                                         settings | {"input_dist": dist} for dist in INPUT_DISTS})
 
 
 TO_1000 = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-AIHT_IMP = (("AIHT", "IMP"),)
+AIHT_IMP = ((AIHT, IMP),)
 PLANTED = {"task": "mlp_planted", "num_epochs": 15}
 PLANTED_VECTOR = {"task": "mlp_planted", "num_epochs": 100, "batch_size": 5000, "output_dim": 10}
 BINARY = {"task": "binary_mnist", "num_epochs": 15, "batch_size": 1000}
@@ -97,129 +132,100 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
         beyond((1, 2, 5, 10, 20), (5, 10, 20, 50, 100), **PLANTED),
         beyond((5, 20, 100), (20, 100, 500), **INR_MNIST),
         beyond((5, 20, 100), (20, 100, 500), **INR_CIFAR),
-    ), (("GNHTP", "AIHT"),)),
+    ), ((GNHTP, AIHT),)),
+    "inputs": Entry("Distributions of the inputs", (inputs("aiht", num_epochs=15), inputs("gnhtp"))),
 }
 
 
-# ---- what a figure shows ----
+# ---- figures of several panels ----
 
 
-@dataclass(frozen=True)
-class Block:
-    """Heatmaps of a row that share their colours: its columns, or its differences."""
-
-    score: Score
-    heatmaps: dict[str, Heatmap]  # by heading
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A Row with what its panels show."""
-
-    row: Row
-    blocks: tuple[Block, ...]  # the columns, then the differences if there are any
-
-
-def selections(entry):
-    """All selections of an entry."""
-    return [selection for row in entry.rows for selection in row.columns.values()]
-
-
-def heatmaps_of(blocks):
-    """All heatmaps of these Blocks."""
-    return [heatmap for block in blocks for heatmap in block.heatmaps.values()]
-
-
-def assemble(entry, logs, quantity):
-    """The Strips of an entry, and the pairs (log taken, other log) that clash."""
+def assemble(entry: Entry, logs: Sequence[Log], quantity: Quantity) -> tuple[list[Strip], list[Clash]]:
+    """The strips of an entry, their measures without a range where none is stated, and the logs that clash."""
     strips, clashes = [], []
     for row in entry.rows:
-        gathered = {heading: gather(logs, selection, row.mlist, row.slist, entry.seeds)
-                    for heading, selection in row.columns.items()}
+        fitting = {head: [log for log in logs if agrees(log, columns)] for head, columns in row.columns.items()}
+        gathered = {head: gather(found, row.mlist, row.slist, entry.seeds) for head, found in fitting.items()}
         clashes += [clash for _, found in gathered.values() for clash in found]
-        fitting = [log for log in logs if any(agrees(log, selection) for selection in row.columns.values())]
-        score = measured(fitting, row.task, quantity.metric)
-        grids = {heading: grid for heading, (grid, _) in gathered.items()}
-        strips.append(Strip(row, make_blocks(entry.differences, grids, quantity.on(row.task), score)))
+        measure = measured([log for found in fitting.values() for log in found], row.task, quantity.metric)
+        grids = {head: grid for head, (grid, _) in gathered.items()}
+        blocks = blocks_of(entry.differences, grids, quantity.on(row.task), measure)
+        strips.append(Strip(row_name(row.task), blocks, words.row_heading(row), words.column_notes(row)))
     return strips, clashes
 
 
-def make_blocks(differences, grids, quantity, score):
-    """The Blocks of a row: heatmaps of the grids {heading: Grid}, then their differences if there are any."""
-    columns = {heading: heatmap(grid, quantity, score) for heading, grid in grids.items()}
-    subtracted = {f"{first} \u2212 {second}": difference(grids[first], grids[second], quantity, score)
+def blocks_of(differences: Sequence[tuple[str, str]], grids: dict[str, Grid], quantity: Quantity,
+              measure: Measure) -> tuple[Block, ...]:
+    """The blocks of a row: heatmaps of the grids {heading: Grid}, then their differences if there are any."""
+    columns = {head: heatmap(grid, quantity, measure) for head, grid in grids.items()}
+    subtracted = {f"{first} {MINUS} {second}": difference(grids[first], grids[second], quantity, measure)
                   for first, second in differences}
-    blocks = Block(shown(score, quantity), columns), Block(shown(score, quantity, signed=True), subtracted)
+    blocks = Block(shown(measure, quantity), columns), Block(shown(measure, quantity, signed=True), subtracted)
     return tuple(block for block in blocks if block.heatmaps)
 
 
-def is_empty(strips):
+def is_empty(strips: Sequence[Strip]) -> bool:
     """Whether no cell of any column was run."""
-    return all((heatmap.reasons == NOT_RUN).all() for strip in strips for heatmap in heatmaps_of(strip.blocks[:1]))
+    return all((shown.reasons == NOT_RUN).all() for strip in strips for shown in heatmaps_of(strip.blocks[:1]))
 
 
-def share_colours(strips, quantity):
-    """Bands, lists of Strips in sequence that show the same scores, each with one range of colours."""
+def share_colours(strips: Sequence[Strip], quantity: Quantity) -> list[list[Strip]]:
+    """Bands of strips in sequence that show the same measures, each with one range of colours."""
     bands = []
-    for _, group in groupby(strips, key=lambda strip: [block.score for block in strip.blocks]):
-        band, scores, widest = list(group), [], None
+    for _, group in groupby(strips, key=lambda strip: [block.measure for block in strip.blocks]):
+        band, measures, widest = list(group), [], None
         for same in zip(*(strip.blocks for strip in band), strict=True):
-            scores.append(fill_range(same[0].score, quantity, heatmaps_of(same), widest))
-            widest = scores[0].range[1] - scores[0].range[0] if scores[0].scale == "linear" else None
-        bands.append([replace(strip, blocks=tuple(map(replace_score, strip.blocks, scores))) for strip in band])
+            measures.append(fill_range(same[0].measure, quantity, heatmaps_of(same), widest))
+            low, high = measures[0].range
+            widest = high - low if measures[0].scale == "linear" else None
+        bands.append([with_measures(strip, measures) for strip in band])
     return bands
 
 
-def replace_score(block, score):
-    return replace(block, score=score)
+def with_measures(strip: Strip, measures: Sequence[Measure]) -> Strip:
+    """The strip with other measures of its blocks."""
+    blocks = zip(strip.blocks, measures, strict=True)
+    return replace(strip, blocks=tuple(replace(block, measure=measure) for block, measure in blocks))
 
 
-# ---- words ----
+def draw_entry(entry: Entry, strips: Sequence[Strip], quantity: Quantity) -> Figure:
+    """The figure of an entry, whose strips come from `assemble`."""
+    return draw_page(words.figure_title(entry, quantity), share_colours(strips, quantity), PAPER)
 
 
-def summaries(strips):
-    """Lines that tell the differences of means in numbers: their mean, and in how many cells they are positive."""
+# ---- figures of one log ----
+
+
+def shared_measure(logs: Sequence[Log], quantity: Quantity) -> Measure:
+    """The one measure, its range filled in, that colours all these logs of a task, so that methods compare."""
+    measure = measured(logs, logs[0].settings["task"], quantity.metric)
+    heatmaps = [heatmap(grid_of(log), quantity, measure) for log in logs]
+    return fill_range(shown(measure, quantity), quantity, heatmaps)
+
+
+def draw_log(log: Log, measure: Measure, quantity: Quantity) -> Figure:
+    """The figure of one log, as large as its grid."""
+    task = log.settings["task"]
+    panel = heatmap(grid_of(log), quantity, measured([log], task, quantity.metric))
+    longest = max(panel.values.shape)
+    cell = min(1.0, max(0.6, 3 / longest), 15 / longest)  # inches: small grids have larger cells, a side 15 at most
+    sizes = Sizes(width=None, cell=cell, bar=0.13, title=10, label=9, tick=8, number=9)
+    columns = max(36, int(12 * (cell * panel.values.shape[1] + 1)))  # letters of the title: 12 to an inch at 10 points
+    title = words.log_title(log, columns, quantity.statistic)
+    return draw_page(title, [[Strip(row_name(task), (Block(measure, {"": panel}),))]], sizes)
+
+
+# ---- numbers in words ----
+
+
+def summaries(strips: Sequence[Strip], quantity: Quantity) -> Iterator[str]:
+    """Lines that tell differences of the mean score, or numbers of successes, in numbers."""
     for strip in strips:
-        signed = {heading: panel for block in strip.blocks for heading, panel in block.heatmaps.items() if panel.signed}
-        for heading, panel in signed.items():
-            values = panel.values[np.isfinite(panel.values)]
-            if len(values):
-                yield (f"{row_heading(strip.row)}: {heading}: mean {values.mean():+.4g}, "
-                       f"positive in {np.sum(values > 0)} of {len(values)} cells, negative in {np.sum(values < 0)}")
-
-
-def figure_heading(entry, quantity):
-    """What the figure is, and what became of its numbers over the seeds."""
-    words = {MEAN: "mean", STD: "standard deviation"}.get(quantity.statistic, "share of successes") + " over"
-    return f"{entry.title}: {words} seed{'s' if len(entry.seeds) > 1 else ''} {', '.join(map(str, entry.seeds))}"
-
-
-def common_settings(row):
-    """The settings that all columns of a row share."""
-    first, *others = map(complete, row.columns.values())
-    return {name: value for name, value in first.items() if all(other[name] == value for other in others)}
-
-
-def row_heading(row):
-    """Task, depth, samples, epochs and batch of a row, and its other settings that are not at their default."""
-    settings = {name: value for name, value in common_settings(row).items() if value is not ANY}
-    layers, n = settings.pop("num_layers", None), settings.pop("nmeasurements", None)
-    depth = [depth_words(layers)] if layers else []
-    words = [f"n {SAMPLES.get(row.task, n)}", *setting_words(settings, always=("num_epochs", "batch_size"))]
-    return f"{', '.join([row.task, *depth])}: {', '.join(words)}"
-
-
-def column_notes(row):
-    """{heading: how this column was trained}; {} where that is the same for all columns."""
-    common = common_settings(row)
-    if {"num_epochs", "finetune_epochs"} <= common.keys():
-        return {}
-    notes = {}
-    for heading, selection in row.columns.items():
-        settings = complete(selection)
-        epochs = [settings[name] for name in ("num_epochs", "finetune_epochs")]
-        words = [f"epochs {' + '.join(str(number) for number in epochs if number)}"]
-        words += [f"batch {settings['batch_size'] or 'all'}"] * ("batch_size" not in common)
-        if ANY not in epochs:
-            notes[heading] = ", ".join(words)
-    return notes
+        panels = {head: panel for block in strip.blocks for head, panel in block.heatmaps.items()}
+        for head, panel in panels.items():
+            if not panel.count.any():
+                continue
+            if quantity.statistic == SUCCESS and not panel.signed:
+                yield f"{strip.heading}: {head}: {words.success_line(panel)}"
+            elif quantity == Quantity() and panel.signed:
+                yield f"{strip.heading}: {head}: {words.difference_line(panel)}"

@@ -1,114 +1,61 @@
-"""Read saved logs for make_figures.py: numbers on a grid of width m, nonzeros s and seed, and what they mean.
+"""The logs that are drawn: finding them, reading those of the paper's own code, and putting cells on a grid.
 
-A log is a table logs/<task>/<method>/<name>.npy with a .json sidecar, or a table named by the paper's own code.
-`gather` fills a grid with the cells of all logs whose settings are those asked for, whatever grids these were run on.
+A log is a table logs/<task>/<method>/<name>.npy with a sidecar, which sweep/logbook.py reads, or a table without one
+that is named as the paper's own code names it. `gather` fills a grid of width m, nonzeros s and seed with the cells of
+several logs, whatever grids these were run on.
 """
 
-import json
-import math
+from __future__ import annotations
+
+import itertools
 import re
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from sweep.logbook import DONE, FAILED, NOT_RUN, SKIPPED, Cell, Log, LogError, completed, kind
+from sweep.methods import METHODS
+from tasks import TASKS
+
 SCORE = "score"
-DONE, FAILED, NOT_RUN, SKIPPED = "done", "failed", "not run", "skipped"  # what a sidecar says of a cell
-NOT_RECORDED = "not recorded"  # run, but this number was not kept
+NOT_RECORDED = "not recorded"  # of a cell that was run, but whose record lacks the number that is asked for
 FULLEST = (DONE, SKIPPED, FAILED, NOT_RUN)  # which log a cell is taken from, where several have it
-ANY = object()  # a setting that may be whatever it is
+ANY = object()  # in a selection: this setting may have any value
+MISPRINTS = {"binry_mnist": "binary_mnist"}  # in the instructions of the paper's own code
 
-SETTINGS = {  # that change the numbers: the default, for logs which do not say, and words for a title, in this order
-    "num_layers": (1, "hidden layers {}"),
-    "num_epochs": (15, "epochs {}"),
-    "finetune_epochs": (0, "finetuning {}"),
-    "batch_size": (0, "batch {}"),
-    "output_dim": (1, "outputs {}"),
-    "input_dim": (100, "inputs {}"),
-    "input_dist": ("normal", "{} inputs"),
-    "nmeasurements": (50000, "n {}"),
-    "prune_iters": (0.1, "prune_iters {}"),
-    "prune_score": ("magnitude", "pruned by {}"),
-    "update_every": (1, "gates updated every {} steps"),
-    "least_squares": ("auto", "least squares {}"),
-    "convex": (False, "convex"),
-    "bias": (False, "bias"),
-    "expname": ("", "{}"),
-}
+Clash = tuple[Log, Log]  # the log that a cell is taken from, and another one that has it with other settings
 
 
-def setting_words(settings, always=()):
-    """Words for the settings that are not at their default, and for those that always are named."""
-    named = [(name, words) for name, (default, words) in SETTINGS.items()
-             if settings.get(name) is not None and (name in always or settings[name] != default)]
-    return ["full batch" if (name, settings[name]) == ("batch_size", 0) else words.format(settings[name])
-            for name, words in named]
+# ---- names ----
 
 
-def depth_words(num_layers):
-    """1 hidden layer, 2 hidden layers."""
-    return f"{num_layers} hidden layer{'s' if num_layers != 1 else ''}"
+def known_task(name: str) -> str | None:
+    """The task that a folder or a flag names, in any case; None if there is none."""
+    name = MISPRINTS.get(name.lower(), name.lower())
+    return name if name in TASKS else None
 
 
-class LogError(Exception):
-    """A log that cannot be drawn: one line that names the file, what is wrong and the remedy."""
+def known_method(name: str) -> str | None:
+    """The method that a folder or a flag names, by its name or title in any case; None if there is none."""
+    names = {method.title.lower(): own for own, method in METHODS.items()} | {own: own for own in METHODS}
+    return names.get(name.lower())
 
 
-@dataclass(frozen=True)
-class Score:
-    """What numbers are: the "score" entry of a sidecar, or any other number that is drawn."""
-
-    name: str = SCORE
-    unit: str = ""
-    higher_is_better: bool = True
-    range: tuple[float, float] | None = None  # of the colours; None takes it from the data
-    scale: str = "linear"  # or "log"
-
-    def __post_init__(self):
-        low, high = self.range or (1, 2)
-        if self.scale not in ("linear", "log"):
-            raise ValueError(f"score scale {self.scale!r} is neither linear nor log")
-        if not -math.inf < low < high < math.inf or (self.scale == "log" and low <= 0):
-            raise ValueError(f"score range {self.range} does not suit a {self.scale} scale")
+def folders(path: Path) -> tuple[str | None, str | None]:
+    """Task and method of a table, by its folders."""
+    return known_task(path.parts[-3]), known_method(path.parts[-2])
 
 
-SCORES = {  # for logs without a sidecar
-    "mlp_planted": Score("PSNR", "dB", range=(-20, 50)),
-    "inr_mnist": Score("PSNR", "dB", range=(0, 50)),
-    "inr_cifar10": Score("PSNR", "dB", range=(0, 50)),
-    "binary_mnist": Score("test accuracy", range=(0.5, 1)),
-    "binary_cifar10": Score("test accuracy", range=(0.5, 1)),
-    "mnist": Score("test accuracy", range=(0.1, 1)),
-    "gaussian_sparse": Score("relative l2 error", higher_is_better=False, range=(1e-8, 1), scale="log"),
-}
+def find_logs(logs_dir: Path) -> list[Path]:
+    """Sorted paths of the tables logs_dir/<task>/<method>/*.npy.
 
-
-@dataclass(frozen=True)
-class Grid:
-    """Numbers of the cells of a grid."""
-
-    mlist: tuple[int, ...]
-    slist: tuple[int, ...]
-    seedlist: tuple[int, ...]
-    kinds: np.ndarray  # [m, s, seed] of str: DONE, or why there is no score
-    numbers: dict[str, np.ndarray]  # the score and what else is recorded of DONE and other cells: [m, s, seed], or NaN
-
-    def values(self, name):
-        """The number of this name, [m, s, seed], NaN where there is none."""
-        return self.numbers.get(name, np.full(self.kinds.shape, np.nan))
-
-
-@dataclass(frozen=True)
-class Log:
-    """One saved table and what it was computed with."""
-
-    path: Path
-    task: str
-    method: str
-    settings: dict  # as in the sidecar
-    grid: Grid
-    score: Score | None  # None where the log does not say
-    published: bool  # without a sidecar: nothing but the name tells the settings
+    Other folders are passed over, and so are hidden files, which are unfinished.
+    """
+    found = (path for path in Path(logs_dir).glob("*/*/*.npy") if not path.name.startswith("."))
+    return sorted(path for path in found if None not in folders(path))
 
 
 # ---- reading ----
@@ -122,156 +69,146 @@ PUBLISHED = re.compile(
 )
 
 
-def find_logs(logs_dir):
-    """Sorted paths of the tables logs_dir/<task>/<method>/*.npy; hidden files are unfinished and left out."""
-    return sorted(path for path in Path(logs_dir).glob("*/*/*.npy") if not path.name.startswith("."))
+def read_log(path: Path) -> Log:
+    """The log whose table is at path, in a folder <task>/<method>. Raises LogError.
 
-
-def read_log(path):
-    """The Log at path, which ends in <task>/<method>/<name>.npy; raises LogError."""
+    The settings of a log without a sidecar are those in its name, task and method alone: it does not say the others.
+    """
     sidecar, match = path.with_suffix(".json"), PUBLISHED.fullmatch(path.stem)
     if sidecar.exists():
-        return read_own_log(path, sidecar)
+        log = Log.read(sidecar)
+        if log.settings.get("task") not in TASKS:
+            raise LogError(f"{sidecar}: its task {log.settings.get('task')!r} is none of tasks.py: move the log away")
+        return log
     if match:
-        return read_published_log(path, match)
-    raise LogError(f"{path}: has no sidecar {sidecar.name} and no published name; put the sidecar back beside it")
+        return read_published(path, match)
+    raise LogError(f"{path} has no sidecar {sidecar.name} and no published name: put the sidecar back beside it")
 
 
-def read_own_log(path, sidecar):
-    """A Log with a sidecar; raises LogError."""
-    task, method = path.parts[-3:-1]
-    table = read_table(path)
-    settings, axes, score, cells = read_sidecar(sidecar)
-    check_shape(path, table, axes, {tuple(map(len, axes))})
-    kinds = np.where(np.isnan(table), NOT_RUN, DONE)
-    try:
-        numbers = {} if cells is None else read_cells(cells, axes, kinds)
-    except Exception as error:  # as in read_sidecar
-        raise broken_sidecar(sidecar, error) from error
-    return Log(path, task, method, settings, Grid(*axes, kinds, numbers | {SCORE: table}), score, published=False)
+def read_published(path: Path, match: re.Match) -> Log:
+    """The log of the paper's own code at path, whose name is `match`. Raises LogError.
+
+    A score of 0 stands for a skipped cell there, but for gaussian_sparse, which skips none and where 0 is an exact fit.
+    """
+    settings, axes = parse_name(match)
+    task, method = folders(path)
+    log = Log(path.with_suffix(""), {"task": task, "method": method} | settings, axes, TASKS[task].measure)
+    scores = read_table(path)
+    if scores.ndim == 2:  # one number for all seeds of its name: entered for the first
+        scores = scores[:, :, None]
+    if scores.shape not in (log.table.shape, (*log.table.shape[:2], 1)):
+        raise LogError(f"{path}: table {scores.shape} does not fit its axes m, s, seed {log.table.shape}: run it again")
+    skipped = np.isnan(scores) | ((scores == 0) & (task != "gaussian_sparse"))
+    log.table[:, :, : scores.shape[2]] = np.where(skipped, np.nan, scores)
+    for place, is_skipped in np.ndenumerate(skipped):
+        cell = tuple(values[number] for values, number in zip(axes.values(), place, strict=True))
+        log.records[cell] = {"status": SKIPPED if is_skipped else DONE}
+    return log
 
 
-def read_published_log(path, match):
-    """The Log of the paper's own code at path, whose name is `match`; raises LogError."""
-    task, method = path.parts[-3:-1]
-    table, (settings, axes) = read_table(path), parse_name(match)
-    table = table[:, :, None] if table.ndim == 2 else table
-    shape = tuple(map(len, axes))
-    check_shape(path, table, axes, {shape, (*shape[:2], 1)})  # [m, s] has one number for all seeds in its name
-    if task != "gaussian_sparse":  # there 0 is a true error and no cell is skipped; elsewhere 0 means skipped
-        table = np.where(table == 0, np.nan, table)
-    grid = Grid(*axes, np.where(np.isnan(table), SKIPPED, DONE), {SCORE: table})
-    return Log(path, task, method, settings, grid, None, published=True)
-
-
-def check_shape(path, table, axes, fitting):
-    shape = tuple(map(len, axes))
-    if 0 in shape or table.shape not in fitting:
-        raise LogError(f"{path}: table {table.shape} does not fit its axes m, s, seed {shape}; run the sweep again")
-
-
-def read_table(path):
-    """The array at path as float64; raises LogError."""
+def read_table(path: Path) -> np.ndarray:
+    """The array at path as float64. Raises LogError."""
     try:
         with path.open("rb") as file:
-            np.lib.format.read_magic(file)  # np.load takes any other file for a pickle, and says so
-        table = np.load(path, allow_pickle=False)
+            table = np.lib.format.read_array(file, allow_pickle=False)
         if table.dtype.kind not in "fiu":
             raise ValueError(f"it holds {table.dtype}, not numbers")
         return table.astype(np.float64)
-    except Exception as error:  # damaged bytes make np.load fail in many ways, which all mean the same here
-        raise LogError(f"{path}: not a readable table ({error}); delete it and run the sweep again") from error
+    except Exception as error:  # damaged bytes fail in many ways, which all mean the same here
+        raise LogError(f"{path} is no readable table ({error}): delete it and run the sweep again") from error
 
 
-def parse_name(match):
-    """Settings and (mlist, slist, seedlist) in a match of PUBLISHED."""
+def parse_name(match: re.Match) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """Settings and axes {"m": [...], "s": [...], "seed": [...]} in a match of PUBLISHED."""
     settings = {key: int(match[key]) for key in ("num_layers", "batch_size", "num_epochs")}
     settings |= {key: match[key] == "True" for key in ("convex", "bias")}
-    axes = tuple(tuple(map(int, re.findall(r"\d+", match[axis]))) for axis in ("m", "s", "seed"))
+    axes = {axis: [int(number) for number in re.findall(r"\d+", match[axis])] for axis in ("m", "s", "seed")}
     return settings | {"expname": match["expname"]}, axes
 
 
-def read_sidecar(path):
-    """Settings, (mlist, slist, seedlist), Score (None if not stated) and cells (None likewise); raises LogError."""
-    try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-        axes = tuple(tuple(sidecar["axes"][axis]) for axis in ("m", "s", "seed"))
-        if not all(isinstance(value, int) for axis in axes for value in axis):
-            raise ValueError("an axis is not a list of whole numbers")
-        score = parse_score(sidecar.get("score"), path.parts[-3])
-        return dict(sidecar["settings"]), axes, score, sidecar.get("cells")
-    except Exception as error:  # whatever is wrong in it, the sidecar is what the user has to mend
-        raise broken_sidecar(path, error) from error
+def scores_of(log: Log) -> dict[Cell, float]:
+    """The scores of a log by cell, NaN where there is none."""
+    return dict(zip(itertools.product(*log.axes.values()), log.table.ravel().tolist(), strict=True))
 
 
-def broken_sidecar(path, error):
-    reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-    return LogError(f"{path}: broken sidecar ({reason}); mend it, or delete the log and run again")
+# ---- a grid of cells ----
 
 
-def parse_score(entry, task):
-    """The Score that a sidecar's entry states, SCORES filling the gaps; None if it states none."""
-    known = {key.name for key in fields(Score)}
-    stated = {key: value for key, value in (entry or {}).items() if key in known and value is not None}
-    return replace(SCORES.get(task, Score()), **stated) if stated else None
+@dataclass(frozen=True)
+class Grid:
+    """Numbers of the cells of a grid.
 
-
-def read_cells(cells, axes, kinds):
-    """Enter what the records of cells say into kinds [m, s, seed], and return their numbers, {name: [m, s, seed]}."""
-    numbers = {}
-    if len(cells) != kinds.size:
-        raise ValueError(f"{len(cells)} cells where its axes have {kinds.size}")
-    for record in cells:
-        place = tuple(axis.index(record[name]) for axis, name in zip(axes, ("m", "s", "seed"), strict=True))
-        kind = record["status"].partition(":")[0]  # a reason may follow
-        if kind not in FULLEST:
-            raise ValueError(f"status {kind!r} is none of {', '.join(FULLEST)}")
-        kinds[place] = kind
-        for name in record.keys() - {"m", "s", "seed", "status", "environment"}:
-            if isinstance(record[name], (bool, int, float)):
-                numbers.setdefault(name, np.full(kinds.shape, np.nan))[place] = record[name]
-    return numbers
-
-
-# ---- gathering the cells of several logs ----
-
-
-def complete(settings):
-    """Settings with those that are left out at their defaults."""
-    return {name: default for name, (default, _) in SETTINGS.items()} | settings
-
-
-def agrees(log, selection):
-    """Whether a log has the task, method and settings of a selection; those that either leaves out are at default."""
-    wanted = complete(selection)
-    has = complete(log.settings) | {"task": log.task, "method": log.method}
-    return not log.published and all(wanted.get(name) in (ANY, value) for name, value in has.items())
-
-
-def gather(logs, selection, mlist, slist, seedlist):
-    """A Grid with the cells of all logs that agree with a selection, and the logs of other settings that clash.
-
-    A cell that several logs have is taken from the first by name that was run furthest. Two logs clash where both have
-    a score for a cell and their settings differ, which a selection with ANY allows: (the one taken, the other).
+    Args:
+        mlist, slist, seedlist: its axes.
+        kinds: [m, s, seed] of str, the status without its reason.
+        numbers: {name: [m, s, seed]}, the score and what else is recorded, NaN where a cell has none.
     """
+
+    mlist: tuple[int, ...]
+    slist: tuple[int, ...]
+    seedlist: tuple[int, ...]
+    kinds: np.ndarray
+    numbers: dict[str, np.ndarray]
+
+    def values(self, name: str) -> np.ndarray:
+        """The number of this name, [m, s, seed], NaN where there is none."""
+        return self.numbers.get(name, np.full(self.kinds.shape, np.nan))
+
+
+def grid_of(log: Log) -> Grid:
+    """The grid of one log."""
+    return gather([log], *log.axes.values())[0]
+
+
+def gather(logs: Iterable[Log], mlist: Iterable[int], slist: Iterable[int],
+           seedlist: Iterable[int]) -> tuple[Grid, list[Clash]]:
+    """A grid with the cells of all these logs, and the pairs of logs that clash over one of its cells."""
     axes = tuple(mlist), tuple(slist), tuple(seedlist)
-    shape = tuple(map(len, axes))
-    kinds, numbers, sources, clashes = np.full(shape, NOT_RUN), {}, {}, {}
-    for log in sorted((log for log in logs if agrees(log, selection)), key=lambda log: log.path):
-        for target, source in common_cells(axes, log.grid):
-            kind = log.grid.kinds[source]
-            if FULLEST.index(kind) < FULLEST.index(kinds[target]):
-                kinds[target], sources[target] = kind, log
-                for name, values in log.grid.numbers.items():
-                    numbers.setdefault(name, np.full(shape, np.nan))[target] = values[source]
-            elif kind == DONE and complete(sources[target].settings) != complete(log.settings):
-                clashes[sources[target].path, log.path] = None
-    return Grid(*axes, kinds, numbers), list(clashes)
+    places = {cell: place for place, cell in zip(itertools.product(*(range(len(axis)) for axis in axes)),
+                                                 itertools.product(*axes), strict=True)}
+    kinds, numbers = np.full(tuple(map(len, axes)), NOT_RUN), {SCORE: np.full(tuple(map(len, axes)), np.nan)}
+    taken, clashes = pick(logs, places)
+    scores = {path: scores_of(log) for path, log in {log.path: log for log in taken.values()}.items()}
+    for cell, log in taken.items():
+        kinds[places[cell]] = kind(log.status(cell))
+        for name, value in (recorded_numbers(log.records[cell]) | {SCORE: scores[log.path][cell]}).items():
+            numbers.setdefault(name, np.full(kinds.shape, np.nan))[places[cell]] = value
+    return Grid(*axes, kinds, numbers), clashes
 
 
-def common_cells(axes, grid):
-    """Pairs (place in a grid with these axes, place in `grid`) of the cells that both have."""
-    pairs = []
-    for ours, theirs in zip(axes, (grid.mlist, grid.slist, grid.seedlist), strict=True):
-        pairs.append([(i, theirs.index(value)) for i, value in enumerate(ours) if value in theirs])
-    return [((i, j, k), (a, b, c)) for i, a in pairs[0] for j, b in pairs[1] for k, c in pairs[2]]
+def pick(logs: Iterable[Log], cells: Iterable[Cell] | None = None) -> tuple[dict[Cell, Log], list[Clash]]:
+    """The log that each cell is taken from, and the clashes.
+
+    A cell that several logs have is taken from the first by name of those where it was run furthest. Two logs clash
+    where both have a score for a cell and their settings differ.
+
+    Args:
+        cells: those that are wanted; None for all.
+    """
+    wanted, taken, clashes = None if cells is None else set(cells), {}, {}
+    for log in sorted(logs, key=lambda log: log.path):
+        for cell in log.records if wanted is None else wanted & log.records.keys():
+            other = taken.setdefault(cell, log)
+            ours, best = kind(log.status(cell)), kind(other.status(cell))
+            if FULLEST.index(ours) < FULLEST.index(best):
+                taken[cell] = log
+            elif ours == best == DONE and log.settings != other.settings:
+                clashes[other.path, log.path] = other, log
+    return taken, list(clashes.values())
+
+
+def recorded_numbers(record: dict[str, Any]) -> dict[str, float]:
+    """The numbers in the record of a cell, but for that of its environment."""
+    return {name: value for name, value in record.items()
+            if isinstance(value, (bool, int, float)) and name != "environment"}
+
+
+def agrees(log: Log, selection: dict[str, Any]) -> bool:
+    """Whether a log has the task, method and settings of a selection; what the selection leaves out is at its default.
+
+    A log that does not say all of its settings, since the paper's own code made it, agrees with none; neither does one
+    with a setting that is not in the table of settings.
+    """
+    wanted = completed(selection)
+    return log.settings.keys() == wanted.keys() and all(wanted[name] in (ANY, value)
+                                                        for name, value in log.settings.items())

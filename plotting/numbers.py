@@ -1,45 +1,56 @@
-"""What a heatmap of make_figures.py shows: one number per cell, reduced over the seeds of a Grid, and its colours."""
+"""What a heatmap shows: one number per cell, reduced over the seeds of a Grid, and the range of its colours."""
+
+from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from plotting.logs import DONE, FAILED, NOT_RECORDED, NOT_RUN, SCORE, SCORES, SKIPPED, Score
+from plotting.logs import NOT_RECORDED, SCORE, Grid
+from sweep.logbook import DONE, FAILED, NOT_RUN, SKIPPED, Log
+from tasks import TASKS, Measure
 
 MEAN, STD, SUCCESS = STATISTICS = ("mean", "std", "success")
 FEW, UNDEFINED = "fewer than 2 seeds", "undefined"  # no standard deviation; inf - inf
 REASONS = (FAILED, NOT_RUN, NOT_RECORDED, UNDEFINED, FEW, SKIPPED)  # of cells without a number: the first of any seed
-THRESHOLDS = {"mlp_planted": 100.0, "gaussian_sparse": 1e-4}  # exact recovery, where single precision ends at 145 dB
+LARGEST = 1e100  # larger numbers come from a fit that diverged, and do not stretch the colours
 
-METRICS = {  # numbers of the sidecars' cells that are not called and coloured by their plain name and their data
-    "num_nonzero": Score("number of nonzeros"),
-    "seconds": Score("time per cell", "s", higher_is_better=False, scale="log"),
-    "connected": Score("connected", range=(0, 1)),
-    "support_error": Score("support error", higher_is_better=False, range=(0, 1)),
-    "support_precision": Score("support precision", range=(0, 1)),
-    "support_recall": Score("support recall", range=(0, 1)),
-    "weight_error": Score("weight error", higher_is_better=False, scale="log"),
-    "neurons_lost": Score("neurons lost", higher_is_better=False),
+METRICS = {  # other numbers in the records of cells, where the plain name and the range of the data do not do
+    "num_nonzero": Measure("number of nonzeros"),
+    "seconds": Measure("time per cell", "s", scale="log", higher_is_better=False),
+    "connected": Measure("connected", range=(0, 1)),
+    "support_error": Measure("support error", range=(0, 1), higher_is_better=False),
+    "support_precision": Measure("support precision", range=(0, 1)),
+    "support_recall": Measure("support recall", range=(0, 1)),
+    "weight_error": Measure("weight error", scale="log", higher_is_better=False),
+    "neurons_lost": Measure("neurons lost", higher_is_better=False),
 }
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is asked for: a number of the cells and what becomes of it over the seeds."""
+    """What is asked for: a number of the cells, and what becomes of it over the seeds.
+
+    Args:
+        metric: SCORE, or the name of another number in the records of cells.
+        statistic: one of STATISTICS.
+        threshold: of success, beyond which a seed counts; None where it is the task's.
+    """
 
     metric: str = SCORE
     statistic: str = MEAN
-    threshold: float | None = None  # of success
+    threshold: float | None = None
 
-    def on(self, task):
-        """The same with the default threshold of a task, where it has one and none is given."""
-        if self.statistic != SUCCESS or self.threshold is not None or self.metric != SCORE:
+    def on(self, task: str) -> Quantity:
+        """The same on a task, whose threshold of exact recovery counts where none is given."""
+        if self.statistic != SUCCESS or self.threshold is not None or self.metric != SCORE or task not in TASKS:
             return self
-        return replace(self, threshold=THRESHOLDS.get(task))
+        return replace(self, threshold=TASKS[task].exact)
 
     @property
-    def suffix(self):
+    def suffix(self) -> str:
         """What the names of its pictures end with; nothing for the mean score."""
         words = [self.metric] if self.metric != SCORE else []
         if self.statistic == SUCCESS:
@@ -51,60 +62,81 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What one heatmap shows."""
+    """What one heatmap shows.
+
+    Args:
+        mlist, slist: its axes.
+        values: [m, s], NaN where there is none.
+        reasons: [m, s] of str, one of REASONS where there is no value, else "".
+        count: [m, s], seeds that a value is of.
+        seeds: number of seeds of the grid.
+        pathless: [m, s], share of the seeds whose network has no path from input to output.
+        signed: whether the values are differences.
+    """
 
     mlist: tuple[int, ...]
     slist: tuple[int, ...]
-    values: np.ndarray  # [m, s], NaN where there is none
-    reasons: np.ndarray  # [m, s] of str: why there is none
-    count: np.ndarray  # [m, s], seeds that the value is of
-    seeds: int  # of the grid
-    pathless: np.ndarray  # [m, s], share of the seeds whose network has no path from input to output
-    signed: bool = False  # a difference
+    values: np.ndarray
+    reasons: np.ndarray
+    count: np.ndarray
+    seeds: int
+    pathless: np.ndarray
+    signed: bool = False
 
 
 # ---- one number per cell ----
 
 
-def heatmap(grid, quantity, score):
-    """The Heatmap of a quantity on a Grid; `score` says whether its numbers are of a log scale, and better if high."""
-    values = seed_values(grid, quantity, score, logarithms=quantity.statistic == STD)
+def heatmap(grid: Grid, quantity: Quantity, measure: Measure) -> Heatmap:
+    """The heatmap of a quantity; `measure` says whether its numbers are of a log scale, and better if high."""
+    values = seed_values(grid, quantity, measure, logarithms=quantity.statistic == STD)
     pathless, _ = mean_over_seeds(1 - grid.values("connected"))
-    return reduce_seeds(grid, values, missing(grid, quantity), quantity.statistic, np.nan_to_num(pathless))
+    return reduce_seeds(grid, values, reasons_without(grid, quantity), quantity.statistic, np.nan_to_num(pathless))
 
 
-def difference(first, second, quantity, score):
-    """The Heatmap of first minus second, Grids of equal axes: taken seed by seed where both have one, then reduced.
+def difference(first: Grid, second: Grid, quantity: Quantity, measure: Measure) -> Heatmap:
+    """The heatmap of first minus second, grids of equal axes: taken seed by seed where both have one, then reduced.
 
     On a log scale it is that of the logarithms.
     """
-    ours, theirs = (seed_values(grid, quantity, score, logarithms=True) for grid in (first, second))
-    with np.errstate(invalid="ignore"):  # two exact fits at inf dB do not differ
-        values = np.where(ours == theirs, 0, ours - theirs)
-    reasons = np.concatenate([missing(grid, quantity) for grid in (first, second)], axis=2)
+    ours, theirs = (seed_values(grid, quantity, measure, logarithms=True) for grid in (first, second))
+    reasons = np.concatenate([reasons_without(grid, quantity) for grid in (first, second)], axis=2)
+    values = subtract(ours, theirs)
     return reduce_seeds(first, values, reasons, quantity.statistic, np.zeros(values.shape[:2]), signed=True)
 
 
-def seed_values(grid, quantity, score, logarithms):
+def subtract(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """The differences; 0 where two fits are exact, at inf dB."""
+    with np.errstate(invalid="ignore"):
+        return np.where(ours == theirs, 0, ours - theirs)
+
+
+def on_scale(values: np.ndarray, measure: Measure) -> np.ndarray:
+    """The values, or on a log scale their decimal logarithms."""
+    if measure.scale != "log":
+        return values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log10(values)
+
+
+def seed_values(grid: Grid, quantity: Quantity, measure: Measure, logarithms: bool) -> np.ndarray:
     """The numbers [m, s, seed] that are to be reduced: as they are, their logarithms on a log scale, or 1 = success."""
     values = np.where(grid.kinds == DONE, grid.values(quantity.metric), np.nan)
     if quantity.statistic == SUCCESS:
-        success = values > quantity.threshold if score.higher_is_better else values < quantity.threshold
+        success = values > quantity.threshold if measure.higher_is_better else values < quantity.threshold
         return np.where(np.isnan(values), np.nan, success)
-    if logarithms and score.scale == "log":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log10(values)
-    return values
+    return on_scale(values, measure) if logarithms else values
 
 
-def missing(grid, quantity):
+def reasons_without(grid: Grid, quantity: Quantity) -> np.ndarray:
     """Why a cell has no number of a quantity, [m, s, seed] of str, "" where it has one."""
     recorded = ~np.isnan(grid.values(quantity.metric))
     return np.where(grid.kinds != DONE, grid.kinds, np.where(recorded, "", NOT_RECORDED))
 
 
-def reduce_seeds(grid, values, reasons, statistic, pathless, signed=False):
-    """A Heatmap of numbers [m, s, seed]; the reasons [m, s, ...] are those of the seeds that have none."""
+def reduce_seeds(grid: Grid, values: np.ndarray, reasons: np.ndarray, statistic: str, pathless: np.ndarray,
+                 signed: bool = False) -> Heatmap:
+    """The heatmap of numbers [m, s, seed]; the reasons [m, s, ...] are those of the seeds that have none."""
     reduced, count = (std_over_seeds if statistic == STD else mean_over_seeds)(values)
     why = np.where((statistic == STD) & (count == 1), FEW, UNDEFINED)
     for reason in reversed(REASONS):
@@ -113,7 +145,7 @@ def reduce_seeds(grid, values, reasons, statistic, pathless, signed=False):
     return Heatmap(grid.mlist, grid.slist, reduced, why, count, values.shape[2], pathless, signed and statistic != STD)
 
 
-def mean_over_seeds(table):
+def mean_over_seeds(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean [m, s] over the seeds that ran (NaN where none did) and their number [m, s], of a table [m, s, seed]."""
     count = np.sum(~np.isnan(table), axis=2)
     with np.errstate(invalid="ignore"):  # an exact fit scores inf dB, and inf - inf is NaN
@@ -121,7 +153,7 @@ def mean_over_seeds(table):
     return np.where(count, total / np.maximum(count, 1), np.nan), count
 
 
-def std_over_seeds(table):
+def std_over_seeds(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sample standard deviation [m, s] (n - 1 degrees of freedom; NaN below 2 seeds), else as mean_over_seeds."""
     mean, count = mean_over_seeds(table)
     low, high = np.fmin.reduce(table, axis=2), np.fmax.reduce(table, axis=2)  # these pass over NaN
@@ -135,46 +167,47 @@ def std_over_seeds(table):
 # ---- how it is called and coloured ----
 
 
-def measured(logs, task, metric):
-    """The Score of a metric on a task, its range the one that the logs state, so that methods compare, or None."""
+def measured(logs: Iterable[Log], task: str, metric: str) -> Measure:
+    """What the numbers of a metric are called. The range of a score covers those that the logs state."""
     if metric != SCORE:
-        return METRICS.get(metric, Score(metric.replace("_", " ")))
-    stated = [log.score for log in logs if log.score] or [SCORES.get(task, Score())]
-    ranges = [score.range for score in stated if score.range and score.scale == stated[0].scale]
+        return METRICS.get(metric, Measure(metric.replace("_", " ")))
+    stated = [log.measure for log in logs] or [TASKS[task].measure]
+    ranges = [measure.range for measure in stated if measure.range and measure.scale == stated[0].scale]
     lows, highs = zip(*(ranges or [(np.inf, -np.inf)]), strict=True)
     return replace(stated[0], range=(min(lows), max(highs)) if ranges else None)
 
 
-def shown(score, quantity, signed=False):
-    """The Score of a quantity of numbers that are called `score`, or with signed of the difference of two."""
-    name, unit, logarithm = score.name, score.unit, score.scale == "log"
+def shown(measure: Measure, quantity: Quantity, signed: bool = False) -> Measure:
+    """What a quantity of numbers `measure` is called, or with signed the difference of two."""
+    name, unit, logarithm = measure.name, measure.unit, measure.scale == "log"
     if quantity.statistic == SUCCESS:
-        name = f"{name} {'>' if score.higher_is_better else '<'} {quantity.threshold:g}{unit and ' ' + unit}"
+        name = f"{name} {'>' if measure.higher_is_better else '<'} {quantity.threshold:g}{unit and ' ' + unit}"
         name = f"{'difference in ' if signed else ''}share of seeds with {name}"
-        return Score(name, range=(-1, 1) if signed else (0, 1))
+        return Measure(name, range=(-1, 1) if signed else (0, 1))
     if signed:
         name, unit = (f"log10 ratio of {name}", "") if logarithm else (f"difference in {name}", unit)
     if quantity.statistic == STD:
         if logarithm and not signed:
             name, unit = f"log10 of {name}{unit and f' in {unit}'}", ""
-        return Score(f"standard deviation (n \u2212 1) of {name}", unit, higher_is_better=False)
-    return Score(name, unit, score.higher_is_better) if signed else score
+        return Measure(f"standard deviation (n\u00a0\u2212\u00a01) of {name}", unit, higher_is_better=False)
+    return Measure(name, unit, higher_is_better=measure.higher_is_better) if signed else measure
 
 
-def fill_range(score, quantity, heatmaps, widest=None):
-    """A Score with a range, taken from the heatmaps where it has none: of a difference at most this wide to each side.
+def fill_range(measure: Measure, quantity: Quantity, heatmaps: list[Heatmap], widest: float | None = None) -> Measure:
+    """The measure with a range, taken from the values of the heatmaps where it has none.
 
-    Left out is what diverged (1e100) or has no place on a log scale.
+    The range of a difference is symmetric, and reaches at most `widest` to each side. Values that diverged, or that
+    have no place on a log scale, are left out.
     """
-    if score.range:
-        return score
+    if measure.range:
+        return measure
     values = np.concatenate([heatmap.values.ravel() for heatmap in heatmaps])
-    values = values[(np.abs(values) < 1e100) & ((values > 1e-100) | (score.scale == "linear"))]
+    values = values[(np.abs(values) < LARGEST) & ((values > 1 / LARGEST) | (measure.scale == "linear"))]
     if any(heatmap.signed for heatmap in heatmaps):
         limit = min(np.abs(values).max(initial=0), widest or np.inf) or 1.0
-        return replace(score, range=(-float(limit), float(limit)))
+        return replace(measure, range=(-float(limit), float(limit)))
     if quantity.statistic == STD:
-        return replace(score, range=(0.0, float(values.max(initial=0)) or 1.0))
+        return replace(measure, range=(0.0, float(values.max(initial=0)) or 1.0))
     low, high = (values.min(), values.max()) if values.size else (1.0, 1.0)
     pad = 0 if low < high else abs(low) / 2 or 0.5
-    return replace(score, range=(float(low - pad), float(high + pad)))
+    return replace(measure, range=(float(low - pad), float(high + pad)))

@@ -1,0 +1,1 @@
+"""One file, one question; run as `python -m studies.conditions`."""

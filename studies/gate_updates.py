@@ -1,128 +1,202 @@
 """How often the gates are updated, and how far they move: an ablation of --update_every.
 
-    make ablation       or        python benchmarks/gates.py
+    python -m studies.gate_updates
 
-AIHT on planted networks (d = 100, s = 500, 100 full-batch steps) with the gates updated every k steps. After each step:
-the PSNR, and the share of gate bits 1{x_i . h_j > 0} that the update has changed. The share is taken over the neurons
-that had a gate before it; one that has lost its weights closes, so that its open bits count as changed.
-Finished runs are kept in <logs_dir>/gates.json and not computed again.
+AIHT on planted networks (d = 100, s = 500, 100 full-batch steps) with the gates updated every k steps. After each step
+it measures the PSNR, and the share of gate bits 1{x_i . h_j > 0} that the update has changed. The share is taken over
+the neurons that had a gate before the update; the gate of a neuron that has lost its weights closes, so its open bits
+count as changed. Finished runs are kept in <logs_dir>/gates/gates.json and are not computed again.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-import aiht  # noqa: E402  (after the path is set)
-import runner  # noqa: E402
-from make_figures import write_figure  # noqa: E402
-from models import SparseLayer, SparseNet  # noqa: E402
+import aiht
+from models import SparseLayer, SparseNet
+from numerics.arrays import Array
 from numerics.workspace import Workspace, sample_tiles
-from sensing import RandomGates
+from plotting import page
+from runner import check_writable
+from sensing import Gates, RandomGates
+from sweep import flags
+from sweep.flags import Parser, UsageError
 from sweep.logbook import replace_files
-from tasks import mlp_planted, score  # noqa: E402
+from sweep.settings import make_settings
+from tasks import Problem, Skipped, mlp_planted, score
 
-D = 100
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PROG = "python -m studies.gate_updates"
+D = 100  # inputs of the planted networks
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit of the ablation; its fields are those of an entry of gates.json, beside the traces.
+
+    Args:
+        m: hidden width.  s: nonzeros.  n: samples.  steps: full-batch steps.
+        update_every: steps from one update of the gates to the next.
+    """
+
+    m: int
+    s: int
+    seed: int
+    n: int
+    steps: int
+    update_every: int
+
+    def is_that_of(self, entry: dict) -> bool:
+        """Whether an entry of gates.json is of this fit."""
+        return asdict(self).items() <= entry.items()
 
 
 @functools.lru_cache(maxsize=1)
-def planted(n: int, m: int, s: int, seed: int):
-    flags = f"--task mlp_planted --mlist {m} --slist {s} --nmeasurements {n} --input_dim {D}"
-    return mlp_planted(runner.parse_arguments(flags.split()), m, s, seed)
+def planted(n: int, m: int, s: int, seed: int) -> Problem:
+    """The planted network and its data; raises Skipped where its labels are all zero."""
+    settings = make_settings(task="mlp_planted", mlist=[m], slist=[s], nmeasurements=n, input_dim=D)
+    return mlp_planted(settings, m, s, seed)
 
 
-def trace(m: int, s: int, seed: int, n: int, steps: int, update_every: int, work: Workspace) -> dict:
-    """One fit: {"psnr": after each step, dB, "changed": share of gate bits that change after it}."""
-    problem = planted(n, m, s, seed)
-    XT, gates = problem.X.T, RandomGates(seed, 0, m, D)
-    schedule = aiht.with_updates(((step, slice(None)) for step in range(steps)), update_every)  # full batch
+def trace(fit: Fit, work: Workspace) -> dict[str, list[float]]:
+    """One fit, step by step.
+
+    Returns:
+        {"psnr": after each step, dB, "changed": share of the gate bits that change after it}.
+    """
+    problem = planted(fit.n, fit.m, fit.s, fit.seed)
+    XT, gates = problem.X.T, RandomGates(fit.seed, 0, fit.m, D)
+    schedule = aiht.Schedule(fit.n, fit.steps, update_every=fit.update_every)  # full batch
     psnr, changed = [], []
-    for w, updated in aiht.iterates(XT, problem.Y, s, gates, schedule, work):
-        psnr.append(score(problem, SparseNet((SparseLayer(w, m, D),)).predict(problem.X)))
+    for w, updated in aiht.iterates(XT, problem.Y, fit.s, gates, schedule, work):
+        net = SparseNet((SparseLayer(w, fit.m, D),))
+        psnr.append(score(problem, net.predict(problem.X)))
         changed.append(changed_share(XT, gates, updated, work))
         gates = updated
     return {"psnr": np.round(psnr, 3).tolist(), "changed": np.round(changed, 9).tolist()}
 
 
-def changed_share(XT, before, after, work: Workspace) -> float:
-    """Share of the bits 1{x_i . h_j > 0} that differ, over the neurons of `before`; h_j = 0 where `after` has none."""
+def changed_share(XT: Array, before: Gates, after: Gates, work: Workspace) -> float:
+    """Share of the bits 1{x_i . h_j > 0} that differ, over the neurons of `before`; h_j = 0 where `after` has none.
+
+    Args:
+        XT: inputs, feature-major [d, n].
+    """
     neurons = np.asarray(before.neurons)
     if before is after or not len(neurons):
         return 0.0
     H, H_after = before.rows(neurons), after.rows(neurons)
 
-    def differing(tile):
+    def differing(tile: slice) -> int:
         return np.count_nonzero((H @ XT[:, tile] > 0) != (H_after @ XT[:, tile] > 0))
 
     n = XT.shape[1]
     return sum(work.map(differing, sample_tiles(len(neurons), n, np))) / (len(neurons) * n)
 
 
-def draw(runs: list[dict], path: Path):
-    """PSNR and share of changed bits against the step, a column for each width, mean over the seeds."""
-    from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+# ---- the log and the figure ----
 
-    widths, intervals = (sorted({run[key] for run in runs}) for key in ("m", "update_every"))
-    figure = Figure(figsize=(4 * len(widths), 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
+
+def read_log(log: Path) -> list[dict]:
+    """The entries of gates.json, none where there is no such file. Raises UsageError."""
+    try:
+        return json.loads(log.read_bytes()) if log.exists() else []
+    except ValueError as error:
+        raise UsageError(f"argument --logs_dir: {log} cannot be continued ({error}); move it away") from None
+
+
+def compute(fits: list[Fit], log: Path, work: Workspace) -> list[dict]:
+    """The entries of the fits, those that the log lacks computed and kept there at once. Raises Skipped."""
+    kept, entries = read_log(log), []
+    for fit in fits:
+        entry = next((entry for entry in kept if fit.is_that_of(entry)), None)
+        if entry is None:
+            entry = asdict(fit) | trace(fit, work)
+            kept.append(entry)
+            replace_files({log: (json.dumps(kept) + "\n").encode()})
+        entries.append(entry)
+        print(f"m {fit.m:<5} seed {fit.seed:<3} update_every {fit.update_every:<4} {entry['psnr'][-1]:7.2f} dB",
+              flush=True)
+    return entries
+
+
+def draw(entries: list[dict]) -> Figure:
+    """PSNR and share of changed bits against the step, a column for each width, means over the seeds."""
+    from matplotlib import colormaps
+
+    widths, intervals = (sorted({entry[key] for entry in entries}) for key in ("m", "update_every"))
+    figure = page.new_figure(4 * len(widths), 5.5)
     axes = figure.subplots(2, len(widths), squeeze=False, sharex=True, sharey="row")
-    for column, m in enumerate(widths):
+    for m, (upper, lower) in zip(widths, axes.T, strict=True):
         for number, k in enumerate(intervals):
-            curves = [[run["psnr"], run["changed"]] for run in runs if (run["m"], run["update_every"]) == (m, k)]
-            if curves:
-                psnr, changed = np.mean(curves, axis=0)
-                steps, colour = np.arange(1, len(psnr) + 1), colormaps["viridis"](number / len(intervals))
-                axes[0, column].plot(steps, psnr, color=colour, label=f"{k}: {psnr[-1]:.1f} dB")
-                moved = changed > 0
-                axes[1, column].semilogy(steps[moved], changed[moved], ".-", color=colour, markersize=3, linewidth=0.7)
-        axes[0, column].set_title(f"m = {m}", fontsize=10)
-        axes[0, column].legend(frameon=False, fontsize=7, title="update_every: in the end", title_fontsize=7)
-        axes[1, column].set_xlabel("step")
+            curves = [[entry["psnr"], entry["changed"]] for entry in entries
+                      if (entry["m"], entry["update_every"]) == (m, k)]
+            psnr, changed = np.mean(curves, axis=0)
+            steps, colour = np.arange(1, len(psnr) + 1), colormaps["viridis"](number / len(intervals))
+            upper.plot(steps, psnr, color=colour, label=f"{k}: {psnr[-1]:.1f} dB")
+            moved = changed > 0
+            lower.semilogy(steps[moved], changed[moved], ".-", color=colour, markersize=3, linewidth=0.7)
+        upper.set_title(f"m = {m}", fontsize=10)
+        upper.legend(frameon=False, fontsize=7, title="update_every: in the end", title_fontsize=7)
+        lower.set_xlabel("step")
     axes[0, 0].set_ylabel("PSNR (dB)")
     axes[1, 0].set_ylabel("share of gate bits changed")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_figure(figure, path, bbox_inches=None)
+    return figure
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add, positive = parser.add_argument, runner.whole_number(1)
-    add("--mlist", type=positive, nargs="+", default=[10, 100])
-    add("--update_every", type=positive, nargs="+", default=[1, 2, 3, 4, 5, 10, 20, 50, 100])
-    add("--seedlist", type=runner.whole_number(0), nargs="+", default=[0, 1, 2])
-    add("--nonzeros", type=positive, default=500)
-    add("--nmeasurements", type=positive, default=50000)
-    add("--steps", type=positive, default=100)
-    add("--threads", type=positive, default=2)
-    add("--logs_dir", type=Path, default=ROOT / "logs" / "gates")
-    add("--figures_dir", type=Path, default=ROOT / "figures")
-    args = parser.parse_args(argv)
-    points = [{"m": m, "s": args.nonzeros, "seed": seed, "n": args.nmeasurements, "steps": args.steps,
-               "update_every": k} for seed in args.seedlist for m in args.mlist for k in args.update_every]
-    log = args.logs_dir / "gates.json"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    found = json.loads(log.read_text()) if log.exists() else []
-    with Workspace(args.threads) as work:
-        for point in points:
-            run = next((run for run in found if point.items() <= run.items()), None)
-            if run is None:
-                run = point | trace(**point, work=work)
-                found.append(run)
-                replace_files({log: (json.dumps(found) + "\n").encode()})
-            print(f"m {point['m']:<5} seed {point['seed']:<3} update_every {point['update_every']:<4} "
-                  f"{run['psnr'][-1]:7.2f} dB", flush=True)
-    draw([run for run in found if any(point.items() <= run.items() for point in points)], args.figures_dir / "gates")
-    print(args.figures_dir / "gates.png")
+# ---- command line ----
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The flags. Raises UsageError."""
+    parser = Parser(PROG, __doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--mlist", type=flags.positive, nargs="+", default=[10, 100], help="hidden widths (default: 10 100)")
+    add("--update_every", type=flags.positive, nargs="+", default=[1, 2, 3, 4, 5, 10, 20, 50, 100],
+        help="steps from one update of the gates to the next (default: 1 2 3 4 5 10 20 50 100)")
+    add("--seedlist", type=flags.seed, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
+    add("--nonzeros", type=flags.positive, default=500, help="nonzero weights s (default: 500)")
+    add("--nmeasurements", type=flags.positive, default=50000, help="samples n (default: 50000)")
+    add("--steps", type=flags.positive, default=100, help="steps of a fit (default: 100)")
+    add("--threads", type=flags.positive, default=2, help="CPU threads (default: 2)")
+    add("--logs_dir", type=flags.folder, default="logs", help="the log is <logs_dir>/gates/gates.json")
+    add("--figures_dir", type=flags.folder, default="figures", help="for the figure (default: ./figures)")
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compute what is missing, and draw. Raises UsageError."""
+    log = Path(args.logs_dir, "gates", "gates.json")
+    check_writable(log.parent)
+    page.make_folder(Path(args.figures_dir))
+    fits = [Fit(m, args.nonzeros, seed, args.nmeasurements, args.steps, k)
+            for seed, m, k in itertools.product(args.seedlist, args.mlist, args.update_every)]
+    try:
+        with Workspace(args.threads) as work:
+            entries = compute(fits, log, work)
+    except Skipped as reason:
+        raise UsageError(f"argument --nonzeros: {args.nonzeros} is too few, {reason}; use more") from None
+    with page.style():
+        print(*page.save(draw(entries), Path(args.figures_dir, "gates")), sep="\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        run(parse_arguments(argv))
+    except UsageError as error:
+        print(f"{PROG}: error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

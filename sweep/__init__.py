@@ -1,0 +1,1 @@
+"""A grid of cells (m, s, seed): declared, computed, saved and resumed."""

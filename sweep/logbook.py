@@ -5,7 +5,8 @@
                                        seconds and number of its environment
 
 Both are replaced whole, the table first, after every cell. A cell counts as run only when the sidecar says so.
-A setting that a sidecar lacks, because the log is older than the flag, has its default.
+A setting that a sidecar lacks, because the log is older than the flag, has its default. Sweeps continue logs with what
+is here, and figures read them with it (Log.read).
 """
 
 from __future__ import annotations
@@ -15,42 +16,73 @@ import io
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from models import SparseNet
+from sweep.settings import SETTINGS, defaults
+from tasks import Measure
 
 FORMAT = 1
 NAME_LENGTH = 195  # a name with its extension stays within 200 characters
 LIST_LENGTHS = (32, 24, 0)  # longest list that a name spells out, first choice to last; longer ones are abridged
-
-# Settings that always stand in the name, and those that do where they differ from their default.
-NAMED = {"num_layers": "hidden{}", "convex": "convex{}", "batch_size": "bs{}", "bias": "bias{}",
-         "num_epochs": "{}epochs"}
+HEAD = ("task", "method", "expname")  # settings that have places of their own in the name
 AXES = {"m": "mlist", "s": "slist", "seed": "seedlist"}
 
 STATUSES = DONE, NOT_RUN, SKIPPED, FAILED = "done", "not run", "skipped", "failed"  # a reason may follow after ":"
+
+
+Cell = tuple[int, int, int]  # m, s, seed
 
 
 class LogError(Exception):
     """A log that cannot be read, written or trusted; the message names the file and the remedy."""
 
 
-def log_name(settings: dict, axes: dict, defaults: dict) -> str:
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other runs of the same command away from the log at `path` (without extension). Raises LogError."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        remedy = "wait for it, or give this one an --expname"
+        raise LogError(f"{path}.npy is being written by another run: {remedy}") from None
+    except OSError as error:
+        remedy = "move it away, or choose another --logs_dir"
+        raise LogError(f"cannot lock {lock.lock_file} ({error.strerror}): {remedy}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def log_name(settings: dict[str, Any], axes: dict[str, list[int]]) -> str:
     """The file name, without extension, that tells this run from every other: letters, digits and . _ - alone.
 
-    A double underscore precedes the expname, so that it cannot pass for a setting. Where even the shortest spelling
-    is too long, a hash of all of it comes after the method and the end is cut off.
+    A setting is named always where the table of settings gives it a spelling, else where it is not at its default. A
+    double underscore precedes the expname, so that it cannot pass for a setting. Where even the shortest spelling is
+    too long, a hash of all of it comes after the method and the end is cut off.
 
     Args:
-        settings: all that changes the numbers, by flag; task and method among them.
+        settings: all that changes the numbers, by flag.
         axes: {"m": [...], "s": [...], "seed": [...]}.
-        defaults: the settings that are named only where they differ from these.
     """
+    own = [setting for setting in SETTINGS.values() if setting.logged and setting.name not in HEAD]
+    always = [setting.in_name.format(_plain(settings[setting.name])) for setting in own if setting.in_name]
+    others = [setting.name + _plain(settings[setting.name]) for setting in own
+              if not setting.in_name and settings[setting.name] != setting.default]
+    head = f"{settings['task']}_{settings['method']}"
     for longest in LIST_LENGTHS:
         lists = [axis + abridge(axes[axis], longest) for axis in AXES]
-        fixed = [pattern.format(_plain(settings[flag])) for flag, pattern in NAMED.items()]
-        others = [flag + _plain(settings[flag]) for flag in defaults if settings[flag] != defaults[flag]]
-        head, tail = f"{settings['task']}_{settings['method']}", "_".join([fixed[0], *lists, *fixed[1:], *others])
+        tail = "_".join([always[0], *lists, *always[1:], *others])
         tail += f"__{settings['expname']}" if settings["expname"] else ""
         if len(f"{head}_{tail}") <= NAME_LENGTH:
             return f"{head}_{tail}"
@@ -70,8 +102,19 @@ def _digest(text: str, length: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 
-def _plain(value) -> str:
+def _plain(value: Any) -> str:
     return value if isinstance(value, str) else str(int(value) if value == int(value) else value)
+
+
+def kind(status: str) -> str:
+    """DONE, NOT_RUN, SKIPPED or FAILED, of a status that may have a reason."""
+    return status.partition(":")[0]
+
+
+def completed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a log, those that it lacks at their defaults."""
+    usual = defaults(settings["method"])
+    return {name: usual[name] for name, setting in SETTINGS.items() if setting.logged} | settings
 
 
 class Log:
@@ -79,16 +122,18 @@ class Log:
 
     Args:
         path: of the table, without extension; None keeps the log in memory.
-        settings, axes, defaults: see log_name. A sidecar that lacks a setting is taken to have its default.
-        score: how the score is called and drawn.  environment: versions, device, ...
+        settings, axes: see log_name.
+        measure: how the score is called and drawn.
+        environment: versions, device, ... of this run; None for a log that is only read.
     """
 
-    def __init__(self, path: Path | None, settings: dict, axes: dict, defaults: dict, score: dict, environment: dict):
-        self.path, self.settings, self.axes, self.defaults = path, settings, axes, defaults
-        self.score, self.environment = score, environment
+    def __init__(self, path: Path | None, settings: dict[str, Any], axes: dict[str, list[int]], measure: Measure,
+                 environment: dict | None = None):
+        self.path, self.settings, self.axes = path, settings, axes
+        self.measure, self.environment = measure, environment
         self.table = np.full([len(axes[axis]) for axis in AXES], np.nan)
         self.records = {}  # {(m, s, seed): {"status": ..., "environment": ..., "seconds": ..., ...}}
-        self.environments = [environment]  # of all runs that computed cells
+        self.environments = [environment] if environment is not None else []  # of all runs that computed cells
         self.again = set()  # finished cells that are to be run again
 
     @property
@@ -96,19 +141,19 @@ class Log:
         """The table and its sidecar."""
         return [self.path.with_name(self.path.name + extension) for extension in (".npy", ".json")]
 
-    def cells(self) -> list[tuple[int, int, int]]:
+    def cells(self) -> list[Cell]:
         """All cells (m, s, seed), the seed varying slowest: data are made once per seed."""
         return [(m, s, seed) for seed in self.axes["seed"] for m in self.axes["m"] for s in self.axes["s"]]
 
-    def missing(self) -> list[tuple[int, int, int]]:
+    def missing(self) -> list[Cell]:
         """The cells that are neither done nor skipped, or are to be run again."""
         return [cell for cell in self.cells()
-                if cell in self.again or _kind(self.status(cell)) not in (DONE, SKIPPED)]
+                if cell in self.again or kind(self.status(cell)) not in (DONE, SKIPPED)]
 
-    def status(self, cell) -> str:
+    def status(self, cell: Cell) -> str:
         return self.records.get(cell, {"status": NOT_RUN})["status"]
 
-    def record(self, cell, status: str, score: float = np.nan, **details):
+    def record(self, cell: Cell, status: str, score: float = np.nan, **details: Any) -> None:
         """Enter one cell; `details` go into the sidecar."""
         self.table[self._place(cell)] = score
         environment = self.environments.index(self.environment)
@@ -121,14 +166,14 @@ class Log:
     def sidecar(self) -> dict:
         cells = [dict(zip(AXES, cell, strict=True)) | self.records.get(cell, {"status": NOT_RUN})
                  for cell in self.cells()]
-        return {"format": FORMAT, "settings": self.settings, "axes": self.axes, "score": self.score,
+        return {"format": FORMAT, "settings": self.settings, "axes": self.axes, "score": asdict(self.measure),
                 "environments": self.environments, "cells": cells}
 
-    def model_path(self, cell) -> Path:
+    def model_path(self, cell: Cell) -> Path:
         """Where the network of a cell is kept: a folder beside the table, one .npz per cell."""
         return self.path.with_name(self.path.name + ".models") / "m{}_s{}_seed{}.npz".format(*cell)
 
-    def save_model(self, cell, net):
+    def save_model(self, cell: Cell, net: SparseNet) -> None:
         """Keep the network of a cell (SparseNet). Raises LogError."""
         content = io.BytesIO()
         net.save(content, self.settings | dict(zip(AXES, cell, strict=True)))
@@ -142,7 +187,7 @@ class Log:
         except OSError as error:
             raise _unwritable(path, error) from None
 
-    def save(self):
+    def save(self) -> None:
         """Replace both files, or raise LogError and leave what was there."""
         table = io.BytesIO()
         np.save(table, self.table, allow_pickle=False)
@@ -152,7 +197,7 @@ class Log:
         except OSError as error:
             raise _unwritable(self.path, error) from None
 
-    def load(self, with_models: bool = False):
+    def load(self, with_models: bool = False) -> None:
         """Take over the finished cells of the log at `path`, if there is one. Raises LogError where it is not ours.
 
         With models, a finished cell whose network was not kept is to be run again.
@@ -170,7 +215,7 @@ class Log:
             done = {cell for cell in self.records if self.status(cell) == DONE}
             self.again = {cell for cell in done if not self.model_path(cell).exists()}
 
-    def adopt(self, with_models: bool = False, copy: bool = True):
+    def adopt(self, with_models: bool = False, copy: bool = True) -> None:
         """Take over finished cells of other logs in the folder whose settings agree: a list of m, s or seeds grew.
 
         With models, only cells whose network was kept, which is copied. Then the log is saved; where `copy` is False,
@@ -182,12 +227,12 @@ class Log:
             if sidecar == self.files[1] or not missing:
                 continue
             try:
-                other = Log.read(sidecar, self.defaults)
+                other = Log.read(sidecar)
             except LogError:
                 continue  # not ours to judge: it is refused when its own command is run
             if other.settings == self.settings:
                 for cell in sorted(missing & set(other.records)):
-                    if _kind(other.status(cell)) in (DONE, SKIPPED):
+                    if kind(other.status(cell)) in (DONE, SKIPPED):
                         self._adopt_cell(cell, other, with_models, copy)
         if copy and len(self.missing()) < before:
             self.save()
@@ -206,14 +251,13 @@ class Log:
         self.again.discard(cell)
 
     @classmethod
-    def read(cls, sidecar: Path, defaults: dict) -> Log:
+    def read(cls, sidecar: Path) -> Log:
         """The log that a sidecar belongs to, whatever its settings, completed by the defaults. Raises LogError."""
         try:
             said = json.loads(sidecar.read_bytes())
             if len(said["cells"]) != math.prod(len(said["axes"][axis]) for axis in AXES):
                 raise ValueError("a table of another size")  # before it takes up memory
-            settings = defaults | said["settings"]
-            log = cls(sidecar.with_suffix(""), settings, said["axes"], defaults, said["score"], {})
+            log = cls(sidecar.with_suffix(""), completed(said["settings"]), said["axes"], Measure(**said["score"]))
         except Exception as error:  # as in load
             raise LogError(f"{sidecar} is no sidecar of a log ({type(error).__name__})") from None
         log.load()
@@ -229,7 +273,7 @@ class Log:
         """Check everything that a sidecar says, and take over the records of the cells that were run."""
         sidecar = json.loads(content)
         json.dumps(sidecar, indent=1, allow_nan=False)  # as in save; raises where a number is NaN or infinite
-        said = sidecar | {"settings": self.defaults | sidecar["settings"]}
+        said = sidecar | {"settings": completed(sidecar["settings"])}
         for key, own in {"format": FORMAT, "settings": self.settings, "axes": self.axes}.items():
             if said[key] != own:
                 raise ValueError(f"it has other {key}")
@@ -238,16 +282,16 @@ class Log:
         self.environments = sidecar["environments"]
         for cell, entry in zip(self.cells(), sidecar["cells"], strict=True):
             self._take_cell(cell, entry)
-        if self.environment not in self.environments:
+        if self.environment is not None and self.environment not in self.environments:
             self.environments.append(self.environment)
 
     def _take_cell(self, cell, entry: dict):
-        kind, score = _kind(entry["status"]), self.table[self._place(cell)]
-        if kind not in STATUSES or (kind == DONE and np.isnan(score)) or entry.get("seconds", 0) < 0:
+        found, score = kind(entry["status"]), self.table[self._place(cell)]
+        if found not in STATUSES or (found == DONE and np.isnan(score)) or entry.get("seconds", 0) < 0:
             raise ValueError(f"cell {cell} has status {entry['status']!r}, score {score}")
-        if kind != DONE:
+        if found != DONE:
             self.table[self._place(cell)] = np.nan  # saved just before its record, or of an earlier run
-        if kind != NOT_RUN:
+        if found != NOT_RUN:
             dict(self.environments[entry["environment"]])  # raises where there is none
             self.records[cell] = entry
 
@@ -256,11 +300,7 @@ def _unwritable(path: Path, error: OSError) -> LogError:
     return LogError(f"cannot write {path}: {error.strerror}; free space or choose another --logs_dir")
 
 
-def _kind(status: str) -> str:
-    return status.partition(":")[0]
-
-
-def replace_files(contents: dict[Path, bytes]):
+def replace_files(contents: dict[Path, bytes]) -> None:
     """Write files whole: all are on the disk before the first takes its place. Raises OSError."""
     parts = {path: path.with_name(f".{path.name}.part") for path in contents}
     try:

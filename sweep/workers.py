@@ -11,10 +11,13 @@ import gc
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from sweep.interrupts import deferred_interrupts
+if TYPE_CHECKING:
+    from distributed import Client
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # what a cluster has to import
 TIMEOUT = 10  # seconds until a scheduler must have answered
@@ -40,9 +43,8 @@ def run_on_workers(jobs: list, function: Callable, *, workers: int, scheduler: s
         gpus: GPUs of this machine; with any, each worker sees one of them.
     Raises WorkersError where the scheduler does not answer, or is lost.
     """
-    with deferred_interrupts():  # hundreds of modules, each of which could swallow it
-        from dask import config
-        from distributed import KilledWorker
+    from dask import config
+    from distributed import KilledWorker
 
     settings = {"distributed.scheduler.allowed-failures": RETRIES, "distributed.worker.daemon": True,
                 "distributed.scheduler.worker-saturation": 1.0,  # a worker gets a job when it is free, not before
@@ -58,7 +60,7 @@ def run_on_workers(jobs: list, function: Callable, *, workers: int, scheduler: s
             yield from outcomes(client, [job], function)
 
 
-def outcomes(client, jobs: list, function: Callable) -> Iterator:
+def outcomes(client: Client, jobs: list, function: Callable) -> Iterator:
     """Submit jobs and yield (job, result or exception) as they are ready. Raises WorkersError."""
     from distributed import as_completed
 
@@ -73,7 +75,7 @@ def outcomes(client, jobs: list, function: Callable) -> Iterator:
 
 
 @contextlib.contextmanager
-def connected(workers: int, scheduler: str | None, gpus: int):
+def connected(workers: int, scheduler: str | None, gpus: int) -> Iterator:
     """A Dask client of a running cluster, or of one started here for the time of the block."""
     from distributed import Client
 
@@ -97,7 +99,7 @@ def connected(workers: int, scheduler: str | None, gpus: int):
         yield client
 
 
-def check_code(client):
+def check_code(client: Client) -> None:
     """Raise WorkersError where a cluster, which unpickles jobs by the names in them, cannot import this code.
 
     Waits for the first worker, which may be in a queue.
@@ -116,7 +118,20 @@ def check_code(client):
 
 
 @contextlib.contextmanager
-def local_cluster(workers: int, gpus: int):
+def blocked_interrupts() -> Iterator[None]:
+    """Ctrl-C waits for the end of this block; threads and processes that begin in it never hear it."""
+    if os.name != "posix":
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def local_cluster(workers: int, gpus: int) -> Iterator:
     """Processes on this machine, one job at a time in each; they do not hear Ctrl-C, and end with their parent."""
     from multiprocessing import resource_tracker
 
@@ -129,7 +144,7 @@ def local_cluster(workers: int, gpus: int):
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
     here = {"protocol": "tcp://", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # a port that is free
     resource_tracker.ensure_running()  # the first process would start it, and that unblocks Ctrl-C in its thread
-    with deferred_interrupts():
+    with blocked_interrupts():
         cluster = SpecCluster(
             workers={number: {"cls": Nanny, "options": options(number)} for number in range(workers)},
             scheduler={"cls": Scheduler, "options": {"dashboard": False} | here},
@@ -138,5 +153,5 @@ def local_cluster(workers: int, gpus: int):
     try:
         yield cluster
     finally:
-        with deferred_interrupts():
+        with blocked_interrupts():
             cluster.close(timeout=5)

@@ -1,5 +1,6 @@
 """What the tests share: a workspace, the array modules of a device, and repeatable hypothesis examples."""
 
+import os
 import signal
 
 import pytest
@@ -12,6 +13,11 @@ settings.load_profile("repeatable")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's "make test &": the runs of tests would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # after every cell of a sweep; other processes do wait
 
 
 @pytest.fixture(params=["strict_array", "cupy"])

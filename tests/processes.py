@@ -1,6 +1,8 @@
-"""Command lines of runner.py as real processes that can be signalled, limited, and looked for afterwards."""
+"""Command lines of runner.py: what they print, and real processes that can be signalled, limited, and looked for."""
 
+import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -17,6 +19,7 @@ import runner
 
 RUNNER = Path(runner.__file__)
 MARK = "SWEEP_MARK"  # a variable that every process of a sweep inherits
+PATIENCE = 20  # seconds from one Ctrl-C to the next; a sweep has 5 to end its workers
 
 posix = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="looks for processes in /proc")
 
@@ -52,6 +55,23 @@ def sweep(line, folder, **options):
     return finish(start(line, folder, **options))
 
 
+def press_ctrl_c(process, send=os.kill):
+    """Ctrl-C, and again as long as the process lives, since Python may drop one; then the result."""
+    for _ in range(3):
+        send(process.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+            break
+    return finish(process)
+
+
+def kill(process):
+    """SIGKILL, and the end of everything that it started."""
+    process.kill()
+    process.communicate()
+    assert_gone(process)
+
+
 def relatives(process):
     """The living processes that this one started, itself included: {id: command line}."""
     found = {}
@@ -83,8 +103,19 @@ def scores(folder):
     return np.load(path)
 
 
+def tree(folder="."):
+    """{path: content} of the files below a folder, but for locks, which stay empty."""
+    return {str(path): path.read_bytes() for path in Path(folder).rglob("*")
+            if path.is_file() and path.suffix != ".lock"}
+
+
+def statuses(sidecar):
+    """{(m, s, seed): status} of what a sidecar holds."""
+    return {(cell["m"], cell["s"], cell["seed"]): cell["status"] for cell in sidecar["cells"]}
+
+
 def cell_lines(text):
-    return [line for line in text.splitlines() if line.startswith("m ")]
+    return [line for line in text.splitlines() if re.match(r"m \d+ +s \d+ +seed \d+ ", line)]
 
 
 def assert_refused(result, *words):

@@ -9,6 +9,7 @@ with no dimension stay arrays. It is stricter than CuPy where that shows a slip:
 
 from __future__ import annotations
 
+import operator
 from types import ModuleType
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 synchronisations = 0
 
 PLAIN = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides", "flags"}  # attributes that hold no data
-WAITING = {"argwhere", "compress", "extract", "flatnonzero", "item", "nonzero", "setdiff1d", "tolist", "unique"}
+WAITING = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "setdiff1d", "unique"}
 ADDED_AT = {np.dtype(t) for t in ("i4", "u4", "u8", "f2", "f4", "f8", "c8", "c16")}  # what CuPy's ufunc.at can do
 
 
@@ -36,9 +37,9 @@ class ndarray:  # noqa: N801, the name that CuPy and NumPy use
         raise TypeError(f"numpy.{function.__name__} on an array of the device; take the module from the array")
 
     def __getattr__(self, name):
+        attribute = None if name.startswith("_") else getattr(self._data, name)
         if name in PLAIN:
-            return getattr(self._data, name)
-        attribute = getattr(self._data, name) if not name.startswith("_") else None
+            return attribute
         if callable(attribute):
             return _function(attribute, name)
         raise AttributeError(f"the device's array has no {name}")
@@ -55,6 +56,8 @@ class ndarray:  # noqa: N801, the name that CuPy and NumPy use
         return self._data.copy()
 
     def item(self):
+        if self.size != 1:
+            raise TypeError(f"one number of an array of shape {self.shape}")
         return self.get().item()
 
     def tolist(self):
@@ -112,7 +115,6 @@ def _function(function, name):
 class _Ufunc:
     def __init__(self, ufunc):
         self._ufunc = ufunc
-        self.reduce = _function(ufunc.reduce, "reduce")
 
     def __call__(self, *args, **kwargs):
         return _function(self._ufunc, self._ufunc.__name__)(*args, **kwargs)
@@ -123,41 +125,20 @@ class _Ufunc:
         self._ufunc.at(*_unwrap((array, indices, *values)))
 
 
-def _add_operators():
-    def operator(name):
-        def method(self, *others):
-            result = getattr(self._data, name)(*_unwrap(others))
-            return result if result is NotImplemented else _wrap(result)
+def _operator(name):
+    def method(self, *others):
+        result = getattr(self._data, name)(*_unwrap(others))
+        return result if result is NotImplemented else _wrap(result)  # in place, a new wrapper of the same data
 
-        return method
-
-    def in_place(name):
-        def method(self, other):
-            getattr(self._data, name)(_unwrap(other))
-            return self
-
-        return method
-
-    def conversion(name):
-        def method(self):
-            if self.size != 1:
-                raise TypeError(f"{name} of an array of shape {self.shape}")
-            _wait()
-            return getattr(self._data.item(), name)()
-
-        return method
-
-    arithmetic = "add sub mul truediv floordiv mod divmod pow matmul and or xor lshift rshift".split()
-    for name in [*arithmetic, *("r" + name for name in arithmetic), *"lt le eq ne gt ge neg pos abs invert".split()]:
-        setattr(ndarray, f"__{name}__", operator(f"__{name}__"))
-    for name in arithmetic:
-        if name != "divmod":
-            setattr(ndarray, f"__i{name}__", in_place(f"__i{name}__"))
-    for name in "bool int float index".split():
-        setattr(ndarray, f"__{name}__", conversion(f"__{name}__"))
+    return method
 
 
-_add_operators()
+ARITHMETIC = "add sub mul truediv floordiv mod pow matmul and or xor lshift rshift".split()
+for _name in [*(kind + name for name in ARITHMETIC for kind in ("", "r", "i")), "divmod", "rdivmod",
+              *"lt le eq ne gt ge neg pos abs invert".split()]:
+    setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
+for _convert in (bool, int, float, operator.index):
+    setattr(ndarray, f"__{_convert.__name__}__", lambda self, convert=_convert: convert(self.item()))
 
 
 def asarray(data, dtype=None):
@@ -184,6 +165,4 @@ def __getattr__(name):
         return _Ufunc(attribute)
     if isinstance(attribute, type) or not callable(attribute):
         return attribute
-    if name in PLAIN | {"result_type"}:
-        return lambda *args: attribute(*_unwrap(args))
     return _function(attribute, name)

@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from helpers import sparse
 
 from models import PREDICT_TILE, SparseLayer, SparseNet, mlp_forward, mlp_weights
 from numerics.sparse import SparseVector
 from sensing import RandomGates
+
+
+def layer_of(m, d, indices, values):
+    return SparseLayer(SparseVector(np.array(indices, dtype=np.int64), np.array(values, dtype=np.float32), m * d), m, d)
 
 
 def sparse_layer(m, d, seed, density=0.3, empty=()):
@@ -14,8 +19,7 @@ def sparse_layer(m, d, seed, density=0.3, empty=()):
     rng = np.random.default_rng([seed, m, d])
     W = rng.standard_normal((m, d)) * (rng.random((m, d)) < density)
     W[list(empty)] = 0
-    indices = np.flatnonzero(W)
-    return SparseLayer(SparseVector(indices, W.ravel()[indices].astype(np.float32), m * d), m, d)
+    return SparseLayer(sparse(W), m, d)
 
 
 def dense(layer):
@@ -54,21 +58,14 @@ OUTPUTS = {
 
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("n", [1, 50, PREDICT_TILE + 3])
-def test_summed_outputs(name, n):
-    X = inputs(n, 7)
-    outputs = NETS[name].predict(X)
-    assert outputs.dtype == np.float64 and outputs.shape == (n,)
-    np.testing.assert_allclose(outputs, relu_forward(NETS[name], X).sum(axis=1), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("n", [1, 50, PREDICT_TILE + 3])
-def test_output_layer(name, n):
-    net, X = SparseNet(NETS[name].layers, OUTPUTS[name]), inputs(n, 7)
-    V = dense(net.output)  # [k, m]
-    expected = relu_forward(net, X) @ V.T if len(V) > 1 else relu_forward(net, X) @ V[0]  # one output: [n]
-    assert net.predict(X).shape == expected.shape
-    np.testing.assert_allclose(net.predict(X), expected, rtol=1e-12, atol=1e-12)
+def test_predictions_are_those_of_the_dense_net(name, n):
+    net, X = NETS[name], inputs(n, 7)
+    Z, V = relu_forward(net, X), dense(OUTPUTS[name])  # [n, m], [k, m]
+    outputs = Z @ V.T if len(V) > 1 else Z @ V[0]  # one output: [n]
+    cases = (net, Z.sum(axis=1)), (SparseNet(net.layers, OUTPUTS[name]), outputs)
+    for found, expected in ((net.predict(X), expected) for net, expected in cases):
+        assert found.dtype == np.float64 and found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("with_outputs", [False, True])
@@ -88,15 +85,41 @@ def test_random_gates_replace_the_relu_of_the_last_layer(name, with_outputs):
     assert (hidden < 0).any()  # which a ReLU would not give
 
 
+@pytest.mark.parametrize("shape", [(5, 6), (5, 8), (7,)])
+def test_inputs_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"but the network takes inputs \[n, 7\]"):
+        NETS["one layer"].predict(np.zeros(shape, dtype=np.float32))
+
+
 def test_num_nonzero_counts_every_layer_but_no_stored_zeros():
-    layer = SparseLayer(SparseVector(np.array([0, 2, 5]), np.array([1, 0, -2], dtype=np.float32), 6), 3, 2)
-    output = SparseLayer(SparseVector(np.array([1, 4]), np.array([1, 3], dtype=np.float32), 6), 2, 3)
+    layer, output = layer_of(3, 2, [0, 2, 5], [1, 0, -2]), layer_of(2, 3, [1, 4], [1, 3])
     assert SparseNet((layer,)).num_nonzero == 2
     assert SparseNet((layer, layer), output).num_nonzero == 6
 
 
+def test_a_net_describes_itself_in_a_line():
+    layer, output, nothing = layer_of(20, 100, [7], [1]), layer_of(10, 20, [1, 4], [1, 3]), layer_of(10, 20, [], [])
+    assert repr(SparseNet((layer,))) == "SparseNet(100 -> 20 -> sum, 1 nonzero)"
+    assert repr(SparseNet((layer,), output)) == "SparseNet(100 -> 20 -> 10, 3 nonzeros)"
+    assert repr(SparseNet((layer,), nothing)) == "SparseNet(100 -> 20 -> 10, 1 nonzero)"
+    gates = RandomGates(0, 1, 30, 20)
+    assert repr(SparseNet((layer, layer_of(30, 20, [0], [1])), None, gates)) == (
+        "SparseNet(100 -> 20 -> 30 -> sum, 2 nonzeros, random gates)")
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_dense_weights(name):
+    layers, nothing = NETS[name].layers, layer_of(2, NETS[name].layers[-1].m, [], [])
+    assert NETS[name].weights()[-1] is None
+    for output in (OUTPUTS[name], nothing):
+        *hidden, V = SparseNet(layers, output).weights()
+        for W, layer in zip([*hidden, V.T], [*layers, output], strict=True):
+            assert W.dtype == np.float32
+            np.testing.assert_array_equal(W, dense(layer))
+
+
 def test_neurons_and_matrix():
-    layer = SparseLayer(SparseVector(np.array([1, 6, 8]), np.array([2, -1, 3], dtype=np.float32), 12), 4, 3)
+    layer = layer_of(4, 3, [1, 6, 8], [2, -1, 3])
     assert layer.neurons.tolist() == [0, 2] and len(layer) == 3
     assert layer.matrix(np.arange(3)).toarray().tolist() == [[0, 2, 0], [-1, 0, 3]]
     assert layer.matrix(np.array([0, 2])).toarray().tolist() == [[0, 0], [-1, 3]]
@@ -118,12 +141,11 @@ def test_activations(n):
 @pytest.mark.parametrize("empty", [0, 1])
 def test_a_layer_without_weights_silences_the_net(empty):
     layers = [sparse_layer(5, 7, 0), sparse_layer(5, 5, 0)]
-    layers[empty] = SparseLayer(SparseVector.zeros(layers[empty].m * layers[empty].d), *[(5, 7), (5, 5)][empty])
+    layers[empty] = layer_of(*[(5, 7), (5, 5)][empty], [], [])
     X = inputs(9, 7)
     assert SparseNet(tuple(layers)).predict(X).tolist() == [0] * 9
     assert SparseNet(tuple(layers), sparse_layer(3, 5, 0)).predict(X).tolist() == [[0] * 3] * 9
-    nothing = SparseLayer(SparseVector.zeros(15), 3, 5)
-    assert SparseNet((sparse_layer(5, 7, 0),), nothing).predict(X).tolist() == [[0] * 3] * 9
+    assert SparseNet((sparse_layer(5, 7, 0),), layer_of(3, 5, [], [])).predict(X).tolist() == [[0] * 3] * 9
     features = np.arange(layers[empty].d)
     assert layers[empty].activations(np.ascontiguousarray(X.T[features]), features).shape == (0, 9)
 
@@ -141,15 +163,15 @@ def test_a_saved_net_is_loaded_unchanged(tmp_path, name, with_outputs, with_gate
     net.save(tmp_path / "net.npz", {"m": 5})
     loaded, X = SparseNet.load(tmp_path / "net.npz"), inputs(30, 7)
     np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
-    assert loaded.num_nonzero == net.num_nonzero and loaded.step_sizes == net.step_sizes
-    assert [(layer.m, layer.d) for layer in loaded.layers] == [(layer.m, layer.d) for layer in layers]
+    assert repr(loaded) == repr(net) and loaded.step_sizes == net.step_sizes
 
 
-def test_a_saved_net_keeps_the_order_of_many_layers(tmp_path):
+def test_a_saved_net_keeps_the_order_of_many_layers_and_needs_no_settings(tmp_path):
     layers = tuple(sparse_layer(3, 3, seed, 1.1) for seed in range(12))
-    SparseNet(layers).save(tmp_path / "net.npz", {})
+    SparseNet(layers).save(tmp_path / "net.npz")
     loaded = SparseNet.load(tmp_path / "net.npz")
     assert all((a.w.values == b.w.values).all() for a, b in zip(loaded.layers, layers, strict=True))
+    assert np.load(tmp_path / "net.npz")["settings"] == "{}"
 
 
 @pytest.mark.parametrize("arrays", [
@@ -169,7 +191,7 @@ def test_a_file_that_is_no_net_is_refused(tmp_path, arrays):
 
 
 def test_a_truncated_or_missing_net_is_refused(tmp_path):
-    NETS["full"].save(tmp_path / "net.npz", {})
+    NETS["full"].save(tmp_path / "net.npz")
     (tmp_path / "net.npz").write_bytes((tmp_path / "net.npz").read_bytes()[:-40])
     with pytest.raises(ValueError, match="net.npz is no saved network"):
         SparseNet.load(tmp_path / "net.npz")
@@ -188,7 +210,7 @@ def test_a_dense_net_as_a_sparse_one():
 # ---- the torch network ----
 
 
-@pytest.mark.parametrize("sizes", [(7, 5, 1), (7, 4, 4, 3)])
+@pytest.mark.parametrize("sizes", [(5, 3, 1), (100, 7, 7, 10)])
 def test_mlp_weights_are_those_of_torch(sizes):
     torch.manual_seed(11)
     expected = [torch.nn.Linear(a, b, bias=False).weight for a, b in zip(sizes, sizes[1:], strict=False)]
@@ -200,9 +222,8 @@ def test_mlp_weights_are_those_of_torch(sizes):
     assert not torch.equal(mlp_weights(sizes, 12)[0], weights[0])
 
 
-@pytest.mark.parametrize("sizes", [(7, 5, 1), (7, 4, 4, 3)])
-def test_mlp_forward(sizes):
-    weights, X = mlp_weights(sizes, 0), torch.from_numpy(inputs(20, 7))
+def test_mlp_forward():
+    weights, X = mlp_weights((7, 4, 4, 3), 0), torch.from_numpy(inputs(20, 7))
     Z = X.numpy().astype(np.float64)
     for number, W in enumerate(weights):
         Z = Z @ W.numpy().T

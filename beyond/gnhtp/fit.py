@@ -5,97 +5,85 @@ weights and m neurons, on the same operators. Read aiht.py first; the README's "
 
     python runner.py --task mlp_planted --method gnhtp --mlist 20 --slist 100
 
-An outer step adds candidate neurons with gates drawn anew (a neuron that lost its weights would never return), chooses
-the s~ coordinates that promise most, solves for their weights by least squares, and takes Gauss-Newton steps, in which
-the gates follow the weights. Its answer must not raise the true residual r = y - sum_j relu(X w_j), or more timid ones
-are tried, and the best of them is taken. The budget s~ = c s and the width m~ = c m start above s and m and come down,
-in cycles: the theory, too, asks for s~ > s. Where the first cycle does worse than AIHT, the second starts from that.
+Three things stop AIHT, as its answers beside planted networks show: a neuron that lost its weights has a gate that is
+always 0, and never returns; the fit is made with the old gates and judged with the new ones; and copies of one planted
+neuron take the budget of others, or one neuron stands for several. So here:
 
-That is for targets that a sparse network made (`anneal`). On others the support grows from below (`breathe`): exchanges
-add coordinates and eliminate others, and count only where the true residual falls; a support of s weights is cut back
-and grown again.
+ 1. Candidates. Every step offers neurons with gates drawn anew, half of them single inputs +-e_k, as many planted
+    neurons have, half normal draws (supports.py).
+ 2. Selection. The coordinates where |N w + mu G / N| is largest, G = A' r with the true residual r = y - sum_j
+    relu(X w_j), N the norms of the columns: a hard thresholded gradient step, as in AIHT, but on columns of unit norm.
+    mu = 1, 1/4, ... until |r| does not grow (supports.py).
+ 3. Least squares on the support, as in hard thresholding pursuit (Foucart 2011) and CoSaMP (Needell and Tropp 2009), in
+    place of AIHT's gradient steps: by Cholesky factors, or by conjugate gradients (least_squares.py).
+ 4. Gauss-Newton steps: the gates follow the weights, and a step is taken as far as |r| falls. Neurons that have become
+    parallel are added up (layer.py).
+ 5. Room to spare. The budget s~ = c s and the width m~ = c m start above s and m and come down, in cycles; the theory
+    asks for s~ > s, too (Jain, Tewari and Kar 2014; the paper's theorem). Later cycles split neurons that stand for
+    two, and choose among correlated columns by backward elimination (anneal.py).
 
-The iterate is a SparseVector on the host, its active neurons numbered from 0; samples stay where XT is.
+That is for targets that a sparse network made. On others the support grows from below: exchanges add coordinates and
+eliminate others, and count only where |r| falls; then the support is cut back and regrown, several times (regrow.py).
+Either search is deterministic under a seed, and AIHT's answer takes over after a first cycle that did worse.
+
+What was measured for single choices stands with them: constants in the files named above, variants in the README.
 """
 
 from __future__ import annotations
 
-import functools
-from collections import deque
-from collections.abc import Callable
-
 import aiht
 from beyond.gnhtp.anneal import anneal
-from beyond.gnhtp.layer import POLISHING_STEPS, Layer, State, gauss_newton, renumber
-from beyond.gnhtp.least_squares import CG_STEPS, cholesky, conjugate_gradients
-from beyond.gnhtp.regrow import breathe
+from beyond.gnhtp.layer import POLISHING_STEPS, Layer, gauss_newton, renumber
+from beyond.gnhtp.least_squares import CG_STEPS
+from beyond.gnhtp.regrow import grow_from_below
 from models import SparseNet
-from numerics.arrays import DTYPE, to_device
+from numerics.arrays import Array, check_finite
 from numerics.sparse import SparseVector
-from numerics.workspace import Workspace
-from sensing import RandomGates
+from numerics.workspace import Workspace, workspace_or_new
 
-AIHT_STEPS = 100  # of the fit that takes over after a first cycle that did worse (the paper's number for images)
-
-
-def solver(data: Layer, least_squares: str, realizable: bool) -> Callable:
-    """The function (A, S, w) -> x [s], least squares on A_S, starting from w."""
-
-    def solve(A, S, w):
-        A_S = A.columns(to_device(S, data.XT))
-        if least_squares == "cholesky":
-            return cholesky(A_S, data.y).astype(DTYPE)
-        return conjugate_gradients(A_S, data.y, to_device(w.at(S), data.XT), CG_STEPS[realizable]).astype(DTYPE)
-
-    return solve
+LEAST_SQUARES = ("auto", "cholesky", "cg")
 
 
-def aiht_answer(data: Layer, s: int, m: int, seed: int, layer: int) -> State:
-    """What AIHT finds: a better start, where a first cycle ends in nonsense (on images with large s and m)."""
-    schedule = aiht.with_updates(aiht.batches(data.n, 0, AIHT_STEPS, None), 1)
-    gates = RandomGates(seed, layer, m, data.d)
-    [(w, _)] = deque(aiht.iterates(data.XT, data.y, s, gates, schedule, data.work), maxlen=1)  # of the last step
-    w = w.to_host()
-    return State(w, data.losses(w, w, [0])[0])
-
-
-def fit_layer(XT, y, s: int, m: int, *, seed: int, layer: int, steps: int, realizable: bool, least_squares: str,
-              work: Workspace) -> SparseVector:
-    """Fit one layer, y ~ sum_j relu(X w_j), with at most s nonzeros in w [m d]; on the host.
+def fit_layer(layer: Layer, steps: int, realizable: bool) -> SparseVector:
+    """Weights w [m d] of one layer, on the host: search, then polish.
 
     Args:
-        XT: inputs, feature-major [d, n].  y: targets [n].
-        layer: its number, for the random streams.  steps: at most.  The others: see fit.
+        steps: outer steps (anneal.py), or exchanges (regrow.py) where not realizable, at most.
     """
-    data, d = Layer(XT, y, work), len(XT)
-    if not d:
-        return SparseVector.zeros(0)
-    solve, stand_in = solver(data, least_squares, realizable), functools.partial(aiht_answer, data, s, m, seed, layer)
-    if realizable:
-        best = anneal(data, s, m, steps, [seed, layer], least_squares == "cholesky", stand_in, solve)
-    else:
-        best = breathe(data, s, m, steps, stand_in, solve)
-    return renumber(gauss_newton(data, best.w, POLISHING_STEPS, solve).w, d, m)
+    best = anneal(layer, steps) if realizable else grow_from_below(layer, steps)
+    return renumber(gauss_newton(layer, best.w, POLISHING_STEPS).w, layer.d, layer.m)
 
 
-def fit(X, y, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 108, realizable: bool = False,
-        least_squares: str = "auto", seed: int = 0, work: Workspace) -> SparseNet:
+def fit(X: Array, y: Array, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 108, realizable: bool = False,
+        least_squares: str = "auto", seed: int = 0, work: Workspace | None = None) -> SparseNet:
     """Fit a ReLU network of scalar output, layer by layer; see aiht.fit for the arguments that it shares.
 
     Args:
+        y: targets [n].
         num_epochs: outer steps per layer, or exchanges where no sparse network made y, at most. Not counted: AIHT's
-            steps, and the exchanges of the breaths between outer steps, at most PERIOD per cycle.
+            steps, and the exchanges between cycles of outer steps, at most regrow.EXCHANGES per cycle.
         realizable: whether a sparse network made y. Then accurate least squares pay; on other targets ten steps of
             conjugate gradients generalise better to the next gates (exact solves cost 10 to 50 dB on images).
-        least_squares: "cholesky", "cg" (memory O(n s) at most, no Gram matrix) or "auto", by `realizable`.
+        least_squares: "cholesky", "cg" (conjugate gradients) or "auto", by `realizable`. With "cg" only the
+            backward elimination of regrow.py forms Gram matrices, of some s columns.
+    Returns:
+        a SparseNet on the host, with at most int(s / num_layers) nonzero weights per layer.
+    Raises:
+        ValueError: X or y is not finite or has a shape that does not fit; least_squares is unknown.
     """
-    if least_squares == "auto":
-        least_squares = "cholesky" if realizable else "cg"
+    if least_squares not in LEAST_SQUARES:
+        raise ValueError(f"least_squares is {least_squares!r}; it can be {', '.join(LEAST_SQUARES)}")
+    check_finite(X, y)
+    if y.ndim != 1:
+        raise ValueError(f"gnhtp fits one output: y must hold targets [n], its shape is {y.shape}")
+    by_cholesky = least_squares == "cholesky" or (least_squares == "auto" and realizable)
 
-    budget = s // num_layers
+    def fit_one(XT: Array, fan_in: int, number: int) -> SparseVector:
+        if not len(XT):  # the layer before has no weights
+            return SparseVector.zeros(0)
+        layer = Layer(XT, y, s // num_layers, width, key=(seed, number),
+                      cg_steps=None if by_cholesky else CG_STEPS[realizable], work=work)
+        return fit_layer(layer, num_epochs, realizable)
 
-    def fit_one(XT, fan_in: int, layer: int) -> SparseVector:
-        return fit_layer(XT, y, budget, width, seed=seed, layer=layer, steps=num_epochs, realizable=realizable,
-                         least_squares=least_squares, work=work)
-
-    return SparseNet(aiht.layer_by_layer(X, width, num_layers, fit_one))
+    with workspace_or_new(work) as work:
+        return SparseNet(aiht.layer_by_layer(X, width, num_layers, fit_one))

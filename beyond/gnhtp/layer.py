@@ -1,25 +1,32 @@
-"""The data of one layer, an iterate, and Gauss-Newton steps on it."""
+"""The problem of one layer, an iterate, and what both searches (anneal.py, regrow.py) do with it.
+
+An iterate w [slots d] is a SparseVector on the host, weight (j, k) of neuron j and input k at the index j d + k. Only
+neurons that have weights count; `slots` is how many there is room for, and changes from step to step.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 
-from numerics.arrays import DTYPE, array_module, to_device, to_host
+import aiht
+from beyond.gnhtp.least_squares import cholesky, conjugate_gradients
+from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.sparse import SparseVector, top_mask
 from numerics.workspace import Workspace, sample_tiles
-from sensing import ReluSensing, WeightGates
+from sensing import Gates, RandomGates, ReluSensing, WeightGates
 
-PARALLEL, SAME = 0.999, 1 - 1e-5  # cosine of neurons that are merged: while s~ > s in the first cycle, and otherwise
-GAUSS_NEWTON_STEPS, POLISHING_STEPS = 2, 3
-MOVES = 0.5 ** np.arange(1, 6)  # of the way to the least squares solution, when all of it is too far
-EXACT, NEARLY = 1e-11, 1e-9  # |r|^2 / |y|^2 of an exact fit (117 to 125 dB), and of one worth rounding to s nonzeros
-COLUMN_FLOOR = 1e-3  # added to column norms, in units of sqrt(n): columns that are hardly ever on promise nothing
+GAUSS_NEWTON_STEPS, POLISHING_STEPS = 2, 3  # after each change of the support, and of an answer
+MOVES = 0.5 ** np.arange(1, 6)  # shares of the way to the least squares solution, when all of it is too far
+SAME = 1 - 1e-5  # cosine above which two neurons are one and are added up
+EXACT = 1e-11  # |r|^2 / |y|^2 of an exact fit (117 to 125 dB)
+COLUMN_FLOOR = 1e-3  # added to column norms, in units of sqrt(n): columns that are hardly ever on gain nothing
+AIHT_STEPS = 100  # of the fit that competes with the first cycle of a search (the paper's number for images)
 
 
 class State(NamedTuple):
@@ -33,28 +40,44 @@ by_loss = attrgetter("loss")
 
 
 class Layer:
-    """The data of one layer, and the products that the method takes of them.
+    """The problem of one layer: y ~ sum_j relu(X w_j) with at most s weights and m neurons, and products with its data.
 
     Args:
-        XT: inputs, feature-major [d, n].  y: targets [n].
+        XT: inputs, feature-major [d, n].  y: targets [n], on the same device.
+        s, m: nonzero weights and neurons of an answer.
+        key: seed and number of the layer, for the random streams.
+        cg_steps: of conjugate gradients per least squares problem; None: Cholesky factors instead.
     """
 
-    def __init__(self, XT, y, work: Workspace):
-        self.XT, self.y, self.work, self.xp = XT, y, work, array_module(XT)
+    def __init__(self, XT: Array, y: Array, s: int, m: int, *, key: tuple[int, int], cg_steps: int | None,
+                 work: Workspace):
+        self.XT, self.y, self.s, self.m, self.key, self.cg_steps = XT, y, s, m, key, cg_steps
+        self.work, self.xp = work, array_module(XT)
         self.d, self.n = XT.shape
-        nothing = SparseVector.zeros(self.d)
-        self.energy = self.losses(nothing, nothing, [0])[0]  # |y|^2
+        self.energy = self.loss(SparseVector.zeros(self.d))  # |y|^2
 
     @functools.cached_property
-    def scale(self):
+    def scale(self) -> Array:
         """Root mean square of each input [d]."""
         squares = self.work.sum(lambda tile: self.xp.square(self.XT[:, tile]).sum(axis=1), self._tiles(self.XT))
         return self.xp.sqrt(squares / self.n)
 
-    def sensing(self, gates, slots: int) -> ReluSensing:
+    def sensing(self, gates: Gates, slots: int) -> ReluSensing:
+        """The sensing matrix A [n, slots d] of some gates."""
         return ReluSensing(self.XT, gates, slots, self.work)
 
-    def residual(self, w: SparseVector):
+    def sensing_at(self, w: SparseVector) -> ReluSensing:
+        """The sensing matrix whose gates are the weight vectors of w: A w = sum_j relu(X w_j)."""
+        return self.sensing(WeightGates(w, self.d), w.size // self.d)
+
+    def solve(self, A: ReluSensing, S: np.ndarray, w: SparseVector) -> np.ndarray:
+        """Least squares on A_S, x [s] float32; conjugate gradients start from the weights of w on S."""
+        A_S = A.columns(to_device(S, self.XT))
+        if self.cg_steps is None:
+            return cholesky(A_S, self.y).astype(DTYPE)
+        return conjugate_gradients(A_S, self.y, to_device(w.at(S), self.XT), self.cg_steps).astype(DTYPE)
+
+    def residual(self, w: SparseVector) -> Array:
         """r = y - sum_j relu(X w_j) [n]."""
         inputs, W = self._dense(w)
 
@@ -63,18 +86,11 @@ class Layer:
 
         return self.xp.concatenate(self.work.map(part, self._tiles(W)))
 
-    def single_promise(self, r):
-        """Correlation with r over the norm [2 d], of relu(X_k) for each input k, then of relu(-X_k)."""
+    def loss(self, w: SparseVector) -> float:
+        """|r|^2."""
+        return float(self.losses(w, w, [0])[0])
 
-        def part(tile):
-            up = self.xp.maximum(self.XT[:, tile], 0)
-            both = self.xp.concatenate([up, up - self.XT[:, tile]])
-            return self.xp.stack([both @ r[tile], self.xp.square(both).sum(axis=1)])
-
-        G, squares = self.work.sum(part, self._tiles(self.XT))
-        return G / (self.xp.sqrt(squares) + COLUMN_FLOOR * math.sqrt(self.n))
-
-    def losses(self, w: SparseVector, v: SparseVector, moves) -> np.ndarray:
+    def losses(self, w: SparseVector, v: SparseVector, moves: Sequence[float] | np.ndarray) -> np.ndarray:
         """|r|^2 at w + t (v - w) for each t of `moves`; w and v have the same indices."""
         (inputs, W), (_, V) = self._dense(w), self._dense(v)
         D = V - W
@@ -86,6 +102,20 @@ class Layer:
             return self.xp.stack([self.xp.sum(self.xp.square(r, dtype=np.float64)) for r in residuals])
 
         return to_host(self.work.sum(part, self._tiles(W)))
+
+    def single_gains(self, r: Array) -> Array:
+        """Correlation of r with relu(X_k) for each input k, then with relu(-X_k), over the column's norm [2 d].
+
+        Where it is g > 0, that neuron alone, with its best weight, lowers |r|^2 by g^2.
+        """
+
+        def part(tile):
+            up = self.xp.maximum(self.XT[:, tile], 0)
+            both = self.xp.concatenate([up, up - self.XT[:, tile]])
+            return self.xp.stack([both @ r[tile], self.xp.square(both).sum(axis=1)])
+
+        G, squares = self.work.sum(part, self._tiles(self.XT))
+        return G / (self.xp.sqrt(squares) + COLUMN_FLOOR * math.sqrt(self.n))
 
     def _dense(self, w: SparseVector):
         """The inputs in use, and the weights of the active neurons on them [b, inputs]."""
@@ -108,15 +138,15 @@ def renumber(w: SparseVector, d: int, slots: int) -> SparseVector:
 
 
 def merge(w: SparseVector, d: int, cosine: float, width: int) -> SparseVector:
-    """Add up neurons whose vectors enclose more than this cosine, and keep the `width` largest."""
+    """Add up neurons whose vectors enclose more than this cosine, and keep the `width` longest."""
     neurons, inputs = np.unique(w.indices // d), np.unique(w.indices % d)
     W = w.rows(neurons, d)[:, inputs].astype(np.float64)
     U = W / np.linalg.norm(W, axis=1, keepdims=True)
     near = U @ U.T > cosine
-    owner = np.arange(len(W))
+    owner = np.arange(len(W))  # each neuron joins the first that it is near to, of those that joined no other
     for j in range(len(W)):
         if owner[j] == j:
-            owner[near[j] & (owner == np.arange(len(W))) & (owner > j)] = j
+            owner[near[j] & (owner > j)] = j
     merged = np.zeros_like(W)
     np.add.at(merged, owner, W)
     merged[~top_mask(np.linalg.norm(merged, axis=1), width)] = 0
@@ -124,31 +154,34 @@ def merge(w: SparseVector, d: int, cosine: float, width: int) -> SparseVector:
     return SparseVector(neurons[row] * d + inputs[column], merged[row, column].astype(DTYPE), w.size)
 
 
-def gauss_newton(data: Layer, w: SparseVector, steps: int, solve: Callable) -> State:
-    """Least squares with the gates of w, taken as far as the true residual falls; then with the new gates."""
-    loss = data.energy
+def between(w: SparseVector, v: SparseVector, t: float) -> SparseVector:
+    """w + t (v - w); w and v have the same indices."""
+    return SparseVector(w.indices, w.values + DTYPE(t) * (v.values - w.values), w.size)
+
+
+def gauss_newton(layer: Layer, w: SparseVector, steps: int) -> State:
+    """Damped Gauss-Newton steps for min |r|^2 on the support of w; |r|^2 never rises.
+
+    A step fixes the gates of w and goes towards the least squares solution v: all of the way if that lowers |r|^2,
+    with gates that follow the weights, or else the largest share of MOVES that does. Where none does, it ends.
+    """
+    loss = layer.energy
     for _ in range(steps if len(w) else 0):
-        A = data.sensing(WeightGates(w, data.d), w.size // data.d)
-        v = SparseVector(w.indices, solve(A, w.indices, w), w.size)
-        loss, whole = data.losses(w, v, (0, 1))
+        v = SparseVector(w.indices, layer.solve(layer.sensing_at(w), w.indices, w), w.size)
+        loss, whole = layer.losses(w, v, (0, 1))
         if whole < loss:
             w, loss = v, whole
             continue
-        shorter = data.losses(w, v, MOVES)
+        shorter = layer.losses(w, v, MOVES)
         falls = np.flatnonzero(shorter < loss)
         if not len(falls):
             break
-        w = SparseVector(w.indices, w.values + DTYPE(MOVES[falls[0]]) * (v.values - w.values), w.size)
-        loss = shorter[falls[0]]
+        w, loss = between(w, v, MOVES[falls[0]]), shorter[falls[0]]
     return State(w.nonzero(), float(loss))
 
 
-def directions(w: SparseVector, d: int) -> np.ndarray:
-    """Input and sign (k, sign) [len(w), 2] of each weight."""
-    return np.stack([w.indices % d, np.sign(w.values).astype(np.int64)], axis=1)
-
-
-def alone(w: SparseVector, d: int) -> np.ndarray:
-    """Whether each weight [len(w)] is the only one of its neuron."""
-    neuron = w.indices // d
-    return np.bincount(neuron, minlength=1)[neuron] == 1
+def aiht_answer(layer: Layer) -> State:
+    """What AIHT finds, full batch: it takes over where a search's first cycle fails (on images, with large s and m)."""
+    gates, schedule = RandomGates(*layer.key, layer.m, layer.d), aiht.Schedule(layer.n, AIHT_STEPS)
+    w = aiht.fit_scalar_layer(layer.XT, layer.y, layer.s, gates, schedule, layer.work).w.to_host()
+    return State(w, layer.loss(w))

@@ -1,20 +1,28 @@
-"""Least squares on a support of the sensing matrix."""
+"""Least squares on a support S: min over x of |A_S x - y|^2, by the normal equations or by conjugate gradients.
+
+Columns that coincide, vanish or outnumber the samples are no error: a ridge, or stopping early, picks a solution of
+moderate size. A_S is a sensing.Columns; y and starting values live where its samples are, solutions on the host.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from numerics.arrays import to_device, to_host
+from numerics.arrays import Array, to_device, to_host
+from sensing import Columns
 
 RIDGE = 1e-6  # of the mean diagonal of the Gram matrix; ten times more, as often as needed, where that is indefinite
-CG_STEPS = {True: 100, False: 10}  # conjugate gradients: for targets that a sparse network made, and for others
-CONVERGED = 1e-13  # |r|^2, of the first one, where conjugate gradients are done, in single precision
+CG_STEPS = {True: 100, False: 10}  # of conjugate gradients, by whether a sparse network made the targets; see fit.py
+CONVERGED = 1e-13  # |r|^2, as a share of the first, at which conjugate gradients are done in single precision
 FLAT = 1e-12  # |A_S p|^2 / |p|^2, for columns of unit norm, that may be nothing but rounding
-TINY = 1e-300  # keeps conjugate gradients from 0 / 0: those that are done, and columns that are 0
+TINY = 1e-300  # keeps conjugate gradients from 0 / 0: when they are done, and for columns that are 0
 
 
-def cholesky(A_S, y) -> np.ndarray:
-    """Least squares by the normal equations in float64, then one refinement of the residual."""
+def cholesky(A_S: Columns, y: Array) -> np.ndarray:
+    """Least squares x [s] float64 by the normal equations in float64, then one step of iterative refinement.
+
+    The Gram matrix [s, s] is summed in float64 from products in single precision; see positive_definite.
+    """
     K = positive_definite(to_host(A_S.gram_matrix()))
     x = np.linalg.solve(K, to_host(A_S.adjoint(y)))
     r = y - A_S.apply(to_device(x, y))
@@ -25,9 +33,12 @@ def positive_definite(K: np.ndarray) -> np.ndarray:
     """K + ridge I for the smallest ridge of 1e-6, 1e-5, ... of the mean diagonal that has a Cholesky factor.
 
     Products in single precision leave a Gram matrix of nearly equal columns slightly indefinite.
+
+    Raises:
+        FloatingPointError: K is not finite.
     """
     if not np.isfinite(K).all():
-        raise FloatingPointError("a Gram matrix is not finite; are all inputs?")
+        raise FloatingPointError("a Gram matrix is not finite: the inputs are too large for single precision")
     ridge = RIDGE * np.trace(K) / max(len(K), 1) or 1.0
     while True:
         ridged = K + ridge * np.eye(len(K))
@@ -38,18 +49,19 @@ def positive_definite(K: np.ndarray) -> np.ndarray:
             ridge *= 10
 
 
-def conjugate_gradients(A_S, y, x, steps: int) -> np.ndarray:
-    """Least squares by conjugate gradients from x, columns scaled to unit norm.
+def conjugate_gradients(A_S: Columns, y: Array, x: Array, steps: int) -> np.ndarray:
+    """Least squares x [s] float64 by at most `steps` conjugate gradients from x [s], on columns scaled to unit norm.
 
-    They are done where what is left is the rounding of single precision, which would be blown up along directions in
-    which A_S is FLAT.
+    The iteration is CGLS (Hestenes and Stiefel 1952), one pass over A_S per step. It stops where the gradient is down
+    to the rounding of single precision, or where the next direction is one in which A_S is FLAT: there it would only
+    amplify rounding errors.
     """
     norms = A_S.norms()
     scale = 1 / (norms + RIDGE**0.5 * (norms @ norms / max(len(norms), 1)) ** 0.5 + TINY)
     z = x / scale
     r = scale * A_S.adjoint(y - A_S.apply(x))  # minus half the gradient
     p, done = r, CONVERGED * (r @ r)
-    for _ in range(steps):
+    for _ in range(steps):  # without a branch: on a GPU the numbers need not come to the host
         q = scale * A_S.gram(scale * p)
         going_on = (r @ r > done) & (p @ q > FLAT * (p @ p))
         mu = going_on * (r @ r) / (p @ q + TINY)

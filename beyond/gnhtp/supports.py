@@ -1,4 +1,9 @@
-"""Which coordinates a support gains and loses."""
+"""Which coordinates a support gains and loses: candidate neurons, selection by gain, backward elimination.
+
+Notation: A [n, slots d] is the sensing matrix of the gates at hand, r the residual, G = A' r, and N are the norms of
+the columns. A column alone, with its best weight, lowers |r|^2 by (G / N)^2: |G| / N is its gain (as in orthogonal
+matching pursuit).
+"""
 
 from __future__ import annotations
 
@@ -7,27 +12,27 @@ from collections.abc import Callable
 
 import numpy as np
 
-from beyond.gnhtp.layer import COLUMN_FLOOR, Layer, alone, directions, num_active
+from beyond.gnhtp.layer import COLUMN_FLOOR, Layer, num_active
 from beyond.gnhtp.least_squares import positive_definite
-from numerics.arrays import DTYPE, array_module, to_device, to_host
+from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.sparse import SparseVector, largest
 from numerics.streams import Stream, draw_rows
-from sensing import ReluSensing
+from sensing import Columns, Gates, ReluSensing
 
-DARING = (1.0, 0.25, 0.06, 0.0)  # mu, from bold to timid; 0 only refines the weights that are there
+STEP_SCALES = (1.0, 0.25, 0.06, 0.0)  # mu of select, tried in this order; 0 adds no new coordinate
 
 
-class CandidateGates:
+class CandidateGates(Gates):
     """Gate generators of an outer step: the active neurons' weights, then single inputs +-e_k, then draws of N(0, I_d).
 
-    The draws are made when asked for, on the host.
+    The draws are made when asked for, on the host: block by block, so that any rows can be drawn again.
 
     Args:
         w: the iterate, neurons 0 ... active - 1.  singles: (k, sign) [c, 2], the gates sign e_k of c further neurons.
         slots: number of gates in all.  key: of the random stream.
     """
 
-    def __init__(self, w: SparseVector, d: int, singles: np.ndarray, slots: int, key: list[int]):
+    def __init__(self, w: SparseVector, d: int, singles: np.ndarray, slots: int, key: tuple[int, ...]):
         self.w, self.d, self.singles, self.key = w, d, singles, key
         self.active = num_active(w, d)
         self.neurons = np.arange(slots)
@@ -45,47 +50,50 @@ class CandidateGates:
         return Stream.CANDIDATES.generator(*self.key, block).standard_normal((count, self.d), dtype=DTYPE)
 
 
-def select(A: ReluSensing, w: SparseVector, r, s: int) -> list[np.ndarray]:
-    """For each mu of DARING the s coordinates where |N w + mu G / N| is largest, from one pass over A.
+def select(A: ReluSensing, w: SparseVector, r: Array, s: int) -> list[np.ndarray]:
+    """For each mu of STEP_SCALES the s coordinates where |N w + mu G / N| is largest, from one pass over A.
 
-    G = A' r and N are the column norms: (G / N)^2 is what column and residual alone would gain, (N w)^2 what dropping a
-    weight would cost if columns were orthogonal.
+    That is a hard thresholded gradient step of size mu for columns scaled to unit norm. Were they orthogonal, dropping
+    a weight would cost (N w)^2, and a new column would gain (G / N)^2.
     """
-
-    def promises(weights, G, N):
-        weighted = N * weights
-        return [weighted + mu * G / N for mu in DARING]
-
-    return leading(A, w, r, s, len(DARING), promises)
+    return leading(A, w, r, s, [lambda weights, G, N, mu=mu: N * weights + mu * G / N for mu in STEP_SCALES])
 
 
-def newcomers(A: ReluSensing, w: SparseVector, r, count: int) -> np.ndarray:
-    """The `count` coordinates without weight that alone would gain most, |G| / N; see select."""
-    [S] = leading(A, w, r, count, 1, lambda weights, G, N: [(weights == 0) * G / N])
+def newcomers(A: ReluSensing, w: SparseVector, r: Array, count: int) -> np.ndarray:
+    """The `count` coordinates without weight of largest gain |G| / N."""
+    [S] = leading(A, w, r, count, [lambda weights, G, N: (weights == 0) * G / N])
     return S
 
 
-def leading(A: ReluSensing, w: SparseVector, r, s: int, count: int, promises: Callable) -> list[np.ndarray]:
-    """For each of `count` promises the s coordinates where it is largest in magnitude and not 0, from one pass over A.
+def leading(A: ReluSensing, w: SparseVector, r: Array, s: int, criteria: list[Callable]) -> list[np.ndarray]:
+    """For each criterion the s coordinates, ascending, where it is largest in magnitude and not 0; one pass over A.
 
     Args:
-        promises: function (weights, G = A' r, column norms N) -> the promises, of the same coordinates.
+        criteria: functions (weights, G, N) -> numbers to compare, all of the same coordinates [b].
     """
     xp = array_module(r)
     w = SparseVector(to_device(w.indices, r), to_device(w.values, r), w.size)
-    tops = [(w.indices[:0], w.values[:0])] * count
+    tops = [(w.indices[:0], w.values[:0]) for _ in criteria]
     for place, G, N in A.correlations(r):
         N += COLUMN_FLOOR * math.sqrt(len(r))
-        tops = [largest(xp.concatenate([indices, place]), xp.concatenate([values, promise.astype(DTYPE)]), s)
-                for (indices, values), promise in zip(tops, promises(w.at(place), G, N), strict=True)]
+        weights = w.at(place)
+        tops = [largest(xp.concatenate([indices, place]),
+                        xp.concatenate([values, criterion(weights, G, N).astype(DTYPE)]), s)
+                for (indices, values), criterion in zip(tops, criteria, strict=True)]
     return [to_host(indices[values != 0]) for indices, values in tops]
 
 
-def eliminate(A_P, y, s: int) -> np.ndarray:
+def keep_best(layer: Layer, A: ReluSensing, pool: np.ndarray, s: int) -> np.ndarray:
+    """The s coordinates of a pool (ascending) that survive backward elimination."""
+    return pool[eliminate(A.columns(to_device(pool, layer.XT)), layer.y, s)]
+
+
+def eliminate(A_P: Columns, y: Array, s: int) -> np.ndarray:
     """Places [s] of the columns of a pool that survive backward elimination.
 
-    Without column i, least squares leaves x_i^2 / (K^-1)_ii more, K = A_P' A_P: unlike the size of a weight, that sees
-    which columns can stand in for each other. A quarter of the excess goes at a time.
+    Without column i the residual of least squares rises by x_i^2 / (K^-1)_ii, K = A_P' A_P (the saliency of the optimal
+    brain surgeon, Hassibi and Stork 1993): unlike the size of a weight, that sees which columns can stand in for each
+    other. A quarter of the excess, and at least one, goes at a time.
     """
     b = to_host(A_P.adjoint(y))
     inverse = np.linalg.inv(positive_definite(to_host(A_P.gram_matrix())))
@@ -100,34 +108,45 @@ def eliminate(A_P, y, s: int) -> np.ndarray:
     return left
 
 
+def signed_inputs(w: SparseVector, d: int) -> np.ndarray:
+    """Input and sign (k, sign) [len(w), 2] of each weight."""
+    return np.stack([w.indices % d, np.sign(w.values).astype(np.int64)], axis=1)
+
+
+def alone(w: SparseVector, d: int) -> np.ndarray:
+    """Whether each weight [len(w)] is the only one of its neuron."""
+    neuron = w.indices // d
+    return np.bincount(neuron, minlength=1)[neuron] == 1
+
+
 def splits(w: SparseVector, d: int) -> np.ndarray:
     """Gates (k, sign) [c, 2] for the single weights of all neurons that have several.
 
     The usual last mistake is a neuron that stands for two planted ones of nearly the same direction, one of them with a
     single weight. No correlation shows it: their columns differ in the few samples between the two gates only.
     """
-    return np.unique(directions(w, d)[~alone(w, d)], axis=0)
+    return np.unique(signed_inputs(w, d)[~alone(w, d)], axis=0)
 
 
 def draw_singles(w: SparseVector, d: int, taken: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """At most `count` gates (k, sign) at random, for inputs k in use: where most neurons of a sparse network point.
+    """At most `count` gates (k, sign) [c, 2] at random, for inputs in use: neurons of one weight are common.
 
     Not those of `taken`, nor the gate of a neuron that is there with its one weight: its columns would be there twice.
     """
     everything = [(k, sign) for k in np.unique(w.indices % d) for sign in (-1, 1)]
-    known = set(map(tuple, np.concatenate([taken, directions(w, d)[alone(w, d)]])))
+    known = set(map(tuple, np.concatenate([taken, signed_inputs(w, d)[alone(w, d)]])))
     free = np.array([single for single in everything if single not in known], dtype=np.int64).reshape(-1, 2)
     return rng.permutation(free)[:count]
 
 
-def best_singles(data: Layer, w: SparseVector, r, count: int) -> np.ndarray:
+def best_singles(layer: Layer, w: SparseVector, r: Array, count: int) -> np.ndarray:
     """The `count` gates (k, sign) [c, 2] of which relu(sign X_k), with a positive weight, alone would gain most.
 
     Not those of neurons that are there with this one weight.
     """
-    promise = to_host(data.single_promise(r)).reshape(2, data.d)
-    for k, sign in directions(w, data.d)[alone(w, data.d)]:
-        promise[0 if sign > 0 else 1, k] = 0
-    order = np.argsort(-promise, axis=None, kind="stable")[:count]
-    row, k = np.divmod(order[promise.ravel()[order] > 0], data.d)
+    gains = to_host(layer.single_gains(r)).reshape(2, layer.d)
+    for k, sign in signed_inputs(w, layer.d)[alone(w, layer.d)]:
+        gains[0 if sign > 0 else 1, k] = 0
+    order = np.argsort(-gains, axis=None, kind="stable")[:count]
+    row, k = np.divmod(order[gains.ravel()[order] > 0], layer.d)
     return np.stack([k, 1 - 2 * row], axis=1)

@@ -1,0 +1,275 @@
+"""Do two sets of logs agree? Their scores, compared cell by cell, in words and numbers.
+
+    python make_figures.py --figure 4 --against logs/reference
+
+The first set is that of --logs_dir, the second that of --against. Cells of equal task, method and settings are
+compared, whatever the grids of their logs.
+
+- The difference of two scores is that of their values, on a log scale that of their decimal logarithms.
+- Two scores agree when they differ by at most the tolerance, or when both are beyond the threshold of exact recovery
+  of their task: what is beyond it is rounding.
+- The spread over the seeds is the standard deviation (n - 1) of the second set's scores of the same m and s. Where
+  a cell has one seed alone there is none.
+- A cell that is done in one set and failed or skipped in the other is a difference. One that only one set has is none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from plotting.figures import Entry
+from plotting.logs import agrees, pick, scores_of
+from plotting.numbers import on_scale, std_over_seeds, subtract
+from plotting.words import row_heading, settings_line
+from sweep.logbook import DONE, Cell, Log, kind
+from tasks import TASKS, Measure
+
+TOLERANCE_DECIBEL = 0.01  # a tenth of the last digit of a figure
+TOLERANCE_LOG = 0.01  # of a decimal logarithm: errors that differ by 2.3 %
+TOLERANCE_OTHER = 0.0005  # of an accuracy: one of 2000 test images
+ROUNDING = 1e-9  # of differences that equal the tolerance
+NAMED = 3  # cells that a line spells out
+NOT_RECORDED = "not recorded"
+KERNEL = "BLAS kernel"
+
+
+def default_tolerance(measure: Measure) -> float:
+    """The largest difference of two scores that agree."""
+    if measure.scale == "log":
+        return TOLERANCE_LOG
+    return TOLERANCE_DECIBEL if measure.unit == "dB" else TOLERANCE_OTHER
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sets of cells of one task, method and settings.
+
+    Args:
+        title: what is compared.  measure: of the scores.
+        tolerance: largest difference of scores that agree.
+        alone: numbers of cells that only the first, or only the second set has.
+        neither: number of cells that are skipped or failed in both.
+        cells: those that are done in both.
+        scores: [2, cell], of the first and the second set.
+        differences: [cell], first minus second.
+        exact: [cell], whether both are beyond the threshold of exact recovery.
+        spreads: [cell], standard deviation over the seeds, NaN where there is none.
+        statuses: {cell: (status, status)} of those that are done in one set and not in the other.
+        facts: {(name, first, second): number of cells} of what differs in settings and environments.
+        kernels: {cell: {BLAS kernel: score}} of the cells that have scores of several.
+    """
+
+    title: str
+    measure: Measure
+    tolerance: float
+    alone: tuple[int, int]
+    neither: int
+    cells: list[Cell]
+    scores: np.ndarray
+    differences: np.ndarray
+    exact: np.ndarray
+    spreads: np.ndarray
+    statuses: dict[Cell, tuple[str, str]]
+    facts: dict[tuple[str, str, str], int]
+    kernels: dict[Cell, dict[str, float]]
+
+    @property
+    def beyond(self) -> np.ndarray:
+        """[cell], whether the scores differ by more than the tolerance."""
+        return (np.abs(self.differences) > self.tolerance + ROUNDING) & ~self.exact
+
+    @property
+    def num_both(self) -> int:
+        """Cells that both sets have."""
+        return len(self.cells) + len(self.statuses) + self.neither
+
+    @property
+    def num_differing(self) -> int:
+        return int(self.beyond.sum()) + len(self.statuses)
+
+
+# ---- comparing ----
+
+
+def compare_figure(entry: Entry, first: Sequence[Log], second: Sequence[Log],
+                   tolerance: float | None = None) -> list[Comparison]:
+    """The cells of a figure, a comparison for every column of its rows."""
+    comparisons = []
+    for row in entry.rows:
+        cells = set(product(row.mlist, row.slist, entry.seeds))
+        for heading, selection in row.columns.items():
+            ours, theirs = ([log for log in logs if agrees(log, selection)] for logs in (first, second))
+            comparisons.append(compare(f"{row_heading(row)}: {heading}", row.task, ours, theirs, tolerance, cells))
+    return comparisons
+
+
+def compare_all(first: Sequence[Log], second: Sequence[Log], tolerance: float | None = None) -> list[Comparison]:
+    """All logs whose settings both sets have."""
+    ours, theirs = by_settings(first), by_settings(second)
+    return [compare(settings_line(dict(settings)), dict(settings)["task"], logs, theirs[settings], tolerance)
+            for settings, logs in ours.items() if settings in theirs]
+
+
+def by_settings(logs: Iterable[Log]) -> dict[frozenset, list[Log]]:
+    """The logs by their settings."""
+    groups = {}
+    for log in logs:
+        groups.setdefault(frozenset(log.settings.items()), []).append(log)
+    return groups
+
+
+def compare(title: str, task: str, first: Sequence[Log], second: Sequence[Log], tolerance: float | None = None,
+            wanted: set[Cell] | None = None) -> Comparison:
+    """Two sets of logs of one task, method and settings.
+
+    Args:
+        tolerance: None for that of the measure.  wanted: the cells that are compared, None for all.
+    """
+    (ours, _), (theirs, _) = pick(first, wanted), pick(second, wanted)
+    measure = (*first, *second)[0].measure if first or second else TASKS[task].measure
+    tables = {log.path: scores_of(log) for log in (*first, *second)}
+    both = sorted(ours.keys() & theirs.keys())
+    statuses = {cell: (ours[cell].status(cell), theirs[cell].status(cell)) for cell in both}
+    done = [cell for cell in both if all(kind(status) == DONE for status in statuses[cell])]
+    scores = np.array([[tables[side[cell].path][cell] for cell in done] for side in (ours, theirs)]).reshape(2, -1)
+    exact = np.zeros(len(done), bool)
+    if TASKS[task].exact is not None:
+        exact = np.all(scores > TASKS[task].exact if measure.higher_is_better else scores < TASKS[task].exact, axis=0)
+    reference = {cell: tables[log.path][cell] for cell, log in theirs.items() if kind(log.status(cell)) == DONE}
+    facts = Counter()
+    for cell in both:
+        facts.update(differing_facts(facts_of(ours[cell], cell), facts_of(theirs[cell], cell)))
+    return Comparison(
+        title, measure, default_tolerance(measure) if tolerance is None else tolerance,
+        alone=(len(ours.keys() - theirs.keys()), len(theirs.keys() - ours.keys())),
+        neither=sum(DONE not in map(kind, pair) for pair in statuses.values()),
+        cells=done, scores=scores, exact=exact,
+        differences=subtract(*on_scale(scores, measure)),
+        spreads=np.array([spread(reference, cell, measure) for cell in done]),
+        statuses={cell: pair for cell, pair in statuses.items() if DONE in map(kind, pair) and cell not in set(done)},
+        facts=dict(facts),
+        kernels=kernel_scores((*first, *second), tables, set(ours) | set(theirs)),
+    )
+
+
+def spread(scores: dict[Cell, float], cell: Cell, measure: Measure) -> float:
+    """The standard deviation over the seeds of this m and s, NaN below two seeds."""
+    same = [score for (m, s, _), score in scores.items() if (m, s) == cell[:2]]
+    return std_over_seeds(on_scale(np.array(same), measure)[None, None])[0].item()
+
+
+def facts_of(log: Log, cell: Cell) -> dict[str, Any]:
+    """What a cell was computed with: settings, commit, machine and versions, in words."""
+    number = log.records[cell].get("environment")
+    environment = {} if number is None else log.environments[number]
+    facts = {f"--{name}": value for name, value in log.settings.items()}
+    facts |= {name: environment.get(name) for name in ("commit", "device", "processor", "threads")}
+    facts |= {KERNEL: " and ".join(environment["blas"]) if environment.get("blas") else None}
+    return facts | environment.get("versions", {})
+
+
+def differing_facts(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(name, first, second) of the facts that differ; a kernel that neither says is one of them."""
+    for name in dict.fromkeys((*ours, *theirs)):
+        pair = ours.get(name), theirs.get(name)
+        if pair[0] != pair[1] or (name == KERNEL and None in pair):
+            yield name, *(NOT_RECORDED if value is None else str(value) for value in pair)
+
+
+def kernel_scores(logs: Sequence[Log], tables: dict, cells: set[Cell]) -> dict[Cell, dict[str, float]]:
+    """{cell: {BLAS kernel: score}} of the cells that were computed with several kernels."""
+    found = {}
+    for log in logs:
+        for cell in cells & log.records.keys():
+            kernel = facts_of(log, cell)[KERNEL]
+            if kernel and kind(log.status(cell)) == DONE:
+                found.setdefault(cell, {}).setdefault(kernel, tables[log.path][cell])
+    return {cell: scores for cell, scores in sorted(found.items()) if len(scores) > 1}
+
+
+# ---- words ----
+
+
+def report(comparison: Comparison, names: tuple[str, str]) -> Iterator[str]:
+    """Lines that say how two sets of cells differ; `names` are those of the sets."""
+    counts = [f"{comparison.num_both} in both"]
+    counts += [f"{comparison.neither} of them skipped or failed in both"] * (comparison.neither > 0)
+    counts += [f"{number} in {name} only" for number, name in zip(comparison.alone, names, strict=True) if number]
+    yield comparison.title
+    yield f"  cells: {', '.join(counts)}"
+    if comparison.cells:
+        yield from difference_lines(comparison)
+    if comparison.statuses:
+        named = [f"{spelled(cell)} ({' / '.join(pair)})" for cell, pair in comparison.statuses.items()]
+        yield f"  done in one set alone: {len(named)}: {first_few(named)}"
+    if comparison.kernels:
+        yield kernel_line(comparison)
+    for (name, ours, theirs), count in comparison.facts.items():
+        yield f"  {name}: {ours} / {theirs} ({count} cells)"
+    if comparison.num_both and not {name for name, *_ in comparison.facts} - {KERNEL}:
+        yield "  settings, commit, device, processor, threads and versions are the same"
+
+
+def difference_lines(comparison: Comparison) -> Iterator[str]:
+    """How far the scores are apart: in all, beyond the tolerance, and beyond the spread over the seeds."""
+    sizes, beyond, cells = np.abs(comparison.differences), comparison.beyond, comparison.cells
+    measure, (ours, theirs), unit = comparison.measure, comparison.scores, unit_of(comparison.measure)
+    worst = int(sizes.argmax())
+    yield (f"  difference in {measure.name}: largest {sizes[worst]:.4g}{unit} ({spelled(cells[worst])}: "
+           f"{ours[worst]:.6g} / {theirs[worst]:.6g}), mean {sizes.mean():.4g}{unit}")
+    exact = f"; {comparison.exact.sum()} exact in both" if comparison.exact.any() else ""
+    yield f"  beyond the tolerance of {comparison.tolerance:g}{unit}: {beyond.sum()} of {len(cells)}{exact}"
+    if beyond.any():
+        wide = np.flatnonzero(beyond & (sizes > comparison.spreads))
+        wide = wide[np.argsort(-sizes[wide], kind="stable")]
+        named = [f"{spelled(cells[i])} ({sizes[i]:.4g} > {comparison.spreads[i]:.4g})" for i in wide]
+        yield f"  beyond the spread over the seeds, too: {len(wide)}{': ' if named else ''}{first_few(named)}"
+
+
+def kernel_line(comparison: Comparison) -> str:
+    """How far the scores of a cell spread over the BLAS kernels."""
+    names = sorted({kernel for scores in comparison.kernels.values() for kernel in scores})
+    values = {cell: on_scale(np.array(list(scores.values())), comparison.measure)
+              for cell, scores in comparison.kernels.items()}
+    ranges = {cell: abs(subtract(array.max(), array.min()).item()) for cell, array in values.items()}
+    worst, unit = max(ranges, key=ranges.get), unit_of(comparison.measure)
+    return (f"  over the BLAS kernels {' / '.join(names)}: {len(ranges)} cells, scores spread by up to "
+            f"{ranges[worst]:.4g}{unit} ({spelled(worst)}), mean {np.mean(list(ranges.values())):.4g}{unit}")
+
+
+def unit_of(measure: Measure) -> str:
+    """What follows a difference."""
+    return " of log10" if measure.scale == "log" else measure.unit and f" {measure.unit}"
+
+
+def spelled(cell: Cell) -> str:
+    return "m {}, s {}, seed {}".format(*cell)
+
+
+def first_few(words: Sequence[str]) -> str:
+    """The first of these, and how many more there are."""
+    more = [f"and {len(words) - NAMED} more"] * (len(words) > NAMED)
+    return "; ".join([*words[:NAMED], *more])
+
+
+def unmatched(first: Sequence[Log], second: Sequence[Log], names: tuple[str, str]) -> Iterator[str]:
+    """Lines that name the settings which only one of the sets has, and how the nearest of the other differ."""
+    sides = by_settings(first), by_settings(second)
+    for name, other, own, theirs in ((names[0], names[1], *sides), (names[1], names[0], *sides[::-1])):
+        for settings in (dict(settings) for settings in own if settings not in theirs):
+            line = f"only in {name}: {settings_line(settings)}"
+            near = [dict(group) for group in theirs
+                    if all(dict(group)[key] == settings[key] for key in ("task", "method"))]
+            if near:
+                apart = [{key for key in settings | group if settings.get(key) != group.get(key)} for group in near]
+                number = min(range(len(near)), key=lambda number: len(apart[number]))
+                changes = (f"--{key} {near[number].get(key)!r} instead of {settings.get(key)!r}"
+                           for key in sorted(apart[number]))
+                line += f"; {other} has {', '.join(changes)}"
+            yield line

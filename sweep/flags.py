@@ -1,0 +1,81 @@
+"""What the command lines of the project share: a parser whose refusals are one line, and the types of flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import NoReturn
+
+LARGEST = 2**31 - 1  # of the whole-number flags
+LARGEST_SEED = 2**32 - 3  # RandomState takes 32 bits, and the planted task adds 2
+MOST_ROUNDS = 10**6  # of --prune_iters: a plan of 2^31 rounds would not fit into memory
+
+
+class UsageError(Exception):
+    """A mistake in the flags: one line that names the flag, the value and the remedy; exit code 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError and takes no abbreviations."""
+
+    def __init__(self, prog: str, description: str, **options: object):
+        super().__init__(prog=prog, description=description, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see --help")
+
+
+def whole_number(low: int, high: int = LARGEST) -> Callable[[str], int]:
+    """The type of a flag that takes a whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return value
+
+    return parse
+
+
+def prune_iters(text: str) -> float:
+    """The type of --prune_iters: 0, a fraction in (0, 1), or a whole number of rounds."""
+    import pruning
+
+    try:
+        value = float(text)
+        pruning.check_prune_iters(value)
+    except ValueError:
+        value = MOST_ROUNDS + 1
+    if value > MOST_ROUNDS:
+        wanted = f"0, a fraction between 0 and 1, or a whole number up to {MOST_ROUNDS}"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value
+
+
+def experiment_name(text: str) -> str:
+    """The type of --expname: it becomes part of a file name."""
+    if len(text) > 60 or not all(c.isascii() and (c.isalnum() or c in "._-") for c in text):
+        raise argparse.ArgumentTypeError(f"{text!r} may have up to 60 letters, digits, dots, dashes and underscores")
+    return text
+
+
+def folder(text: str) -> str:
+    """The type of --data_dir and --logs_dir: an empty text would mean the working folder, or the default."""
+    if not text.isprintable() or not text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a folder")
+    return text
+
+
+def address(text: str) -> str:
+    """The type of --scheduler."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is no address; leave it out")
+    return text
+
+
+positive = whole_number(1)
+count = whole_number(0)
+seed = whole_number(0, LARGEST_SEED)

@@ -1,0 +1,148 @@
+"""The methods: METHODS is the table that runner.py offers, the counterpart of TASKS in tasks.py.
+
+A new method is a module with a function `fit`, and an entry; see `fitted_by`. Solvers are imported when they are run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models import SparseNet
+from numerics.arrays import cupy_on
+from numerics.workspace import Workspace
+from sensing import GaussianSensing
+from tasks import Problem, SignalProblem, score, support_error
+
+if TYPE_CHECKING:
+    from sweep.settings import Settings
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a method found for one s: its score, the network where there is one, and numbers for the log."""
+
+    score: float
+    net: SparseNet | None = None
+    details: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """An entry of the table.
+
+    Args:
+        title: its name in figures and tables.
+        summary: a line for --help.
+        run: function (problem, m, slist, seed, settings, device) -> {s: Fit}.
+        most_outputs: the largest number of outputs k that it can fit; None for any.
+        settings: names of settings that were declared for other methods and have an effect on this one, too.
+        defaults: of settings, where they are not those of the table of settings.
+        library: what moves it to a GPU, "cupy" or "torch".
+        serves_list: whether one run serves all s of a list (on tasks whose data do not depend on s).
+        splits_budget: whether each of L hidden layers gets the budget int(s / L), so that s < L leaves nothing.
+    """
+
+    title: str
+    summary: str
+    run: Callable
+    most_outputs: int | None = None
+    settings: tuple[str, ...] = ()
+    defaults: dict = field(default_factory=dict)
+    library: str = "cupy"
+    serves_list: bool = False
+    splits_budget: bool = True
+
+
+def scored(problem: Problem, net: SparseNet, **details: object) -> Fit:
+    """The Fit of a network."""
+    return Fit(score(problem, net.predict(problem.X_eval)), net, {"num_nonzero": net.num_nonzero} | details)
+
+
+def on_device(device: str) -> ModuleType:
+    """The array module of "cpu" or "cuda:N"."""
+    return np if device == "cpu" else cupy_on(int(device.partition(":")[2]))[0]
+
+
+def fitted_by(module: str, options: Callable = lambda problem, settings: {}) -> Callable:
+    """The `run` of a method with a function fit(X, y, s, *, width, num_layers, num_epochs, seed, work, ...).
+
+    It gives X [n, d] and y [n] or [n, k] on the device, and takes a SparseNet on the host.
+
+    Args:
+        module: its name, as in an import.
+        options: function (problem, settings) -> what else `fit` takes, by name.
+    """
+
+    def run(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings, device: str) -> dict[int, Fit]:
+        fit, xp, fits = importlib.import_module(module).fit, on_device(device), {}
+        with Workspace(settings.threads, settings.memory_budget) as work:
+            X, Y = xp.asarray(problem.X), xp.asarray(problem.Y)
+            for s in slist:
+                net = fit(X, Y, s, width=m, num_layers=settings.num_layers, num_epochs=settings.num_epochs, seed=seed,
+                          work=work, **options(problem, settings))
+                fits[s] = scored(problem, net, **({"step_sizes": net.step_sizes} if net.step_sizes else {}))
+        return fits
+
+    return run
+
+
+def aiht_options(problem: Problem, settings: Settings) -> dict:
+    """What aiht.fit takes beside what every method takes."""
+    return {"batch_size": settings.batch_size, "convex": settings.convex, "update_every": settings.update_every,
+            "loss": problem.loss}
+
+
+def run_aiht(problem: Problem | SignalProblem, m: int, slist: list[int], seed: int, settings: Settings,
+             device: str) -> dict[int, Fit]:
+    """AIHT: a network, or the signal of gaussian_sparse."""
+    if isinstance(problem, Problem):
+        return fitted_by("aiht", aiht_options)(problem, m, slist, seed, settings, device)
+    return {s: recover_signal(problem, m, s, seed, settings, on_device(device)) for s in slist}
+
+
+def recover_signal(problem: SignalProblem, p: int, s: int, seed: int, settings: Settings, xp: ModuleType) -> Fit:
+    """AIHT without gates, on a signal of length p."""
+    import aiht
+
+    with Workspace(settings.threads, settings.memory_budget) as work:
+        A = GaussianSensing(seed, settings.nmeasurements, p, work, xp)
+        w = aiht.recover(A, xp.asarray(problem.y), s, settings.num_epochs)
+    return Fit(score(problem, w), None, {"num_nonzero": len(w), "support_error": support_error(problem, w)})
+
+
+def gnhtp_options(problem: Problem, settings: Settings) -> dict:
+    """What gnhtp's fit takes beside what every method takes."""
+    return {"realizable": problem.planted is not None and settings.num_layers == 1,
+            "least_squares": settings.least_squares}
+
+
+def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings,
+                device: str) -> dict[int, Fit]:
+    """Iterative magnitude pruning."""
+    import torch
+
+    import pruning
+
+    torch.set_num_threads(settings.threads)
+    fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist, seed,
+                         width=m, num_layers=settings.num_layers, num_epochs=settings.num_epochs,
+                         batch_size=settings.batch_size, prune_iters=settings.prune_iters,
+                         prune_score=settings.prune_score, finetune_epochs=settings.finetune_epochs, loss=problem.loss,
+                         device=device)
+    return {s: Fit(fit.score, SparseNet.from_dense(fit.weights),
+                   {"num_nonzero": fit.num_nonzero, "connected": fit.connected}) for s, fit in fits.items()}
+
+
+METHODS = {
+    "aiht": Method("AIHT", "accelerated iterative hard thresholding, the paper's solver", run_aiht),
+    "pruning": Method("IMP", "iterative magnitude pruning, the paper's baseline", run_pruning, library="torch",
+                      serves_list=True, splits_budget=False),
+    "gnhtp": Method("GNHTP", "Gauss-Newton hard thresholding pursuit, beyond the paper",
+                    fitted_by("beyond.gnhtp.fit", gnhtp_options), most_outputs=1, defaults={"num_epochs": 108}),
+}

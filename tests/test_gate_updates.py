@@ -1,0 +1,85 @@
+"""studies/gate_updates.py: the share of changed bits, the traces, and a run that is resumed."""
+
+import json
+
+import numpy as np
+import pytest
+from helpers import sparse
+
+import aiht
+from sensing import RandomGates, WeightGates
+from studies import gate_updates
+from studies.gate_updates import Fit, changed_share, planted, trace
+from tasks import score
+
+
+def weight_gates(W):
+    return WeightGates(sparse(W), np.shape(W)[1])
+
+
+def test_the_share_of_changed_bits(work):
+    X = np.float32([[1, 1], [1, -1], [-1, 1], [-1, -1]])
+    before = weight_gates([[1, 0], [0, 0], [0, 1], [1, 1]])
+    assert changed_share(X.T, before, before, work) == 0
+    same = weight_gates([[3, 0], [0, 0], [0.5, 1], [2, 2]])
+    assert changed_share(X.T, before, same, work) == 0
+    turned = weight_gates([[0, 1], [0, 0], [0, 1], [1, 1]])  # two samples of the first neuron
+    assert changed_share(X.T, before, turned, work) == 2 / 12
+    lost = weight_gates([[1, 0], [0, 0], [0, 1], [0, 0]])  # the last neuron was open on one sample
+    assert changed_share(X.T, before, lost, work) == 1 / 12
+    assert changed_share(X.T, weight_gates(np.zeros((4, 2))), lost, work) == 0
+
+
+def test_the_share_is_that_of_dense_gates(work):
+    X = np.random.default_rng(0).standard_normal((5000, 7), dtype=np.float32)
+    before, W = RandomGates(0, 0, 30, 7), np.random.default_rng(1).standard_normal((30, 7))
+    W[::4] = 0
+    changed = (X @ before.rows(np.arange(30)).T > 0) != (X @ W.T.astype(np.float32) > 0)
+    assert changed_share(X.T, before, weight_gates(W), work) == pytest.approx(changed.mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("update_every", [1, 3])
+def test_a_trace_ends_where_the_fit_does(work, update_every):
+    run = trace(Fit(m=4, s=15, seed=2, n=300, steps=8, update_every=update_every), work)
+    problem = planted(300, 4, 15, 2)
+    patterns = []
+    for step in (4, 7):  # after both of which the gates are updated
+        net = aiht.fit(problem.X, problem.Y, 15, width=4, num_epochs=step, update_every=update_every, seed=2, work=work)
+        assert run["psnr"][step - 1] == pytest.approx(score(problem, net.predict(problem.X)), abs=1e-3)
+        patterns.append(problem.X @ net.layers[0].w.toarray().reshape(4, 100).T > 0)
+    if update_every == 3:
+        open_once = patterns[0].any(axis=0)
+        assert run["changed"][6] == pytest.approx((patterns[0] != patterns[1])[:, open_once].mean(), abs=1e-9)
+    assert [share > 0 for share in run["changed"][:4]] == [step > 0 and step % update_every == 0 for step in range(4)]
+
+
+def line(folder, *more):
+    small = "--mlist 3 --update_every 1 4 --seedlist 0 1 --nonzeros 12 --nmeasurements 200 --steps 6 --threads 1"
+    return [*small.split(), "--logs_dir", f"{folder}/logs", "--figures_dir", str(folder), *more]
+
+
+def test_finished_fits_are_kept_and_drawn(tmp_path, monkeypatch):
+    drawn, draw = [], gate_updates.draw
+    monkeypatch.setattr(gate_updates, "draw", lambda entries: drawn.append(entries) or draw(entries))
+    assert gate_updates.main(line(tmp_path, "--seedlist", "1")) == 0
+    assert gate_updates.main(line(tmp_path)) == 0
+    monkeypatch.setattr(gate_updates, "trace", None)  # nothing is computed again
+    assert gate_updates.main(line(tmp_path)) == 0
+    kept = json.loads((tmp_path / "logs" / "gates" / "gates.json").read_text())
+    assert [(entry["seed"], entry["update_every"]) for entry in kept] == [(1, 1), (1, 4), (0, 1), (0, 4)]
+    assert drawn == [kept[:2], kept[2:] + kept[:2], kept[2:] + kept[:2]] and len(kept[0]["psnr"]) == 6
+    assert {path.name for path in tmp_path.glob("gates.p*")} == {"gates.png", "gates.pdf"}
+
+
+@pytest.mark.parametrize("more, words", [
+    (["--steps", "0"], "'0' is not a whole number from 1"),
+    (["--nmeasurements", "1", "--nonzeros", "1"], "argument --nonzeros: 1 is too few, the labels are all zero"),
+    ([], "gates.json cannot be continued"),
+])
+def test_a_mistake_is_refused_in_a_line(tmp_path, capsys, more, words):
+    (tmp_path / "logs" / "gates").mkdir(parents=True)
+    if not more:
+        (tmp_path / "logs" / "gates" / "gates.json").write_text("[{")
+    assert gate_updates.main(line(tmp_path, *more)) == 2
+    [message] = capsys.readouterr().err.splitlines()
+    assert message.startswith("python -m studies.gate_updates: error: ") and words in message

@@ -1,0 +1,154 @@
+"""numerics/: arrays, sparse vectors and the hard threshold, tiles, threads; and the double of CuPy that tests use."""
+
+import sys
+
+import numpy as np
+import pytest
+import strict_array
+from hypothesis import given
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from numerics.arrays import array_module, check_finite, to_device, to_host
+from numerics.sparse import SparseVector, largest, top_mask
+from numerics.workspace import Workspace, sample_tiles
+
+# ---- arrays ----
+
+
+def test_array_modules(device):
+    array = np.arange(3.0)
+    moved = to_device(array, device.zeros(1))
+    assert array_module(array) is np and array_module(moved) is device is sys.modules[device.__name__]
+    assert to_host(array) is array and to_host(moved).tolist() == [0, 1, 2] and type(to_host(moved)) is np.ndarray
+
+
+@pytest.mark.parametrize("X, y, message", [
+    (np.zeros((4, 8)), np.zeros(4), None),
+    (np.full((1, 2), 3e38), np.full(1, -3e38), None),  # large, but finite
+    (np.zeros((4, 0)), np.zeros(4), None),
+    ({(3, 7): np.nan}, np.zeros(4), "X is not finite: sample 3, input 7 is nan"),
+    ({(1, 2): np.inf, (2, 0): np.nan}, np.zeros(4), "X is not finite: sample 1, input 2 is inf"),
+    (np.zeros((4, 8)), np.float32([0, 1, -np.inf, 0]), "y is not finite: sample 2 is -inf"),
+    (np.zeros((4, 8)), np.float32([[0, 1]] * 3 + [[0, np.nan]]), "y is not finite: sample 3, output 1 is nan"),
+    (np.zeros(4), np.zeros(4), r"X .* its shape is \(4,\)"),
+    (np.zeros((0, 8)), np.zeros(0), r"X .* at least one sample, its shape is \(0, 8\)"),
+    (np.zeros((4, 8)), np.zeros(3), r"y .* of the 4 samples of X, its shape is \(3,\)"),
+    (np.zeros((4, 8)), np.zeros((4, 1, 1)), r"y .* its shape is \(4, 1, 1\)"),
+])
+def test_data_must_be_finite_and_of_the_right_shapes(device, X, y, message):
+    if isinstance(X, dict):
+        places, X = X, np.zeros((4, 8))
+        for place, value in places.items():
+            X[place] = value
+    for xp in (np, device):
+        arrays = xp.asarray(X.astype(np.float32)), xp.asarray(y.astype(np.float32))
+        if message is None:
+            check_finite(*arrays)
+            continue
+        with pytest.raises(ValueError, match=f"{message}$"):
+            check_finite(*arrays)
+
+
+# ---- sparse vectors and the hard threshold ----
+
+
+def test_sparse_vector(device):
+    for xp in (np, device):
+        w = SparseVector(xp.asarray(np.array([1, 4, 6])), xp.asarray(np.float32([2, 0, -3])), 8)
+        assert len(w) == 3 and to_host(w.toarray()).tolist() == [0, 2, 0, 0, 0, 0, -3, 0]
+        assert to_host(w.at(xp.asarray(np.array([0, 1, 5, 6])))).tolist() == [0, 2, 0, -3]
+        assert to_host(w.rows(xp.asarray(np.array([0, 3])), 2)).tolist() == [[0, 2], [-3, 0]]
+        kept = w.nonzero().to_host()
+        assert (kept.indices.tolist(), kept.values.tolist(), kept.size) == ([1, 6], [2, -3], 8)
+        nothing = SparseVector.zeros(5, xp)
+        assert len(nothing) == 0 and array_module(nothing.values) is xp
+        assert to_host(nothing.toarray()).tolist() == [0] * 5
+
+
+def by_sorting(values, s):
+    """Positions of the s largest magnitudes; of equal ones the first."""
+    return sorted(sorted(range(len(values)), key=lambda i: (-abs(values[i]), i))[:s])
+
+
+@given(values=st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 1e-30, 3e38]), max_size=25),
+       s=st.integers(0, 30))
+def test_largest_is_a_stable_sort(values, s):
+    values = np.array(values, dtype=np.float32)
+    indices = np.arange(len(values)) * 3 + 1
+    expected = by_sorting(values.tolist(), s)
+    for xp in (np, strict_array):
+        kept, entries = largest(xp.asarray(indices), xp.asarray(values), s)
+        assert to_host(kept).tolist() == indices[expected].tolist()
+        assert to_host(entries).tobytes() == values[expected].tobytes()
+        mask = to_host(top_mask(xp.asarray(np.abs(values)), s))
+        assert mask.dtype == bool and np.flatnonzero(mask).tolist() == expected and len(mask) == len(values)
+
+
+# ---- tiles and threads ----
+
+
+@pytest.mark.parametrize("xp", [np, strict_array])
+@given(rows=st.integers(0, 100_000), n=st.integers(1, 300_000))
+def test_tiles_cover_all_samples_once(xp, rows, n):
+    tiles = sample_tiles(rows, n, xp)
+    assert tiles[0].start == 0 and tiles[-1].stop == n
+    assert all(a.stop == b.start for a, b in zip(tiles, tiles[1:], strict=False))
+    assert all(tile.start < tile.stop for tile in tiles)
+
+
+@pytest.mark.parametrize("arguments", [{"threads": 0}, {"threads": -1}, {"memory_budget": Workspace.MIN_BUDGET - 1}])
+def test_workspace_refuses(arguments):
+    with pytest.raises(ValueError, match=str(next(iter(arguments.values())))):
+        Workspace(**arguments)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_workspace_maps_and_sums_in_order(threads):
+    with Workspace(threads) as work:
+        assert work.map(lambda i: i * i, range(40)) == [i * i for i in range(40)]
+        assert work.map(str, []) == []
+        parts = [np.full(2, x, dtype=np.float32) for x in (1e8, 1.0, -1e8, 2.0**-20)]
+        total = work.sum(lambda part: part, parts)
+        assert total.dtype == np.float64 and total.tolist() == [1 + 2.0**-20] * 2
+        assert parts[0].tolist() == [1e8, 1e8]  # the sum is not written into its first term
+        with pytest.raises(ZeroDivisionError):
+            work.map(lambda i: 1 / (3 - i), range(9))
+        assert work.map(abs, [-1]) == [1]  # and it goes on working
+
+
+def test_workspace_keeps_blas_to_one_thread_and_gives_it_back():
+    def blas():
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    work = Workspace(2)
+    with threadpool_limits(2, user_api="blas"):
+        for _ in range(2):  # it can be entered again
+            assert blas() == {2}
+            with work:
+                assert blas() == {1} and work.map(abs, [-1, 2]) == [1, 2]
+        assert blas() == {2}
+
+
+# ---- the double of CuPy ----
+
+
+def test_the_double_refuses_what_a_device_would():
+    array, host = strict_array.arange(6), np.arange(6)
+    slips = [lambda: np.asarray(array), lambda: np.abs(array), lambda: np.concatenate([array, array]),
+             lambda: array + host, lambda: host + array, lambda: array[host], lambda: host[array],
+             lambda: strict_array.minimum(array, host), lambda: strict_array.concatenate([array, host]),
+             lambda: float(array), lambda: np.add.at(host, array, 1), lambda: array.dot(host),
+             lambda: array.__setitem__(slice(2), host[:2]), lambda: host.__iadd__(array),
+             lambda: strict_array.where(True, array, array), lambda: np.float32(1) + array + host]
+    for number, slip in enumerate(slips):
+        with pytest.raises(TypeError):
+            pytest.fail(f"slip {number} gave {slip()!r}")
+
+
+def test_the_double_counts_where_it_waits():
+    array, before = strict_array.asarray(np.arange(6.0)), strict_array.synchronisations
+    total = np.float64(2) * (array * 2 + 1).sum() - array[2]
+    assert total.ndim == 0 and type(total) is strict_array.ndarray and strict_array.synchronisations == before
+    assert float(total) == 70 and strict_array.synchronisations == before + 1
+    assert array[array > 3].tolist() == [4, 5] and strict_array.synchronisations == before + 3
