@@ -38,8 +38,14 @@ memory: $(STAMP)
 ablation: $(STAMP)
 	$(RUN) -m studies.gate_updates
 
-inputs: $(STAMP)
-	$(RUN) -m studies.inputs --methods aiht gnhtp --nmeasurements 10000
+# Recovery of planted networks for four distributions of the inputs.
+INPUTS := --task mlp_planted --mlist 1 2 5 10 20 --slist 5 10 20 50 100 --seedlist 0 1 2 --nmeasurements 10000 --save_results
+
+inputs: $(foreach method,aiht gnhtp,$(foreach dist,normal uniform rademacher mnist,inputs-$(method)-$(dist)))
+	$(RUN) make_figures.py --figure inputs
+
+inputs-%: $(STAMP)
+	$(RUN) runner.py --method $(word 1,$(subst -, ,$*)) --input_dist $(word 2,$(subst -, ,$*)) $(INPUTS)
 
 conditions: $(STAMP)
 	$(RUN) -m studies.conditions

@@ -16,7 +16,7 @@ import os
 import pickle
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import combinations
@@ -42,6 +42,8 @@ PYTHON_MD5 = {  # the published checksums: only a batch that has its own is open
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
 SOURCES = {"mnist": "yann.lecun.com/exdb/mnist", "cifar10": "www.cs.toronto.edu/~kriz/cifar.html"}
+TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000  # of every class, in stored order (the paper's split)
+Split = tuple[np.ndarray, np.ndarray]  # images [n, ...] and labels [n]
 
 
 class DataError(Exception):
@@ -65,6 +67,26 @@ def read_cifar10(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 READERS = {"mnist": read_mnist, "cifar10": read_cifar10}
+
+
+def data_folder(flag: str | None, environment: dict) -> Path:
+    """Where the data sets are: --data_dir, else the variable MLP_IHT_DATA, else ./data."""
+    return Path(flag or environment.get("MLP_IHT_DATA") or "data")
+
+
+def class_split(images: np.ndarray, labels: np.ndarray, classes: Iterable[int]) -> list[Split]:
+    """The paper's split, class after class in stored order: (images, labels) for training and for test.
+
+    Returns:
+        train: the first 5000 of each class; test: the next 1000; labels are 0, 1, ... in the order of `classes`.
+    """
+    members = [np.flatnonzero(labels == c)[: TRAIN_PER_CLASS + TEST_PER_CLASS] for c in classes]
+    split = []
+    for part in (slice(0, TRAIN_PER_CLASS), slice(TRAIN_PER_CLASS, None)):
+        order = np.concatenate([member[part] for member in members])
+        counts = [len(member[part]) for member in members]
+        split.append((images[order], np.repeat(np.arange(len(members)), counts)))
+    return split
 
 
 def locate(name: str, data_dir: str | Path) -> list[Path] | None:

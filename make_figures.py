@@ -57,12 +57,13 @@ from plotting.numbers import MEAN, STATISTICS, SUCCESS, Quantity
 from sweep.flags import Parser, UsageError
 from sweep.logbook import Log, LogError
 from sweep.settings import SETTINGS
+from tasks import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TASK = None  # mnist, binary_mnist, binary_cifar10, mlp_planted, inr_mnist, inr_cifar10 or gaussian_sparse
-METHOD = None  # aiht, pruning or gnhtp
+TASK = None  # a name in the table of tasks.py, such as "mnist"
+METHOD = None  # a name in the table of sweep/methods.py, such as "aiht"
 
 
 # ---- names of pictures ----
@@ -106,8 +107,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--figure", choices=FIGURES, help="assemble this figure, from the cells of all logs that have its settings")
     add("--statistic", default=MEAN, choices=STATISTICS, help="over the seeds: their mean (default), their standard "
         "deviation, or the share of them whose score is better than --threshold")
-    add("--threshold", type=number, help="what counts as success (default: 100 dB for mlp_planted, 1e-4 for "
-        "gaussian_sparse)")
+    exact = ", ".join(f"{task.exact:g} for {name}" for name, task in TASKS.items() if task.exact is not None)
+    add("--threshold", type=number, help=f"what counts as success (default: {exact})")
     add("--metric", default=SCORE, help="a number of the cells' records in the sidecars, such as num_nonzero or "
         "seconds; logs without it are passed over (default: the score)")
     add("--against", type=Path, metavar="LOGS_DIR", help="draw nothing, but compare the scores of --logs_dir with "

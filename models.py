@@ -135,8 +135,14 @@ class SparseNet:
 
     @property
     def num_nonzero(self) -> int:
-        """Nonzero weights in all layers; zeros that are stored do not count."""
-        return sum(int(np.count_nonzero(layer.w.values)) for layer in self._named_layers().values())
+        """Nonzero weights in all layers. Zeros that are stored do not count, nor output weights that are signs."""
+        layers = self.layers if self.output is None or self.has_signs else (*self.layers, self.output)
+        return sum(int(np.count_nonzero(layer.w.values)) for layer in layers)
+
+    @property
+    def has_signs(self) -> bool:
+        """Whether there is one output, all of whose weights are +1 or -1."""
+        return self.output is not None and self.output.m == 1 and bool((np.abs(self.output.w.values) == 1).all())
 
     @classmethod
     def from_dense(cls, weights: list[np.ndarray]) -> SparseNet:

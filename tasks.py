@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import datasets
+from datasets import TRAIN_PER_CLASS, Split, class_split
 from models import SparseLayer, SparseNet
 from numerics.arrays import DTYPE
 from numerics.sparse import SparseVector
@@ -27,10 +28,8 @@ FOURIER_FEATURES = 750  # frequencies of an INR; sine and cosine of each make 15
 MNIST_FREQUENCY, CIFAR_FREQUENCY = 2.0, 5.0  # standard deviation of the frequencies, per pixel (the paper's values)
 CHANNEL_FREQUENCY = 0.05  # and per channel
 INR_IMAGE = 1000  # number of the fitted image in the test split (the paper's choice)
-TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000  # of every class, in stored order (the paper's split)
 INPUT_DISTS = ("normal", "uniform", "rademacher", "mnist")  # of the planted task's inputs, see planted_inputs
 MNIST_LIMITS = {"nmeasurements": TRAIN_PER_CLASS * 10, "input_dim": 716}  # training images; pixels that vary in them
-Split = tuple[np.ndarray, np.ndarray]  # images [n, ...] and labels [n]
 
 
 @dataclass(frozen=True)
@@ -133,6 +132,7 @@ class Problem:
     loss: str = "squared"  # or "cross_entropy" (Y one-hot)
     peak: float | None = None  # of the PSNR; None where the score is an accuracy
     planted: SparseNet | None = None  # the network that gave the targets, where there is one
+    clean: np.ndarray | None = None  # the targets without their noise, where they have some
 
 
 @dataclass(frozen=True)
@@ -235,11 +235,29 @@ def mlp_planted(settings: Any, m: int, s: int, seed: int) -> Problem:
         raise Skipped(f"a layer of {m} x {m} weights cannot hold {s // settings.num_layers} nonzeros")
     net = planted_net(settings.input_dim, m, settings.output_dim, settings.num_layers, s, seed)
     X = planted_inputs(settings.input_dist, settings.nmeasurements, settings.input_dim, seed, settings.data_dir)
+    if settings.planted_signs:
+        net = replace(net, output=random_signs(m, seed))
     Y = net.predict(X).astype(DTYPE)
     peak = float(np.abs(Y).max())
     if peak == 0:
         raise Skipped("the labels are all zero")
-    return Problem(X, Y, X, Y, peak=peak, planted=net)
+    clean = None
+    if settings.snr is not None:
+        clean, Y = Y, add_noise(Y, settings.snr, seed)
+    return Problem(X, Y, X, Y, peak=peak, planted=net, clean=clean)
+
+
+def random_signs(m: int, seed: int) -> SparseLayer:
+    """Output weights V' [1, m], +1 or -1 with equal chances. They are not counted as weights."""
+    signs = Stream.SIGNS.generator(seed).choice([-1.0, 1.0], m).astype(DTYPE)
+    return SparseLayer(SparseVector(np.arange(m), signs, m), 1, m)
+
+
+def add_noise(Y: np.ndarray, snr: float, seed: int) -> np.ndarray:
+    """Targets [n] or [n, k] with white Gaussian noise whose power is that of Y, over all entries, less `snr` dB."""
+    noise = Stream.NOISE.generator(seed).standard_normal(Y.shape)
+    power = np.mean(np.square(Y, dtype=np.float64)) * 10 ** (-snr / 10)
+    return (Y + noise * np.sqrt(power)).astype(DTYPE)
 
 
 def gaussian_sparse(settings: Any, m: int, s: int, seed: int) -> SignalProblem:
@@ -281,21 +299,6 @@ def classification(train: Split, test: Split, num_classes: int, bias: bool) -> P
         return _feature_major(np.pad(X, [(0, 0), (0, int(bias))], constant_values=1)), Y.astype(DTYPE)
 
     return Problem(*arrays(train), *arrays(test), loss="squared" if num_classes == 2 else "cross_entropy")
-
-
-def class_split(images: np.ndarray, labels: np.ndarray, classes: Iterable[int]) -> list[Split]:
-    """The paper's split, class after class in stored order: (images, labels) for training and for test.
-
-    Returns:
-        train: the first 5000 of each class; test: the next 1000; labels are 0, 1, ... in the order of `classes`.
-    """
-    members = [np.flatnonzero(labels == c)[: TRAIN_PER_CLASS + TEST_PER_CLASS] for c in classes]
-    split = []
-    for part in (slice(0, TRAIN_PER_CLASS), slice(TRAIN_PER_CLASS, None)):
-        order = np.concatenate([member[part] for member in members])
-        counts = [len(member[part]) for member in members]
-        split.append((images[order], np.repeat(np.arange(len(members)), counts)))
-    return split
 
 
 @functools.lru_cache(maxsize=1)
@@ -343,8 +346,3 @@ def _feature_major(X: np.ndarray) -> np.ndarray:
     X = np.asfortranarray(X)
     X.flags.writeable = False  # shared by all cells of a seed
     return X
-
-
-def data_folder(flag: str | None, environment: dict) -> Path:
-    """Where the data sets are: --data_dir, else the variable MLP_IHT_DATA, else ./data."""
-    return Path(flag or environment.get("MLP_IHT_DATA") or "data")

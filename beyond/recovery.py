@@ -113,6 +113,9 @@ def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]
         where there is nothing to recover.
         neurons_planted, neurons_lost: planted neurons, and those without a match or with one at a cosine below FOUND.
         width_used: fitted neurons that have weights.
+        output_precision, output_recall: with k > 1 the first two for V alone.
+        signs_found: where a planted network with one output has output weights, the share of its neurons whose
+            direction was found, from either side, with the right sign of the output.
     """
     weights = [layer.w.values for layer in (*net.layers, *filter(None, [net.output]))]
     if len(net.layers) > 1 or net.gates is not None or not all(np.isfinite(values).all() for values in weights):
@@ -131,7 +134,28 @@ def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]
         "neurons_planted": len(true),
         "neurons_lost": len(true) - int(np.count_nonzero(cosine >= FOUND)),
         "width_used": len(net.layers[0].neurons),
-    }
+    } | compare_outputs(fitted, true, a, b, signs=planted.output is not None)
+
+
+def compare_outputs(fitted: NormalForm, true: NormalForm, a: NormalForm, b: NormalForm,
+                    signs: bool) -> dict[str, float | None]:
+    """The entries of `compare` on output weights; a and b are the matched neurons."""
+    if true.P.shape[1] > 1:
+        both, found, there = (int(np.count_nonzero(P)) for P in (a.P * b.P, fitted.P, true.P))
+        return {"output_precision": both / found if found else None, "output_recall": both / there if there else None}
+    if not signs or not len(true):
+        return {}
+    return {"signs_found": count_signs(fitted, true) / len(true)}
+
+
+def count_signs(fitted: NormalForm, true: NormalForm) -> int:
+    """Planted neurons with a fitted one of nearly the same crease u . x = 0 and the same sign of p; one output."""
+    from scipy.optimize import linear_sum_assignment
+
+    cosine = np.abs((fitted.U @ true.U.T).toarray())
+    rows, columns = linear_sum_assignment(cosine, maximize=True)
+    right = (cosine[rows, columns] >= FOUND) & (fitted.P[rows, 0] * true.P[columns, 0] > 0)
+    return int(np.count_nonzero(right))
 
 
 def match(fitted: NormalForm, true: NormalForm) -> tuple[np.ndarray, np.ndarray]:

@@ -35,8 +35,11 @@ class Stream(IntEnum):
     SUPPORTS = 9  # random supports of studies/conditions.py; key: number of the support
     IMP_BATCHES = 10  # key: round
     FINETUNE_BATCHES = 11  # key: round
+    CREASES = 12  # crease pursuit; key: 0 for the samples of its search, 1 for its choices
     DST = 13  # masks at the start and growth of dynamic sparse training, in one sequence
     DST_BATCHES = 14  # key: epoch
+    SIGNS = 15  # output weights +-1 of a planted network
+    NOISE = 16  # of the targets
 
     def generator(self, seed: int, *key: int) -> np.random.Generator:
         """The generator of this stream under a seed."""

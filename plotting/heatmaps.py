@@ -18,7 +18,7 @@ import numpy as np
 from plotting.logs import NOT_RECORDED
 from plotting.numbers import FEW, UNDEFINED, Heatmap
 from sweep.logbook import FAILED, NOT_RUN, SKIPPED
-from tasks import Measure
+from tasks import TASKS, Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -222,7 +222,7 @@ def mark_pathless(ax: Axes, heatmap: Heatmap, look: Look) -> None:
 
 def row_name(task: str) -> str:
     """What the rows of a heatmap are."""
-    return "signal length p" if task == "gaussian_sparse" else "hidden width m"
+    return "hidden width m" if TASKS[task].is_network else "signal length p"
 
 
 def bar_label(measure: Measure) -> str:

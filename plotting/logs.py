@@ -88,7 +88,7 @@ def read_log(path: Path) -> Log:
 def read_published(path: Path, match: re.Match) -> Log:
     """The log of the paper's own code at path, whose name is `match`. Raises LogError.
 
-    A score of 0 stands for a skipped cell there, but for gaussian_sparse, which skips none and where 0 is an exact fit.
+    A network's score of 0 stands for a skipped cell there. A signal's cells are never skipped, and 0 is an exact fit.
     """
     settings, axes = parse_name(match)
     task, method = folders(path)
@@ -98,7 +98,7 @@ def read_published(path: Path, match: re.Match) -> Log:
         scores = scores[:, :, None]
     if scores.shape not in (log.table.shape, (*log.table.shape[:2], 1)):
         raise LogError(f"{path}: table {scores.shape} does not fit its axes m, s, seed {log.table.shape}: run it again")
-    skipped = np.isnan(scores) | ((scores == 0) & (task != "gaussian_sparse"))
+    skipped = np.isnan(scores) | ((scores == 0) & TASKS[task].is_network)
     log.table[:, :, : scores.shape[2]] = np.where(skipped, np.nan, scores)
     for place, is_skipped in np.ndenumerate(skipped):
         cell = tuple(values[number] for values, number in zip(axes.values(), place, strict=True))

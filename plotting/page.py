@@ -104,11 +104,8 @@ def wrap(text: str, width: float, size: float, between: str = " ") -> str:
     return "\n".join(lines)
 
 
-def draw_legend(figure: Figure, place: SubplotSpec, entries: Sequence[tuple[object, str]], size: float) -> float:
-    """A legend in a place in the grid of a figure, in as many columns as it holds; returns its height in inches."""
-    ax = figure.add_subplot(place)
-    ax.set_axis_off()
-    figure.draw_without_rendering()  # now the place has its width
+def draw_legend(ax: Axes, entries: Sequence[tuple[object, str]], size: float) -> float:
+    """A legend in place of these Axes, in as many columns as they hold; returns its height in inches."""
     for columns in range(len(entries), 0, -1):
         legend = ax.legend(*zip(*entries, strict=True), loc="upper left", ncols=columns, fontsize=size, frameon=False,
                            borderpad=0, borderaxespad=0, handleheight=1)
@@ -116,7 +113,12 @@ def draw_legend(figure: Figure, place: SubplotSpec, entries: Sequence[tuple[obje
         if box.width <= ax.bbox.width:
             break
     legend.set_in_layout(False)
-    return box.height / figure.dpi
+    return box.height / ax.figure.dpi
+
+
+def lay_out(figure: Figure) -> None:
+    """Put everything into its place, now and not when the figure is drawn."""
+    figure.get_layout_engine().execute(figure)
 
 
 def settle(figure: Figure, grid: GridSpec, heights: Sequence[float], widths: Sequence[float] | None = None) -> None:
@@ -127,16 +129,15 @@ def settle(figure: Figure, grid: GridSpec, heights: Sequence[float], widths: Seq
     grid.set_height_ratios(heights)
     if widths is not None:
         grid.set_width_ratios(widths)
-    for _ in range(2):  # on the new page labels may take less room
-        figure.draw_without_rendering()
-        boxes = [(ax.get_subplotspec(), ax.get_position(original=True)) for ax in figure.axes]
-        rows = {spec.rowspan.start: box.height for spec, box in boxes if len(spec.rowspan) == 1}
-        columns = {spec.colspan.start: box.width for spec, box in boxes if len(spec.colspan) == 1}
-        width, height = figure.get_size_inches()
-        if widths is not None:
-            width += sum(widths) - inner_share(columns, widths) * width
-        figure.set_size_inches(width, height + sum(heights) - inner_share(rows, heights) * height)
-    figure.draw_without_rendering()
+    lay_out(figure)
+    boxes = [(ax.get_subplotspec(), ax.get_position(original=True)) for ax in figure.axes]
+    rows = {spec.rowspan.start: box.height for spec, box in boxes if len(spec.rowspan) == 1}
+    columns = {spec.colspan.start: box.width for spec, box in boxes if len(spec.colspan) == 1}
+    width, height = figure.get_size_inches()
+    if widths is not None:
+        width += sum(widths) - inner_share(columns, widths) * width
+    figure.set_size_inches(width, height + sum(heights) - inner_share(rows, heights) * height)
+    lay_out(figure)
 
 
 def inner_share(shares: dict[int, float], sizes: Sequence[float]) -> float:
@@ -231,16 +232,18 @@ def draw_page(title: str, bands: Sequence[Sequence[Strip]], sizes: Sizes) -> Fig
         groups += draw_band(figure, grid, row, columns, band, sizes)
         row += 2 * len(band) + 1
     entries = hm.legend_entries([heatmap for strip in strips for heatmap in heatmaps_of(strip.blocks)])
-    legend = draw_legend(figure, grid[row, :], entries, sizes.label) if entries else 0.001
+    bottom = figure.add_subplot(grid[row, :])
+    bottom.set_axis_off()
+    lay_out(figure)  # now the panels have their width
+    legend = draw_legend(bottom, entries, sizes.label) if entries else 0.001
     write_headings(groups, sizes)
     heights = [height for band in bands for height in row_heights(band, groups[0].panels[0][0], sizes)]
     figure.align_ylabels()
     settle(figure, grid, [*heights, legend], widths if sizes.width is None else None)
     write_cells(groups, sizes)
     figure.set_layout_engine("none")  # the numbers are fitted to the cells as they are now
-    for ax in figure.axes:
-        if ax.get_legend():
-            ax.get_legend().set_in_layout(True)  # a page that is cut to what is on it holds the legend
+    if entries:
+        bottom.get_legend().set_in_layout(True)  # a page that is cut to what is on it holds the legend
     return figure
 
 
@@ -298,7 +301,8 @@ def write_headings(groups: Sequence[Group], sizes: Sizes) -> None:
             width = ax.get_window_extent().width * 72 / ax.figure.dpi
             lines = [wrap(words, width, sizes.label)] + [wrap(note, width, sizes.label, between=", ")] * bool(note)
             ax.set_title("\n".join(lines), fontsize=sizes.label, pad=3, parse_math=False)
-            ax.set_ylabel(wrap(ax.get_ylabel(), heatmap.values.shape[0] * sizes.cell * 72, sizes.label))
+            height = heatmap.values.shape[0] * sizes.cell * 72 + 2 * sizes.label  # it may stand beside other labels
+            ax.set_ylabel(wrap(ax.get_ylabel(), height, sizes.label))
         if group.bar:
             width = group.bar.get_window_extent().width * 72 / group.bar.figure.dpi
             label = wrap(hm.bar_label(group.look.measure), max(width, 72), sizes.label)

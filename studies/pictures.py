@@ -181,7 +181,7 @@ def draw(task: str, kept: dict[str, Kept], mlist: Sequence[int], slist: Sequence
 def draw_original(ax: Axes, pixels: np.ndarray, notes: Sequence[str]) -> None:
     """The original, at the top of its place, and under it what was run."""
     show(ax, pixels)
-    ax.set_anchor("N")
+    ax.set_aspect("equal", anchor="N")
     ax.set_title("original", fontsize=SMALL, pad=3)
     lines = [page.wrap(line, 72 * ORIGINAL, SMALL) for line in notes]
     ax.annotate("\n".join(lines), (0, 0), (0, -5), xycoords="axes fraction", textcoords="offset points", va="top",
@@ -189,9 +189,12 @@ def draw_original(ax: Axes, pixels: np.ndarray, notes: Sequence[str]) -> None:
 
 
 def show(ax: Axes, pixels: np.ndarray) -> None:
-    """Pixels [rows, columns] in grey or [channels, rows, columns] in colour; 0 is black, 1 the full light."""
+    """Pixels [rows, columns] in grey or [channels, rows, columns] in colour; 0 is black, 1 the full light.
+
+    They fill the Axes: fit_page gives these the shape of the image.
+    """
     pixels = np.clip(pixels if pixels.ndim == 2 else np.moveaxis(pixels, 0, -1), 0, 1)
-    ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     frame(ax)
 
 

@@ -6,7 +6,7 @@ runner.py calls `run_job` in its own process or, through workers.py, in others.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from models import SparseNet
 from sweep.logbook import DONE, FAILED, SKIPPED, Cell
 from sweep.methods import METHODS
 from sweep.settings import Settings
-from tasks import TASKS, Problem, Skipped
+from tasks import TASKS, Problem, Skipped, score
 
 
 @dataclass
@@ -76,6 +76,8 @@ def fit_all(m: int, slist: list[int], seed: int, settings: Settings, device: str
             raise FloatingPointError("the score is not a number")
         if fit.net and isinstance(problem, Problem) and problem.planted:
             fit.details.update(recovery.compare(fit.net, problem.planted))
+        if fit.net and isinstance(problem, Problem) and problem.clean is not None:
+            fit.details["clean_score"] = score(replace(problem, Y_eval=problem.clean), fit.net.predict(problem.X_eval))
     return {s: Result(DONE, fit.score, dict(fit.details), fit.net) for s, fit in fits.items()}
 
 

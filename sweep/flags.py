@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -67,6 +68,17 @@ def folder(text: str) -> str:
     if not text.isprintable() or not text:
         raise argparse.ArgumentTypeError(f"{text!r} is not the name of a folder")
     return text
+
+
+def decibels(text: str) -> float:
+    """The type of --snr."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.inf
+    if not abs(value) <= 300:  # nor is NaN; the squares of others would leave the range of a float
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of dB from -300 to 300")
+    return value
 
 
 def address(text: str) -> str:

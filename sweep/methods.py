@@ -41,6 +41,9 @@ class Method:
         summary: a line for --help.
         run: function (problem, m, slist, seed, settings, device) -> {s: Fit}.
         most_outputs: the largest number of outputs k that it can fit; None for any.
+        most_layers: the largest number of hidden layers; None for any.
+        signs: whether one output may be a difference of neurons, sum_j +-relu(w_j . x), and not only a sum.
+        unsuited: names of tasks that it cannot solve.
         settings: names of settings that were declared for other methods and have an effect on this one, too.
         defaults: of settings, where they are not those of the table of settings.
         library: what moves it to a GPU, "cupy" or "torch".
@@ -52,6 +55,9 @@ class Method:
     summary: str
     run: Callable
     most_outputs: int | None = None
+    most_layers: int | None = None
+    signs: bool = False
+    unsuited: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     defaults: dict = field(default_factory=dict)
     library: str = "cupy"
@@ -139,10 +145,27 @@ def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings:
                    {"num_nonzero": fit.num_nonzero, "connected": fit.connected}) for s, fit in fits.items()}
 
 
+def run_creases(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings,
+                device: str) -> dict[int, Fit]:
+    """Crease pursuit, and what it says of its own answer."""
+    from beyond import creases
+
+    xp, fits = on_device(device), {}
+    with Workspace(settings.threads, settings.memory_budget) as work:
+        X, Y = xp.asarray(problem.X), xp.asarray(problem.Y)
+        for s in slist:
+            found = creases.recover(X, Y, s, width=m, num_epochs=settings.num_epochs, seed=seed, work=work)
+            fits[s] = scored(problem, found.net, energy_left=found.residual, steps=found.steps)
+    return fits
+
+
 METHODS = {
     "aiht": Method("AIHT", "accelerated iterative hard thresholding, the paper's solver", run_aiht),
     "pruning": Method("IMP", "iterative magnitude pruning, the paper's baseline", run_pruning, library="torch",
-                      serves_list=True, splits_budget=False),
+                      signs=True, serves_list=True, splits_budget=False),
     "gnhtp": Method("GNHTP", "Gauss-Newton hard thresholding pursuit, beyond the paper",
                     fitted_by("beyond.gnhtp.fit", gnhtp_options), most_outputs=1, defaults={"num_epochs": 108}),
+    "creases": Method("Creases", "crease pursuit, beyond the paper: one hidden layer, any signs and outputs",
+                      run_creases, most_layers=1, signs=True, unsuited=("mnist", "inr_mnist", "inr_cifar10"),
+                      defaults={"num_epochs": 60}),
 }

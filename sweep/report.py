@@ -11,6 +11,8 @@ from sweep.logbook import DONE, Cell, Log
 from sweep.settings import Settings
 from tasks import Measure
 
+NOT_EXACT = 1e-9  # share of the energy of the targets beyond which a fit is not exact, where a method says what it left
+
 
 def cell_line(cell: Cell, result: Result, measure: Measure) -> str:
     """For example "m 5     s 20    seed 0   164.42 dB       0.26 s"."""
@@ -21,6 +23,8 @@ def cell_line(cell: Cell, result: Result, measure: Measure) -> str:
     text += f"{value:<12}{result.details['seconds']:8.2f} s"
     if "support_error" in result.details:
         text += f"  support error {result.details['support_error']:.3f}"
+    if result.details.get("energy_left", 0) > NOT_EXACT:
+        text += f"  {result.details['energy_left']:.0e} of the energy is left"
     if not result.details.get("connected", True):
         text += "  no path from input to output is left"
     return text

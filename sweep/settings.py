@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, make_dataclass, replace
 from typing import Any
 
+from datasets import data_folder
 from numerics.workspace import Workspace
 from sweep import flags
 from sweep.flags import Parser, UsageError, whole_number
 from sweep.methods import METHODS
-from tasks import INPUT_DISTS, MNIST_LIMITS, TASKS, data_folder
+from tasks import INPUT_DISTS, MNIST_LIMITS, TASKS
 
 REQUIRED = object()  # in place of a default
 NETWORKS = ("networks",)  # in place of names of tasks: all that fit a network
@@ -86,6 +87,10 @@ WHAT = (
             words="n {}"),
     Setting("input_dist", str, "normal", "distribution of the inputs; mnist: the input_dim pixels of largest variance "
             "of random training images, standardised", choices=INPUT_DISTS, tasks=("mlp_planted",), words="{} inputs"),
+    Setting("planted_signs", bool, False, "give the planted neurons output weights +-1 at random, where the paper "
+            "has +1", tasks=("mlp_planted",), words="signs +-1"),
+    Setting("snr", flags.decibels, None, "add noise to the targets, at this ratio of signal to noise in dB (default: "
+            "no noise)", tasks=("mlp_planted",), metavar="DB", words="SNR {:g} dB"),
     Setting("update_every", flags.positive, 1, "steps from one sequential convex update of the gates to the next",
             methods=("aiht",), tasks=NETWORKS, words="gates updated every {} steps"),
     Setting("least_squares", str, "auto", "how it solves on a support; auto: cholesky on mlp_planted, ten steps of "
@@ -113,7 +118,7 @@ HOW = (
     Setting("scheduler", flags.address, None, "compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786",
             metavar="ADDRESS", logged=False),
     Setting("memory_budget", whole_number(Workspace.MIN_BUDGET), 512, "bound on temporary blocks, MiB", metavar="MIB",
-            methods=("aiht", "gnhtp"), logged=False),
+            methods=("aiht", "gnhtp", "creases"), logged=False),
     Setting("data_dir", flags.folder, None, "folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)",
             logged=False),
     Setting("logs_dir", flags.folder, "logs", "folder of the logs", logged=False),
@@ -237,6 +242,15 @@ def refuse_without_effect(settings: Settings) -> None:
     if task.methods and settings.method not in task.methods:
         raise UsageError(f"argument --method: {settings.method} does not solve {settings.task}; use --method "
                          f"{task.methods[0]}")
+    if settings.planted_signs and not method.signs:
+        raise UsageError(f"argument --planted_signs: {settings.method} fits sums of relu(w . x), not differences; use "
+                         "--method creases or pruning")
+    if method.most_layers and settings.num_layers > method.most_layers:
+        raise UsageError(f"argument --num_layers: {settings.method} fits {method.most_layers} hidden layer; use "
+                         "--method aiht")
+    if settings.task in method.unsuited:
+        raise UsageError(f"argument --task: {settings.method} needs targets that a sparse network made, or nearly, and "
+                         f"more samples than inputs; for {settings.task} use --method gnhtp or aiht")
     usual = defaults(settings.method)
     for name, setting in SETTINGS.items():
         value = getattr(settings, name)
@@ -256,6 +270,9 @@ def refuse_combinations(settings: Settings) -> None:
         value = getattr(settings, flag)
         if value > most:
             raise UsageError(f"argument --{flag}: {value} is over the {most} of --input_dist mnist; use fewer")
+    if settings.planted_signs and settings.output_dim > 1:
+        raise UsageError(f"argument --planted_signs: True has no effect with --output_dim {settings.output_dim}; leave "
+                         "one out")
     if settings.workers and settings.scheduler:
         raise UsageError(f"argument --workers: {settings.workers} has no effect with --scheduler; leave one out")
     if settings.gpu and (settings.workers or settings.scheduler):

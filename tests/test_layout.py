@@ -16,6 +16,7 @@ ARROWS = [{"numerics"}, {"sensing"}, {"models"}, PAPER, {"beyond"}, {"sweep"}, {
 RANK = {room: rank for rank, rooms in enumerate(ARROWS) for room in rooms}
 FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
          for pattern in ("*.py", *(f"{room}/**/*.py" for room in RANK)) for path in ROOT.glob(pattern)}
+FILES = dict(sorted(FILES.items()))  # the same order in every process
 TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
 
 

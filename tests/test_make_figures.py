@@ -28,8 +28,9 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Stems of the figures that would be written."""
+    """Stems of the figures that would be drawn and written."""
     names = []
+    monkeypatch.setattr(pf, "draw_page", lambda *_: None)
     monkeypatch.setattr(mf.page, "save", lambda figure, stem: names.append(stem.name) or [])
     return names
 

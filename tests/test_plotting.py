@@ -299,11 +299,10 @@ def draw(quantity=MEAN):
     [log] = all_logs()
     with page.style():
         figure = pf.draw_log(log, pf.shared_measure([log], quantity), quantity)
-        figure.draw_without_rendering()
     [panel] = [ax for ax in figure.axes if ax.get_ylabel()]
     bars = [ax for ax in figure.axes if ax.get_xlabel() and ax is not panel]
     legends = [text.get_text() for ax in figure.axes if ax.get_legend() for text in ax.get_legend().get_texts()]
-    return panel, bars[0] if bars else None, legends, figure.get_suptitle()
+    return panel, bars[0] if bars else None, legends, figure.texts[0].get_text()
 
 
 def texts(ax):
@@ -439,7 +438,6 @@ def draw_page(entry=SMALL, quantity=MEAN):
     assert clashes == []
     with page.style():
         figure = pf.draw_entry(entry, strips, quantity)
-        figure.draw_without_rendering()
     legends = [text.get_text() for ax in figure.axes if ax.get_legend() for text in ax.get_legend().get_texts()]
     return {ax.get_title() or ax.get_xlabel(): ax for ax in figure.axes if ax.get_title() or ax.get_xlabel()}, legends
 
@@ -576,7 +574,6 @@ def test_every_figure_is_drawn_with_all_numbers_in_their_cells(folder, name):
     strips, _ = pf.assemble(pf.FIGURES[name], all_logs(), MEAN)
     with page.style():
         figure = pf.draw_entry(pf.FIGURES[name], strips, MEAN)
-        figure.draw_without_rendering()
     panels = [ax for ax in figure.axes if ax.get_title()]
     for ax, shown in zip(panels, page.heatmaps_of([block for strip in strips for block in strip.blocks]), strict=True):
         assert len(ax.texts) == shown.values.size + 1 and min(text.get_fontsize() for text in ax.texts) >= 5

@@ -1,0 +1,141 @@
+"""Crease pursuit: exact recovery of one-hidden-layer networks, signs and outputs included. Start here.
+
+Ours, not the paper's. It fits Y = sum_j v_j relu(w_j . x), W [m, d] sparse; with one output v_j = +-1, with several V
+[m, k] is sparse, too. Since 2 relu(z) = |z| + z,
+
+    Y = B x + sum_j v_j |w_j . x| / 2,      B = sum_j v_j w_j' / 2
+
+and the linear part is what makes recovery ambiguous: relu(z) = relu(-z) + z. So it is taken out of everything
+(projection.py), and what is looked for are the creases |w_j . x|, where the function bends (search.py). A sign is then
+an amplitude, found by least squares. At the end B tells on which side each crease is open (orient.py), and the creases
+become neurons (relu_form.py).
+
+    python runner.py --task mlp_planted --method creases --mlist 20 --slist 100
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from beyond.creases.least_squares import gauss_newton
+from beyond.creases.orient import orient
+from beyond.creases.projection import Neurons, Samples
+from beyond.creases.relu_form import fit_budgets, relu_neurons
+from beyond.creases.search import search
+from models import SparseLayer, SparseNet
+from numerics.arrays import DTYPE, array_module, take_samples, to_host
+from numerics.sparse import SparseVector
+from numerics.streams import Stream
+from numerics.workspace import Workspace
+
+SEARCH_SAMPLES = 8192  # of the search; all are used at the end
+POLISHING_STEPS = 2, 4  # Gauss-Newton steps on all samples, on creases and on neurons
+STANDARD_ERRORS, ROUNDING = 5, 1e-5  # of B: what is within both counts as nothing
+EXACT = 1e-9  # of |Y|^2: less is left where the network was found
+
+
+class Recovery(NamedTuple):
+    """A fitted network, the share |R|^2 / |Y|^2 of the energy that it leaves, and the steps of the search."""
+
+    net: SparseNet
+    residual: float
+    steps: int
+
+    @property
+    def exact(self) -> bool:
+        return self.residual <= EXACT
+
+
+def fit(X, Y, s: int, *, width: int, num_epochs: int = 60, seed: int = 0, work: Workspace | None = None) -> SparseNet:
+    """The network of `recover`."""
+    return recover(X, Y, s, width=width, num_epochs=num_epochs, seed=seed, work=work).net
+
+
+def recover(X, Y, s: int, *, width: int, num_epochs: int = 60, seed: int = 0, work: Workspace | None = None) -> Recovery:
+    """Fit a network of one hidden layer.
+
+    Args:
+        X: inputs [n, d] float32, best feature-major (X.T contiguous), n > d.
+        Y: targets [n] or [n, k] float32, on the same device.
+        s: nonzero weights, at most: with one output those of W, otherwise of W and V together.
+        width: neurons m, at most.  num_epochs: steps of the search, at most.
+        seed: of the samples of the search and its random choices.
+    Returns:
+        the network on the host. With one output it has output weights +-1 that are not counted, or no output layer
+        where all of them are +1. ValueError for data that are not finite, or too few.
+    """
+    if work is None:
+        with Workspace() as work:
+            return recover(X, Y, s, width=width, num_epochs=num_epochs, seed=seed, work=work)
+    xp = array_module(X)
+    XT, YT = xp.ascontiguousarray(X.T), xp.ascontiguousarray(Y.reshape(len(Y), -1).T)
+    check(XT, YT, s, width)
+    part = draw_samples(XT.shape[1], seed)
+    found, steps = find_creases(take_samples(XT, part), take_samples(YT, part), s, width, num_epochs, seed, work)
+    neurons = oriented(Samples(XT, YT, work), found)
+    neurons = fit_budgets(Samples(take_samples(XT, part), take_samples(YT, part), work, relu=True), neurons, s, width)
+    data = Samples(XT, YT, work, relu=True)
+    for _ in range(POLISHING_STEPS[1]):
+        neurons = gauss_newton(data, neurons, data.residual(neurons)[0])
+    left = data.squares(data.residual(neurons)[0]).sum()
+    return Recovery(sparse_net(neurons, width), left / data.energy if left else 0.0, steps)
+
+
+def check(XT, YT, s: int, m: int):
+    """ValueError, naming what is wrong with the data or budgets."""
+    xp, (d, n) = array_module(XT), XT.shape
+    if s < 1 or m < 1:
+        raise ValueError(f"s {s} and width {m} must be at least 1")
+    if n <= d:
+        raise ValueError(f"{n} samples for {d} inputs: a linear function fits any targets; more samples than inputs")
+    if not (bool(xp.isfinite(XT).all()) and bool(xp.isfinite(YT).all())):
+        raise ValueError("inputs and targets must be finite")
+
+
+def draw_samples(n: int, seed: int):
+    """SEARCH_SAMPLES of n samples at random, ascending; or all."""
+    if n <= SEARCH_SAMPLES:
+        return slice(None)
+    return np.sort(Stream.CREASES.generator(seed, 0).choice(n, SEARCH_SAMPLES, replace=False))
+
+
+def find_creases(XT, YT, s: int, m: int, steps: int, seed: int, work: Workspace) -> tuple[Neurons, int]:
+    """The search, with every input scaled to a mean square of 1."""
+    xp = array_module(XT)
+    scale = xp.sqrt(xp.square(XT).mean(axis=1))
+    scale = xp.where(scale > 0, scale, DTYPE(1))
+    data = Samples(XT / scale[:, None], YT, work)
+    budget = s if len(YT) == 1 else hidden_weights(s, m)
+    net, steps = search(data, budget, m, steps, Stream.CREASES.generator(seed, 1))
+    return Neurons(net.W / to_host(scale), net.V), steps
+
+
+def hidden_weights(s: int, m: int) -> int:
+    """The budget of W out of that of W and V: every neuron has an output weight, too."""
+    return max(s - min(m, s // 2), 1)
+
+
+def oriented(data: Samples, net: Neurons) -> Neurons:
+    """Creases as neurons, after Gauss-Newton steps on all samples."""
+    for _ in range(POLISHING_STEPS[0]):
+        net = gauss_newton(data, net, data.residual(net)[0])
+    R, B = data.residual(net)
+    error = np.sqrt(data.squares(R)[:, None] / data.n * np.diag(data.K))
+    tolerance = STANDARD_ERRORS * error + ROUNDING * np.linalg.norm(net.W, axis=0)
+    return relu_neurons(net, *orient(net, B, tolerance))
+
+
+def sparse_net(net: Neurons, m: int) -> SparseNet:
+    """The network in single precision, its neurons numbered from 0 among m."""
+    d, k = net.W.shape[1], net.V.shape[1]
+    fused = k == 1 and (net.V > 0).all()
+    return SparseNet((sparse_layer(net.W, (m, d)),), None if fused else sparse_layer(net.V.T, (k, m)))
+
+
+def sparse_layer(W: np.ndarray, shape: tuple[int, int]) -> SparseLayer:
+    """The nonzero weights of W as a layer of a larger shape [m, d]."""
+    row, column = np.nonzero(W)
+    flat = row * shape[1] + column
+    return SparseLayer(SparseVector(flat, W[row, column].astype(DTYPE), shape[0] * shape[1]), *shape)

@@ -1,0 +1,77 @@
+"""Least squares on creases: the inverse of a Gram matrix, backward elimination, Gauss-Newton steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from beyond.creases.projection import Neurons, Samples
+
+RIDGE = 1e-7  # of the diagonal; ten times more, as often as needed, where the Gram matrix is not definite
+
+
+def ridge_inverse(gram: np.ndarray) -> np.ndarray:
+    """(gram + ridge diag(gram))^-1 for the smallest ridge of 1e-7, 1e-6, ... with which it is positive definite.
+
+    Products in single precision leave a Gram matrix of nearly equal columns slightly indefinite.
+    """
+    diagonal = np.diag(gram)
+    scale = 1 / np.sqrt(np.maximum(diagonal, RIDGE * max(diagonal.max(initial=0), 1e-300)))
+    unit, ridge = gram * scale[:, None] * scale, RIDGE
+    while True:
+        try:
+            np.linalg.cholesky(unit + ridge * np.eye(len(unit)))
+            return np.linalg.inv(unit + ridge * np.eye(len(unit))) * scale[:, None] * scale
+        except np.linalg.LinAlgError:
+            ridge *= 10
+
+
+def eliminate(gram: np.ndarray, correlation: np.ndarray, s: int) -> tuple[np.ndarray, np.ndarray]:
+    """Backward elimination down to s columns.
+
+    Without column c, least squares leaves |x_c|^2 / (gram^-1)_cc more, x its solution: unlike the size of a
+    coefficient, that sees which columns can stand in for each other. A quarter of the excess goes at a time.
+
+    Args:
+        gram: [c, c].  correlation: of the columns with the targets [c, k].
+    Returns:
+        places [<= s] of the columns that are left, ascending, and their coefficients [<= s, k].
+    """
+    inverse, left = ridge_inverse(gram), np.arange(len(gram))
+    while len(left) > s:
+        cost = np.sum((inverse @ correlation[left]) ** 2, axis=1) / np.diag(inverse)
+        worst = np.argsort(cost, kind="stable")[: max(1, (len(left) - s) // 4)]
+        kept = np.delete(np.arange(len(left)), worst)
+        shared = inverse[np.ix_(kept, worst)]  # the inverse of what stays is a Schur complement
+        inverse = inverse[np.ix_(kept, kept)] - shared @ np.linalg.solve(inverse[np.ix_(worst, worst)], shared.T)
+        left = left[kept]
+    return left, inverse @ correlation[left]
+
+
+def gauss_newton(data: Samples, net: Neurons, R) -> Neurons:
+    """One full Gauss-Newton step on the nonzero weights of W and V jointly, for R = data.residual(net).
+
+    Parameter a moves the outputs by e_a t_a, with e_a [k] and t_a a combination of the columns sign(w_j . x) x_k: a
+    weight of w_j has e = v_j and one column; a direction e of v_j, orthogonal to v_j, has |w_j . x|.
+    """
+    owner, feature = np.nonzero(net.W)
+    gram, correlation = data.products(net.W, owner, feature, R)
+    bases = [complement(v) for v in net.V]
+    turned = np.repeat(np.arange(len(bases)), [len(basis) for basis in bases])  # the neuron of each direction
+    E = np.concatenate([net.V[owner], *bases])  # [a, k]
+    T = np.concatenate([np.eye(len(owner)), (turned[:, None] == owner) * net.W[owner, feature]])  # [a, c]
+    step = ridge_inverse((E @ E.T) * (T @ gram @ T.T)) @ np.sum(E * (T @ correlation), axis=1)
+    W, V = net.W.copy(), net.V.copy()
+    W[owner, feature] += step[: len(owner)]
+    np.add.at(V, turned, step[len(owner) :, None] * E[len(owner) :])
+    flip = np.where(np.sum(W * net.W, axis=1) < 0, -1.0, 1.0)  # a w that passes through zero
+    length = np.linalg.norm(V, axis=1)
+    return Neurons(W * (flip * length)[:, None], V * (flip / length)[:, None])
+
+
+def complement(v: np.ndarray) -> np.ndarray:
+    """An orthonormal basis [support - 1, k] of what is orthogonal to a unit vector v within its support."""
+    support = np.flatnonzero(v)
+    basis = np.zeros((max(len(support) - 1, 0), len(v)))
+    if len(support) > 1:
+        basis[:, support] = np.linalg.svd(v[None, support])[2][1:]
+    return basis

@@ -1,0 +1,87 @@
+"""From creases and their linear parts to ReLU neurons, within the budgets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from beyond.creases.least_squares import gauss_newton
+from beyond.creases.projection import Neurons, Samples
+
+NOTHING = 1e-13  # of |Y|^2: a weight without which no more than this is lost is rounding
+
+
+def relu_neurons(net: Neurons, Q: np.ndarray, rest: np.ndarray) -> Neurons:
+    """The neurons of sum_j v_j |w_j . x| + q_j (w_j . x), and of linear functions of single inputs.
+
+        v |z| + q z = (v + q) relu(z) + (v - q) relu(-z)
+
+    Args:
+        Q: [J, k].  rest: [k, d].
+    """
+    inputs = np.flatnonzero(rest.any(axis=0))
+    axes = np.eye(rest.shape[1])[inputs]
+    W = np.concatenate([net.W, -net.W, axes, -axes])
+    V = np.concatenate([net.V + Q, net.V - Q, rest.T[inputs], -rest.T[inputs]])
+    return normalised(W, V)
+
+
+def normalised(W: np.ndarray, V: np.ndarray) -> Neurons:
+    """The neurons that have weights on both sides, with rows of V of norm 1."""
+    length = np.linalg.norm(V, axis=1, keepdims=True)
+    there = W.any(axis=1) & V.any(axis=1)
+    return Neurons((W * length)[there], V[there] / length[there])
+
+
+def fit_budgets(data: Samples, net: Neurons, s: int, m: int) -> Neurons:
+    """The network without what is nothing; then the weakest goes, until there are m neurons and s weights.
+
+    A quarter of the excess goes at a time, and a Gauss-Newton step follows.
+
+    Args:
+        data: in relu form.
+    """
+    net = without_nothing(data, net)
+    while len(net.W) > m:
+        energy = energies(data, net).sum(axis=1)
+        net = net.take(np.sort(np.argsort(energy, kind="stable")[-(-(len(net.W) - m) // 4) :]))
+        net = gauss_newton(data, net, data.residual(net)[0])
+    while (excess := num_weights(net) - s) > 0:
+        net = without_weakest(data, net, -(-excess // 4))
+        net = gauss_newton(data, net, data.residual(net)[0])
+    return net
+
+
+def num_weights(net: Neurons) -> int:
+    """Weights that count: with one output V is a sign, and does not."""
+    return np.count_nonzero(net.W) + (np.count_nonzero(net.V) if net.V.shape[1] > 1 else 0)
+
+
+def without_nothing(data: Samples, net: Neurons) -> Neurons:
+    energy = energies(data, net)
+    return masked(net, energy > NOTHING * data.energy)
+
+
+def without_weakest(data: Samples, net: Neurons, count: int) -> Neurons:
+    energy = energies(data, net)
+    if net.V.shape[1] == 1:
+        energy[:, -1:] = np.inf
+    keep = np.ones(energy.shape, dtype=bool)
+    keep.flat[np.argsort(np.where(energy > 0, energy, np.inf), axis=None, kind="stable")[:count]] = False
+    return masked(net, keep)
+
+
+def masked(net: Neurons, keep: np.ndarray) -> Neurons:
+    """With the weights of a mask [J, d + k]."""
+    d = net.W.shape[1]
+    return normalised(net.W * keep[:, :d], net.V * keep[:, d:])
+
+
+def energies(data: Samples, net: Neurons) -> np.ndarray:
+    """|.|^2 of what each weight of W and V contributes to the outputs, [J, d + k]."""
+    owner, feature = np.nonzero(net.W)
+    gram, _ = data.products(net.W, owner, feature, data.target)
+    w = net.W[owner, feature]
+    energy = np.zeros(net.W.shape)
+    energy[owner, feature] = w**2 * np.diag(gram)
+    neuron = np.bincount(owner, weights=w * (gram * (owner[:, None] == owner) @ w), minlength=len(net.W))
+    return np.concatenate([energy, net.V**2 * np.maximum(neuron, 0)[:, None]], axis=1)
