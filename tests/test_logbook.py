@@ -18,7 +18,8 @@ from sweep.logbook import AXES, DONE, FAILED, NAME_LENGTH, NOT_RUN, SKIPPED, Log
 from tasks import TASKS, Measure
 
 # Flags that came after the first logs, in the order in which they are named, and the values that are not named.
-LATER = {"input_dim": 100, "output_dim": 1, "nmeasurements": 50000, "input_dist": "normal", "update_every": 1,
+LATER = {"input_dim": 100, "output_dim": 1, "nmeasurements": 50000, "input_dist": "normal",
+         "planted_signs": False, "snr": None, "update_every": 1,
          "least_squares": "auto", "prune_iters": 0.1, "prune_score": "magnitude", "finetune_epochs": 0}
 SETTINGS = {"task": "mlp_planted", "method": "pruning", "expname": "", "num_layers": 1, "convex": False,
             "batch_size": 0, "bias": False, "num_epochs": 15, **LATER}
@@ -42,7 +43,8 @@ def parse_name(name):
     found = NAME.fullmatch(name).groupdict()
     axes = {axis: [int(value) for value in found.pop(axis).split("-")] for axis in AXES}
     found = {flag: LATER.get(flag, "") if value is None else value for flag, value in found.items()}
-    return {flag: value if flag in (*WORDS, "expname") else float(value) for flag, value in found.items()}, axes
+    return {flag: value if flag in (*WORDS, "expname") or value is None else float(value)
+            for flag, value in found.items()}, axes
 
 
 def settings_from(numbers, expnames):

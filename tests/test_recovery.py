@@ -16,6 +16,7 @@ from sensing import RandomGates
 
 W = np.array([[3, 0, 4, 0], [0, 1, 0, 0], [0, 0, -2, 2]], dtype=np.float32)  # |W|^2 = 25 + 1 + 8, 5 weights
 V = np.array([[1, 0], [2, -1], [0, 3]], dtype=np.float32)
+OUTPUTS = ("output_precision", "output_recall", "signs_found")
 PERFECT = {"support_precision": 1, "support_recall": 1, "weight_error": 0, "neurons_planted": 3, "neurons_lost": 0,
            "width_used": 3}
 
@@ -37,6 +38,7 @@ def assert_same(found, expected, tolerance):
 
 
 def check(found, **expected):
+    found = {name: value for name, value in found.items() if name not in OUTPUTS}
     assert_same(found, PERFECT | expected, 1e-7)
     if found["weight_error"] is not None:
         assert found["weight_error"] == pytest.approx((PERFECT | expected)["weight_error"], rel=1e-6, abs=1e-12)
@@ -79,6 +81,19 @@ KNOWN = {  # fitted, planted, and what differs from PERFECT
     "nothing to recover, and nothing found": (
         net(0 * W, V), net(W, 0 * V), EMPTY | {"support_precision": None, "width_used": 0}),
 }
+
+
+def test_output_weights_and_signs_have_numbers_of_their_own():
+    both = np.array([[1.0, 0], [0, 2], [3, 1]])
+    missing = both * [[1, 1], [1, 1], [1, 0]]
+    found = compare(net(W, missing), net(W, both))
+    assert found["output_precision"] == 1 and found["output_recall"] == 3 / 4
+    signs = np.array([[1.0], [-1], [-1]])
+    assert compare(net(W, signs), net(W, signs))["signs_found"] == 1
+    assert compare(net(W, -signs), net(W, signs))["signs_found"] == 0
+    assert compare(net(-W, signs), net(W, signs))["signs_found"] == 1  # from either side
+    assert compare(net(W), net(W, signs))["signs_found"] == 1 / 3
+    assert "signs_found" not in compare(net(W), net(W))
 
 
 @pytest.mark.parametrize("fitted, planted, expected", KNOWN.values(), ids=KNOWN)

@@ -21,7 +21,7 @@ DATA = os.environ.get("MLP_IHT_DATA", "")
 
 def flags(**changed):
     defaults = {"nmeasurements": 300, "input_dim": 9, "input_dist": "normal", "num_layers": 1, "output_dim": 1,
-                "bias": False, "data_dir": None}
+                "bias": False, "data_dir": None, "planted_signs": False, "snr": None}
     return SimpleNamespace(**defaults | changed)
 
 

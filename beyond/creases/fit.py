@@ -25,7 +25,7 @@ from beyond.creases.projection import Neurons, Samples
 from beyond.creases.relu_form import fit_budgets, relu_neurons
 from beyond.creases.search import search
 from models import SparseLayer, SparseNet
-from numerics.arrays import DTYPE, array_module, take_samples, to_host
+from numerics.arrays import DTYPE, Array, array_module, check_finite, take_samples, to_host
 from numerics.sparse import SparseVector
 from numerics.streams import Stream
 from numerics.workspace import Workspace
@@ -48,12 +48,14 @@ class Recovery(NamedTuple):
         return self.residual <= EXACT
 
 
-def fit(X, Y, s: int, *, width: int, num_epochs: int = 60, seed: int = 0, work: Workspace | None = None) -> SparseNet:
+def fit(X: Array, Y: Array, s: int, *, width: int, num_epochs: int = 60, seed: int = 0,
+        work: Workspace | None = None) -> SparseNet:
     """The network of `recover`."""
     return recover(X, Y, s, width=width, num_epochs=num_epochs, seed=seed, work=work).net
 
 
-def recover(X, Y, s: int, *, width: int, num_epochs: int = 60, seed: int = 0, work: Workspace | None = None) -> Recovery:
+def recover(X: Array, Y: Array, s: int, *, width: int, num_epochs: int = 60, seed: int = 0,
+            work: Workspace | None = None) -> Recovery:
     """Fit a network of one hidden layer.
 
     Args:
@@ -69,9 +71,10 @@ def recover(X, Y, s: int, *, width: int, num_epochs: int = 60, seed: int = 0, wo
     if work is None:
         with Workspace() as work:
             return recover(X, Y, s, width=width, num_epochs=num_epochs, seed=seed, work=work)
+    check_finite(X, Y)
     xp = array_module(X)
     XT, YT = xp.ascontiguousarray(X.T), xp.ascontiguousarray(Y.reshape(len(Y), -1).T)
-    check(XT, YT, s, width)
+    check(XT, s, width)
     part = draw_samples(XT.shape[1], seed)
     found, steps = find_creases(take_samples(XT, part), take_samples(YT, part), s, width, num_epochs, seed, work)
     neurons = oriented(Samples(XT, YT, work), found)
@@ -83,25 +86,24 @@ def recover(X, Y, s: int, *, width: int, num_epochs: int = 60, seed: int = 0, wo
     return Recovery(sparse_net(neurons, width), left / data.energy if left else 0.0, steps)
 
 
-def check(XT, YT, s: int, m: int):
-    """ValueError, naming what is wrong with the data or budgets."""
-    xp, (d, n) = array_module(XT), XT.shape
+def check(XT: Array, s: int, m: int) -> None:
+    """ValueError, naming what is wrong with the shapes or budgets."""
+    d, n = XT.shape
     if s < 1 or m < 1:
         raise ValueError(f"s {s} and width {m} must be at least 1")
     if n <= d:
         raise ValueError(f"{n} samples for {d} inputs: a linear function fits any targets; more samples than inputs")
-    if not (bool(xp.isfinite(XT).all()) and bool(xp.isfinite(YT).all())):
-        raise ValueError("inputs and targets must be finite")
 
 
-def draw_samples(n: int, seed: int):
+def draw_samples(n: int, seed: int) -> slice | np.ndarray:
     """SEARCH_SAMPLES of n samples at random, ascending; or all."""
     if n <= SEARCH_SAMPLES:
         return slice(None)
     return np.sort(Stream.CREASES.generator(seed, 0).choice(n, SEARCH_SAMPLES, replace=False))
 
 
-def find_creases(XT, YT, s: int, m: int, steps: int, seed: int, work: Workspace) -> tuple[Neurons, int]:
+def find_creases(XT: Array, YT: Array, s: int, m: int, steps: int, seed: int,
+                 work: Workspace) -> tuple[Neurons, int]:
     """The search, with every input scaled to a mean square of 1."""
     xp = array_module(XT)
     scale = xp.sqrt(xp.square(XT).mean(axis=1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from beyond.creases.projection import Neurons, Samples
+from numerics.arrays import Array
 
 RIDGE = 1e-7  # of the diagonal; ten times more, as often as needed, where the Gram matrix is not definite
 
@@ -47,7 +48,7 @@ def eliminate(gram: np.ndarray, correlation: np.ndarray, s: int) -> tuple[np.nda
     return left, inverse @ correlation[left]
 
 
-def gauss_newton(data: Samples, net: Neurons, R) -> Neurons:
+def gauss_newton(data: Samples, net: Neurons, R: Array) -> Neurons:
     """One full Gauss-Newton step on the nonzero weights of W and V jointly, for R = data.residual(net).
 
     Parameter a moves the outputs by e_a t_a, with e_a [k] and t_a a combination of the columns sign(w_j . x) x_k: a

@@ -48,7 +48,7 @@ def lonely(W: np.ndarray) -> np.ndarray:
 
 
 def rounded(net: Neurons, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Signs o [J] from least squares, on the inputs that no crease has alone; and the mask of those that are decided."""
+    """Signs o [J] from least squares, on the inputs that no crease has alone; and which are decided."""
     several = ~lonely(net.W)
     inputs = ~net.W[~several].any(axis=0)
     A = net.V[several][:, :, None] * net.W[several][:, None, inputs]  # [J, k, d]
@@ -57,7 +57,8 @@ def rounded(net: Neurons, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(o < 0, -1.0, 1.0), np.abs(np.abs(o) - 1) < DECIDED
 
 
-def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray, decided: np.ndarray):
+def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray,
+         decided: np.ndarray) -> None:
     """Decide further signs, in place, input by input: where only one choice of the undecided ones fits B.
 
     Where none fits, a crease of this input alone is free, and the input says nothing of the others.
@@ -78,7 +79,8 @@ def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray, 
             return
 
 
-def fitting(net, B, tolerance, signs, decided, k: int, rows: np.ndarray) -> np.ndarray:
+def fitting(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray, decided: np.ndarray, k: int,
+            rows: np.ndarray) -> np.ndarray:
     """All choices [c, rows] of the signs of some creases that fit B at input k, the others having theirs."""
     others = (net.W[:, k] != 0) & decided
     missing = B[:, k] - (signs * net.W[:, k])[others] @ net.V[others]

@@ -1,6 +1,6 @@
 """Samples, and the products that the search takes of them modulo the linear functions of x.
 
-A crease is |w . x|, the part of relu(w . x) that bends. With P the projection that takes the span of the inputs out of a
+A crease is |w . x|, the part of relu(w . x) that bends. With P the projection that takes linear functions out of a
 function on the samples,
 
     P(Q) = Q - (Q X') K X,      K = (X X')^-1,      inputs X [d, n], functions Q [k, n]
@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numerics.arrays import DTYPE, array_module, to_device, to_host
+from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.workspace import Workspace, sample_tiles
 
 SINGULAR = 1e-6  # eigenvalues of X X', scaled to a unit diagonal, that count as zero: single precision sees no more
+NOISE = 1e-7  # of |c|^2: what rounding leaves of a column that is a linear function
 BLOCK_ENTRIES = 2**18  # entries of one block of `Samples.gradients`: float64, 2 MiB
 
 
@@ -32,7 +33,7 @@ class Neurons(NamedTuple):
     W: np.ndarray
     V: np.ndarray
 
-    def take(self, rows) -> Neurons:
+    def take(self, rows: np.ndarray) -> Neurons:
         return Neurons(self.W[rows], self.V[rows])
 
 
@@ -48,7 +49,7 @@ class Samples:
         K: (X X')^-1 [d, d]; its pseudo-inverse, where inputs are zero or depend on others.
     """
 
-    def __init__(self, XT, Y, work: Workspace, relu: bool = False):
+    def __init__(self, XT: Array, Y: Array, work: Workspace, relu: bool = False):
         self.XT, self.work, self.relu, self.xp = XT, work, relu, array_module(XT)
         self.d, self.n = XT.shape
         self.K = np.zeros((self.d, self.d)) if relu else self._inverse_gram()
@@ -77,11 +78,11 @@ class Samples:
         Z = H @ self.XT[:, tile]
         return (Z > 0).astype(DTYPE) if self.relu else self.xp.sign(Z)
 
-    def squares(self, R) -> np.ndarray:
+    def squares(self, R: Array) -> np.ndarray:
         """|r|^2 of each row of R [k, n]."""
         return self._sum(lambda tile: self.xp.square(R[:, tile]).sum(axis=1), len(R))
 
-    def project(self, Q):
+    def project(self, Q: Array) -> tuple[Array, np.ndarray]:
         """P(Q) [k, n], and B [k, d] with Q = P(Q) + B X."""
         if self.relu:
             return Q, np.zeros((len(Q), self.d))
@@ -89,7 +90,7 @@ class Samples:
         b = self._device(B)
         return self._concatenate(lambda tile: Q[:, tile] - b @ self.XT[:, tile], self.d), B
 
-    def residual(self, net: Neurons):
+    def residual(self, net: Neurons) -> tuple[Array, np.ndarray]:
         """R = P(Y - V' f(W X)) [k, n], and B [k, d] with Y = V' f(W X) + B X + R."""
         W, V = self._device(net.W), self._device(net.V)
 
@@ -100,7 +101,7 @@ class Samples:
         R, B = self.project(self._concatenate(part, len(net.W)))
         return R, self.linear + B
 
-    def gradients(self, H: np.ndarray, R) -> np.ndarray:
+    def gradients(self, H: np.ndarray, R: Array) -> np.ndarray:
         """G [h, d, k], G_hk = sum_i gate(h . x_i) x_ik r_i, for H [h, d] and a projected R [k, n]."""
         block = max(BLOCK_ENTRIES // (self.d * len(R)), 32)
         return np.concatenate([self._gradients(H[start : start + block], R) for start in range(0, len(H), block)])
@@ -114,7 +115,8 @@ class Samples:
 
         return self._sum(part, len(H) * len(R)).reshape(len(H), len(R), self.d).transpose(0, 2, 1)
 
-    def products(self, H: np.ndarray, owner: np.ndarray, feature: np.ndarray, R) -> tuple[np.ndarray, np.ndarray]:
+    def products(self, H: np.ndarray, owner: np.ndarray, feature: np.ndarray,
+                 R: Array) -> tuple[np.ndarray, np.ndarray]:
         """P(C) P(C)' [c, c] and C R' [c, k], for the columns gate(h_owner . x) x_feature and a projected R [k, n]."""
         h, j, i = self._device(H), to_device(owner, self.XT), to_device(feature, self.XT)
 
@@ -124,4 +126,5 @@ class Samples:
             return self.xp.concatenate([C @ C.T, C @ R[:, tile].T, *both], axis=1)
 
         gram, correlation, linear = np.split(self._sum(part, len(owner)), [len(owner), len(owner) + len(R)], axis=1)
-        return (gram if self.relu else gram - linear @ self.K @ linear.T), correlation
+        floor = np.diag(NOISE * np.diag(gram))
+        return (gram if self.relu else gram - linear @ self.K @ linear.T + floor), correlation

@@ -14,6 +14,7 @@ import numpy as np
 
 from beyond.creases.least_squares import eliminate, gauss_newton
 from beyond.creases.projection import Neurons, Samples
+from numerics.arrays import Array
 
 ROUNDS = (1, 2, 0)  # power rounds of a step, in turn: each number alone has fixed points
 ALIKE, SAME, NEARLY_SAME = 0.95, 1 - 1e-7, 1 - 1e-6  # cosine of candidates not tried, creases made one, and at the end
@@ -27,7 +28,7 @@ class State(NamedTuple):
     """Creases, their residual R [k, n], and |R|^2."""
 
     net: Neurons
-    R: object
+    R: Array
     loss: float
 
     @classmethod
@@ -64,7 +65,7 @@ def simplest(data: Samples, found: State) -> State:
     return once if once.loss <= max(found.loss, EXACT * data.energy) else found
 
 
-def step(data: Samples, now: State, s: int, m: int, rounds: int, in_vain: bool, rng) -> State:
+def step(data: Samples, now: State, s: int, m: int, rounds: int, in_vain: bool, rng: np.random.Generator) -> State:
     """One step: the creases after it.
 
     Args:
@@ -98,7 +99,7 @@ def step(data: Samples, now: State, s: int, m: int, rounds: int, in_vain: bool, 
     return now
 
 
-def power_rounds(data: Samples, R, rounds: int, num_weights: int) -> np.ndarray:
+def power_rounds(data: Samples, R: Array, rounds: int, num_weights: int) -> np.ndarray:
     """Candidate creases, unit rows [d, d] of at most so many weights.
 
     From the axes, a round turns each h towards the weights w that best explain R as |w . x| with its signs.
