@@ -40,6 +40,7 @@ class Stream(IntEnum):
     DST_BATCHES = 14  # key: epoch
     SIGNS = 15  # output weights +-1 of a planted network
     NOISE = 16  # of the targets
+    TRIALS = 17  # random starts of beyond/deep, and its samples
 
     def generator(self, seed: int, *key: int) -> np.random.Generator:
         """The generator of this stream under a seed."""

@@ -1,0 +1,110 @@
+"""Backward elimination: the weights that cost least go, as long as the fit stays exact (Hassibi and Stork 1993)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from beyond.deep.descent import Budget, descend, polish
+from beyond.deep.network import Samples, TwoLayers, loss, normal_equations, tidied
+
+RIDGE = 1e-12  # of the mean diagonal: 1e-7 hid what a weight costs that another can nearly stand for
+STEPS = 25  # of the refit after each batch
+FLAT = 1e-10  # eigenvalue of J'J, columns of unit length, that counts as zero
+SURE = 1e-12  # loss up to which an elimination keeps it: some weights matter at 110 dB only
+
+
+def inverse_curvature(net: TwoLayers, data: Samples) -> np.ndarray:
+    """G^-1 [P, P] of G = J'J / n, with the scales of the hidden units held and a small ridge.
+
+    The function stays the same along v_k = (w_k, -a_k), w_k row k of W and a_k column k of A, but only as long as all
+    weights of the unit remain: a direction in which none can be removed. So G is made stiff there.
+    """
+    G = normal_equations(net, data)[0]
+    stiffness = np.trace(G) / len(G)
+    units = np.concatenate([np.nonzero(net.W)[0], np.nonzero(net.A)[1]])
+    signs = np.repeat([1.0, -1.0], [np.count_nonzero(net.W), np.count_nonzero(net.A)])
+    V = (units == np.arange(len(net.W))[:, None]) * signs * net.theta  # [k1, P], rows orthogonal
+    V /= np.linalg.norm(V, axis=1, keepdims=True)
+    return np.linalg.inv(G + stiffness * (V.T @ V + RIDGE * np.eye(len(G))))
+
+
+def without_cheapest(net: TwoLayers, data: Samples, batch: int) -> TwoLayers:
+    """The network without the weights that cost least, and without what that makes useless.
+
+    Without one weight w the loss rises by w^2 / (G^-1)_ww once the others have adapted; G = J'J / n. They adapt here as
+    far as the linear model says, if the loss is lower then.
+    """
+    inverse, theta = inverse_curvature(net, data), net.theta
+    gone = np.argsort(theta**2 / np.maximum(np.diag(inverse), 1e-300), kind="stable")[:batch]
+    adapted = theta - inverse[:, gone] @ np.linalg.solve(inverse[np.ix_(gone, gone)], theta[gone])
+    theta[gone] = adapted[gone] = 0
+    return min((tidied(net.moved_to(weights)) for weights in (theta, adapted)), key=lambda other: loss(other, data))
+
+
+def costless_directions(net: TwoLayers, data: Samples) -> int:
+    """Directions of the free weights in which the outputs do not change, beyond the scale of each hidden unit."""
+    if not net.count:
+        return 0
+    G = normal_equations(net, data)[0]
+    norms = np.sqrt(np.diag(G))
+    dead = np.count_nonzero(norms == 0)
+    norms[norms == 0] = 1
+    flat = np.count_nonzero(np.linalg.eigvalsh(G / np.outer(norms, norms)) < FLAT)
+    return max(int(flat) - len(net.W), int(dead))
+
+
+def without_neuron(net: TwoLayers, data: Samples) -> TwoLayers:
+    """The network without the weakest neuron of the wider layer, by the mean square of its activations."""
+
+    def squares(XT: np.ndarray, _: np.ndarray) -> np.ndarray:
+        H, Z = net.hidden(XT)
+        return np.concatenate([np.sum(H**2, axis=1), np.sum(np.maximum(Z, 0) ** 2, axis=1)])
+
+    power, (k2, k1) = data.mean(squares), net.A.shape
+    if k1 >= k2:
+        k = np.argmin(power[:k1] * np.sum(net.A**2, axis=0))
+        return tidied(TwoLayers(np.delete(net.W, k, axis=0), np.delete(net.A, k, axis=1)))
+    return tidied(TwoLayers(net.W, np.delete(net.A, np.argmin(power[k1:]), axis=0)))
+
+
+def with_merged_pair(net: TwoLayers) -> TwoLayers:
+    """The network with its two most similar hidden units as one, whose weights are their sums."""
+    U = net.W / np.linalg.norm(net.W, axis=1, keepdims=True)
+    k, other = np.unravel_index(np.argmax(U @ U.T - 2 * np.eye(len(U))), (len(U), len(U)))
+    W, A = net.balanced().W, net.balanced().A
+    length = np.linalg.norm(W, axis=1)
+    A[:, k] = A[:, k] * length[k] + A[:, other] * length[other]
+    W[k] = U[k] * length[k] ** 2 + U[other] * length[other] ** 2
+    W[k] /= np.linalg.norm(W[k])
+    return tidied(TwoLayers(np.delete(W, other, axis=0), np.delete(A, other, axis=1)))
+
+
+def eliminated(net: TwoLayers, data: Samples, budget: Budget, exact: float, width: int) -> TwoLayers:
+    """The sparsest network found whose loss is below `exact`, from one where it is.
+
+    A quarter of the weights at a time, then, where the refit fails, half as many, down to one. Last, neurons go while a
+    layer has more than `width` of them.
+    """
+    net, value = polish(tidied(net), data, budget, STEPS, SURE / 100)
+    exact = SURE if value < SURE else exact
+    batch = max(net.count // 4, 1)
+    while batch and budget.left > 0 and net.count:
+        fewer, value = polish(without_cheapest(net, data, batch), data, budget, STEPS, SURE / 100)
+        net, batch = (fewer, min(batch, max(fewer.count // 4, 1))) if value < exact else (net, batch // 2)
+    while net.count and max(net.A.shape) > width:
+        fewer, value = polish(without_neuron(net, data), data, budget, STEPS, SURE / 100)
+        if value > exact:
+            break
+        net = fewer
+    return net
+
+
+def reduced(net: TwoLayers, data: Samples, s: int, width: int) -> TwoLayers:
+    """The network cut down to s weights and `width` neurons per layer, whatever that costs; steps are not counted."""
+    net = tidied(net)
+    while net.count and max(net.A.shape) > width:
+        net, _ = descend(without_neuron(net, data), data, Budget(STEPS), STEPS)
+    while net.count > s:
+        batch = -(-(net.count - s) // 4)
+        net, _ = descend(without_cheapest(net, data, batch), data, Budget(STEPS), STEPS)
+    return net

@@ -1,0 +1,81 @@
+"""Was a planted network with two hidden layers recovered? Which weights of either layer were found.
+
+    y_hat = sum_j relu(A_j relu(W x))
+
+Many weights give the same function, so both networks are first brought to a normal form (`normal_form`): what has no
+effect is left out; the rows of W have unit length, and their lengths stand in the columns of A; units of W that are
+positive multiples of each other are one unit, and so are rows of A. All rows of A without negative weights are one row,
+which passes h = relu(W x) on: for them relu(A_j h) = A_j h. Then units are matched, then rows. Two identities are not
+undone, so that a network may be equivalent in spite of a low precision:
+
+    relu(z) = z + relu(-z): a row of A and its negative, with the difference in the row that passes h on,
+    relu(a) - relu(-a) = a for the units of W, where such pairs cancel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from beyond.deep.network import TwoLayers, tidied
+from models import SparseNet
+
+
+def normal_form(net: SparseNet) -> TwoLayers:
+    """W [a, d] with rows of unit length, and A [b, a], in which the row that passes h on comes first, if there is one.
+
+    Raises:
+        ValueError: the network has no two hidden layers, or its outputs are not summed.
+    """
+    if len(net.layers) != 2 or net.output is not None or net.gates is not None:
+        raise ValueError(f"{net!r} is no network with two hidden layers whose outputs are summed")
+    form = tidied(TwoLayers(*(layer.dense().astype(np.float64) for layer in net.layers)))
+    length = np.linalg.norm(form.W, axis=1)
+    order = np.argsort((form.A < 0).any(axis=1), kind="stable")
+    return TwoLayers(form.W / length[:, None], (form.A * length)[order])
+
+
+def matched(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (rows, columns) of the matching with the largest sum of gains [a, b]; none with a gain of 0."""
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(gain, maximize=True)
+    found = gain[rows, columns] > 0
+    return rows[found], columns[found]
+
+
+def aligned(fitted: TwoLayers, true: TwoLayers) -> tuple[TwoLayers, TwoLayers]:
+    """The matched units and rows of two normal forms, in the same order.
+
+    Units match by u . u' |A_k| |A'_k|, rows by the product of their weights on matched units, but the row that passes h
+    on only with its like: units and rows that lie at more than a right angle never match.
+    """
+    strength = [np.linalg.norm(form.A, axis=0) for form in (fitted, true)]
+    k, k_true = matched(np.maximum(fitted.W @ true.W.T, 0) * np.outer(*strength))
+    A, B = fitted.A[:, k], true.A[:, k_true]
+    passing = [(form.A >= 0).all(axis=1) for form in (fitted, true)]
+    i, j = matched(np.maximum(A @ B.T, 0) * (passing[0][:, None] == passing[1]))
+    return TwoLayers(fitted.W[k], A[i]), TwoLayers(true.W[k_true], B[j])
+
+
+def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]:
+    """How much of a planted network a fitted one has found, both in normal form; see beyond.recovery for one layer.
+
+    Returns:
+        support_precision, support_recall: of the nonzero weights that both have, on matched units and rows, the share
+        in those of the fitted network and of the planted one; None where a network has no path from input to output.
+        layer0_precision, layer0_recall, layer1_precision, layer1_recall: the same for W and for A.
+        weights_planted, weights_used: nonzero weights of the normal forms.
+        neurons_planted, neurons_lost: units and rows, and those without a match.
+    """
+    fitted, true = normal_form(net), normal_form(planted)
+    a, b = aligned(fitted, true)
+    both = [int(np.count_nonzero((x != 0) & (y != 0))) for x, y in ((a.W, b.W), (a.A, b.A))]
+    shares = {}
+    for name, form in (("precision", fitted), ("recall", true)):
+        counts = [np.count_nonzero(form.W), np.count_nonzero(form.A)]
+        shares[f"support_{name}"] = sum(both) / sum(counts) if sum(counts) else None
+        for number in range(2):
+            shares[f"layer{number}_{name}"] = both[number] / counts[number] if counts[number] else None
+    neurons = len(true.W) + len(true.A)
+    return shares | {"weights_planted": true.count, "weights_used": fitted.count, "neurons_planted": neurons,
+                     "neurons_lost": neurons - len(b.W) - len(b.A)}
