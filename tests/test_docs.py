@@ -31,7 +31,7 @@ README, CLI = PAGES[REPOSITORY / "README.md"], PAGES[REPOSITORY / "docs/cli.md"]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 VERBS = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()
 
-TEXTS = ("y_hat = sum_j", "@inproceedings{")  # how the indented blocks begin that are no code
+TEXTS = ("y_hat = sum_j", "sum_j v_j relu", "@inproceedings{")  # how the indented blocks begin that are no code
 OWN_SCRIPTS = {"slurm_cluster.py"}  # that a reader writes from the pages, and which are not run here
 SHELL_WORDS = {"for", "do", "done", "."}  # other commands of the pages; one that they do not use fails a test
 MAKE_WORDS = {"{", "}", "echo", "exit", "find", "rm", "touch"}  # of the Makefile, likewise
