@@ -24,7 +24,7 @@ STEP_COST = 0.02  # of any step, see Budget
 
 @dataclass
 class Budget:
-    """How far a search may go, the same on every machine: in steps on 1000 free weights, 0.1 to 0.2 s each on one core.
+    """How far a search may go, the same on every machine: in steps on 1000 free weights.
 
     A step on P free weights costs (P / 1000)^2 of that, as the symmetric product J J' does, and a little that does not
     depend on P.

@@ -67,18 +67,6 @@ def without_neuron(net: TwoLayers, data: Samples) -> TwoLayers:
     return tidied(TwoLayers(net.W, np.delete(net.A, np.argmin(power[k1:]), axis=0)))
 
 
-def with_merged_pair(net: TwoLayers) -> TwoLayers:
-    """The network with its two most similar hidden units as one, whose weights are their sums."""
-    U = net.W / np.linalg.norm(net.W, axis=1, keepdims=True)
-    k, other = np.unravel_index(np.argmax(U @ U.T - 2 * np.eye(len(U))), (len(U), len(U)))
-    W, A = net.balanced().W, net.balanced().A
-    length = np.linalg.norm(W, axis=1)
-    A[:, k] = A[:, k] * length[k] + A[:, other] * length[other]
-    W[k] = U[k] * length[k] ** 2 + U[other] * length[other] ** 2
-    W[k] /= np.linalg.norm(W[k])
-    return tidied(TwoLayers(np.delete(W, other, axis=0), np.delete(A, other, axis=1)))
-
-
 def eliminated(net: TwoLayers, data: Samples, budget: Budget, exact: float, width: int) -> TwoLayers:
     """The sparsest network found whose loss is below `exact`, from one where it is.
 

@@ -9,6 +9,7 @@ with the sparsest p is looked for: over all of them while there are few rows, by
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -17,21 +18,38 @@ from beyond.deep.network import TwoLayers, first_parallel, tidied
 NEGLIGIBLE = 0.01  # entry of p that counts as zero, in units of what its terms add up to in magnitude
 FORBIDDEN = 10.0  # a negative entry of p counts as so many weights
 OPPOSITE = 1 - 1e-5  # cosine with the negative of a row, above which two are one
+ALMOST = 0.05  # see oriented_roughly
 FEW = 12  # rows: 4096 orientations
 
 
-def oriented(net: TwoLayers) -> TwoLayers:
+def oriented(net: TwoLayers, almost: float = 0.0) -> TwoLayers:
     """The network with its rows of A turned so that the row which passes h on has the fewest weights.
+
+    Args:
+        almost: a row counts as one that passes h on, and loses its negative weights, if they are at most this share of
+            its positive ones.
 
     The same function up to entries of p that are NEGLIGIBLE, which are dropped, and FORBIDDEN ones, which stay only
     where there is nothing better.
     """
-    rows, passed = without_opposites(net.A)
+    rows, passed = without_opposites(passing_on(net, almost))
     bar = NEGLIGIBLE * abs(net.A).sum(axis=0)
     turned = best_turns(rows, passed, bar)
     p = passed + rows[turned].sum(axis=0)
     p[abs(p) < bar] = 0
     return tidied(TwoLayers(net.W, np.vstack([np.where(turned[:, None], -rows, rows), p])))
+
+
+def oriented_roughly(net: TwoLayers) -> TwoLayers:
+    """The same, where rows that almost pass h on count as doing so: the function changes a little."""
+    return oriented(net, ALMOST)
+
+
+def passing_on(net: TwoLayers, almost: float) -> np.ndarray:
+    """A [k2, k1] with the negative weights of the rows that almost pass h on set to zero."""
+    strength = net.A * np.linalg.norm(net.W, axis=1)
+    few = np.maximum(-strength, 0).sum(axis=1) <= almost * np.maximum(strength, 0).sum(axis=1)
+    return np.where(few[:, None], np.maximum(net.A, 0), net.A)
 
 
 def without_opposites(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,6 +72,41 @@ def without_opposites(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def cost(p: np.ndarray, bar: np.ndarray) -> np.ndarray:
     """Weights in rows p [.., k1], negative ones counted FORBIDDEN times."""
     return np.sum((p >= bar) + FORBIDDEN * (p <= -bar), axis=-1)
+
+
+def with_merged_units(net: TwoLayers) -> TwoLayers:
+    """The network with its two most similar hidden units as one, whose weights are their sums."""
+    W, A = (net := net.balanced()).W.copy(), net.A.copy()
+    length = np.linalg.norm(W, axis=1)
+    k, other = most_similar(W)
+    W[k] = W[k] * length[k] + W[other] * length[other]
+    W[k] /= np.linalg.norm(W[k])
+    A[:, k] = A[:, k] * length[k] + A[:, other] * length[other]
+    return tidied(TwoLayers(np.delete(W, other, axis=0), np.delete(A, other, axis=1)))
+
+
+def with_merged_rows(net: TwoLayers) -> TwoLayers:
+    """The network with its two most similar rows of A as one, their sum."""
+    A = net.A.copy()
+    j, other = most_similar(A * np.linalg.norm(net.W, axis=1))
+    A[j] += A[other]
+    return tidied(TwoLayers(net.W, np.delete(A, other, axis=0)))
+
+
+def most_similar(rows: np.ndarray) -> tuple[int, int]:
+    """The pair of rows with the largest cosine; rows [a], a > 1."""
+    U = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.unravel_index(np.argmax(U @ U.T - 2 * np.eye(len(U))), (len(U), len(U)))
+
+
+def moves(net: TwoLayers) -> Iterator[TwoLayers]:
+    """Networks that may be equal to this one, up to a descent, and simpler."""
+    yield oriented(net)
+    yield oriented_roughly(net)
+    if len(net.W) > 1:
+        yield with_merged_units(net)
+    if len(net.A) > 1:
+        yield with_merged_rows(net)
 
 
 def best_turns(rows: np.ndarray, passed: np.ndarray, bar: np.ndarray) -> np.ndarray:

@@ -12,9 +12,9 @@ from beyond.deep.descent import Budget, polish
 from beyond.deep.network import Samples, TwoLayers, residual
 
 SCREEN = 4.0  # standard errors of a correlation with y, beyond which an input is in use from the start
-NEW_INPUTS = 8  # at once
+NEW_INPUTS = 8  # at once, of those that are not certain
 OUTSTANDING = 2.0  # gain of a new input, in units of the median gain
-NOISE, SIGNIFICANT = 10.0, 25.0  # that it must exceed, and that suffices (chi-square, the largest of all units)
+NOISE, SIGNIFICANT, CERTAIN = 10.0, 25.0, 40.0  # that it must exceed, that suffices, that is beyond doubt (chi-square)
 TINY = 1e-12
 
 
@@ -44,7 +44,10 @@ def gradients(net: TwoLayers, data: Samples) -> tuple[np.ndarray, np.ndarray]:
 
 
 def missing_inputs(net: TwoLayers, data: Samples, value: float) -> np.ndarray:
-    """Inputs that no unit uses although the residual, of mean square `value`, depends on them: at most NEW_INPUTS."""
+    """Inputs that no unit uses although the residual, of mean square `value`, depends on them, the surest first.
+
+    All that are CERTAIN, and of the others at most so many that they are NEW_INPUTS in all.
+    """
     g, q = (part[: net.W.size].reshape(net.W.shape) for part in gradients(net, data))
     gain = (g**2 / (q + TINY)).max(axis=0, initial=0) * len(data) / value  # chi-square of one degree under noise
     unused = np.flatnonzero(~(net.W != 0).any(axis=0))
@@ -52,7 +55,7 @@ def missing_inputs(net: TwoLayers, data: Samples, value: float) -> np.ndarray:
         return unused
     bar = min(max(NOISE, OUTSTANDING * np.median(gain[unused])), SIGNIFICANT)
     order = unused[np.argsort(-gain[unused], kind="stable")]
-    return order[gain[order] > bar][:NEW_INPUTS]
+    return order[gain[order] > bar][: max(NEW_INPUTS, np.count_nonzero(gain[unused] > CERTAIN))]
 
 
 ROUNDS, NEW_WEIGHTS, STEPS = 4, 4, 10  # of regrowth; weights at once; steps after each
