@@ -273,7 +273,10 @@ def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int = 2, num_ep
         raise ValueError(f"this method fits one output: y must hold targets [n], its shape is {y.shape}")
     X, y = to_host(X), to_host(y)
     scale = float(np.sqrt(np.mean(y.astype(np.float64) ** 2))) or 1.0
-    with workspace_or_new(work) as work:
+    import scipy.linalg  # noqa: F401  (its BLAS must be there to be limited: a Workspace may have begun before)
+    from threadpoolctl import threadpool_limits
+
+    with workspace_or_new(work) as work, threadpool_limits(1, user_api="blas"):
         full = Samples(np.ascontiguousarray(X.T, dtype=DTYPE), (y / scale).astype(DTYPE), work)
         search = Search(full, s, width, num_epochs if y.any() else 0, Stream.TRIALS.generator(seed))
         net = search.run()
