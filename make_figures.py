@@ -54,7 +54,7 @@ from plotting.logs import (
     read_log,
 )
 from plotting.numbers import MEAN, STATISTICS, SUCCESS, Quantity
-from sweep.flags import Parser, UsageError
+from sweep.flags import Parser, UsageError, complain, run_main
 from sweep.logbook import Log, LogError
 from sweep.settings import SETTINGS
 from tasks import TASKS
@@ -62,6 +62,7 @@ from tasks import TASKS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+PROG = "make_figures.py"
 TASK = None  # a name in the table of tasks.py, such as "mnist"
 METHOD = None  # a name in the table of sweep/methods.py, such as "aiht"
 
@@ -100,7 +101,7 @@ def friendly_stem(path: Path) -> str:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The checked flags. Raises UsageError."""
-    parser = Parser("make_figures.py", __doc__.split("\n")[0])
+    parser = Parser(PROG, __doc__.split("\n")[0])
     add = parser.add_argument
     add("--task", help="only this task, in any case (default: TASK on top of this file)")
     add("--method", help="only this method, in any case (default: METHOD on top of this file)")
@@ -146,12 +147,6 @@ def number(text: str) -> float:
     return value
 
 
-def complain(message: object) -> int:
-    """One line on stderr; returns the exit code that goes with it."""
-    print("make_figures.py: error:", " ".join(str(message).split()), file=sys.stderr)
-    return 2
-
-
 # ---- which logs ----
 
 
@@ -178,7 +173,7 @@ def read_logs(paths: Sequence[Path], wanted: set[Path] | Sequence[Path]) -> tupl
         try:
             logs[path] = read_log(path)
         except LogError as error:
-            code = complain(error) if path in wanted else code
+            code = complain(PROG, error) if path in wanted else code
     return logs, code
 
 
@@ -189,7 +184,7 @@ def read_entry(entry: Entry, logs_dir: Path) -> tuple[list[Log], int]:
     logs, code = read_logs(paths, paths)
     for path, log in logs.items():
         for name in sorted(log.settings.keys() - SETTINGS.keys()):
-            code = complain(f"{path}: left out for its setting {name}, which is not in sweep/settings.py")
+            code = complain(PROG, f"{path}: left out for its setting {name}, which is not in sweep/settings.py")
     return [log for log in logs.values() if any(agrees(log, selection) for selection in entry.selections)], code
 
 
@@ -216,7 +211,7 @@ def draw_pictures(makers: dict[str, Callable[[], Figure]], figures_dir: Path) ->
             with page.style():
                 print(*page.save(make(), figures_dir / stem), sep="\n", flush=True)
         except OSError as error:
-            code = complain(f"cannot write {stem} ({error}); choose another --figures_dir")
+            code = complain(PROG, f"cannot write {stem} ({error}); choose another --figures_dir")
     return code
 
 
@@ -255,8 +250,8 @@ def draw_figure(args: argparse.Namespace) -> int:
         raise UsageError(f"no cells of {entry.title} in --logs_dir {args.logs_dir}; run its commands with "
                          "runner.py --save_results, or name the folder that holds their logs")
     for taken, other in clashes:
-        code = complain(f"{taken.files[0]} and {other.files[0].name} have the same cells with other settings; those "
-                        "of the first are drawn, move one of the logs away")
+        code = complain(PROG, f"{taken.files[0]} and {other.files[0].name} have the same cells with other "
+                        "settings; those of the first are drawn, move one of the logs away")
     page.make_folder(args.figures_dir)
     suffixes = dict.fromkeys(quantity.on(row.task).suffix for row in entry.rows)
     stem = f"figure{'' if args.figure.isdigit() else '_'}{args.figure}{''.join(suffixes)}"
@@ -293,11 +288,11 @@ def compare(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    try:
+    def draw_or_compare() -> int:
         args = parse_arguments(argv)
         return (compare if args.against else draw_figure if args.figure else draw_each_log)(args)
-    except UsageError as error:
-        return complain(error)
+
+    return run_main(PROG, draw_or_compare)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,14 @@ class SparseLayer:
     d: int
 
     @classmethod
+    def from_dense(cls, W: np.ndarray, shape: tuple[int, int] | None = None) -> SparseLayer:
+        """The nonzero weights of a matrix, in single precision; of a larger shape [m, d] if one is given."""
+        W = W.astype(DTYPE)
+        m, d = shape or W.shape
+        row, column = np.nonzero(W)
+        return cls(SparseVector(row * d + column, W[row, column], m * d), m, d)
+
+    @classmethod
     def checked(cls, indices: np.ndarray, values: np.ndarray, shape: Sequence[int]) -> SparseLayer:
         """A layer [m, d] from a file; ValueError unless the indices ascend within the shape and match the values."""
         m, d = map(int, shape)
@@ -147,11 +155,8 @@ class SparseNet:
     @classmethod
     def from_dense(cls, weights: list[np.ndarray]) -> SparseNet:
         """The nonzero weights of a trained network, matrices [out, in] from input to output."""
-        sparse = []
-        for W in weights:
-            indices = np.flatnonzero(W)
-            sparse.append(SparseLayer(SparseVector(indices, W.ravel()[indices], W.size), *W.shape))
-        return cls(tuple(sparse[:-1]), sparse[-1])
+        *layers, output = map(SparseLayer.from_dense, weights)
+        return cls(tuple(layers), output)
 
     def _named_layers(self) -> dict[str, SparseLayer]:
         """All layers by the names that they have in a file."""

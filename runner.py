@@ -19,7 +19,7 @@ from pathlib import Path
 import datasets
 from sweep import machine, report
 from sweep.cells import Result, failure, jobs, run_job
-from sweep.flags import UsageError
+from sweep.flags import UsageError, complain
 from sweep.logbook import FAILED, Cell, Log, LogError, held, log_name
 from sweep.settings import Settings, logged, parse_arguments
 from sweep.workers import WorkersError, run_on_workers
@@ -136,8 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(parse_arguments(argv))
     except (UsageError, LogError, WorkersError) as error:
-        print(f"runner.py: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return complain("runner.py", error)
     except KeyboardInterrupt:
         print("\nrunner.py: stopped; the same command goes on from here if --save_results was given", file=sys.stderr)
         return 130

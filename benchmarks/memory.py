@@ -22,7 +22,7 @@ import numpy as np
 
 from plotting import page
 from sweep import flags
-from sweep.flags import Parser, UsageError
+from sweep.flags import Parser, run_main
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,16 +118,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
+    def measure_or_run() -> None:
         args = parse_arguments(argv)
         if args.point:
             print(measure(**args.point))
         else:
             run(args.widths, Path(args.figures_dir))
-    except UsageError as error:
-        print(f"{PROG}: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_main(PROG, measure_or_run)
 
 
 if __name__ == "__main__":

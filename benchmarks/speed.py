@@ -30,7 +30,7 @@ from numerics.sparse import SparseVector
 from numerics.workspace import Workspace
 from sensing import Gates, RandomGates, WeightGates
 from sweep import flags
-from sweep.flags import Parser, UsageError
+from sweep.flags import Parser, run_main
 from sweep.machine import processor_name, versions
 from sweep.settings import make_settings, num_cores
 from tasks import Problem, mlp_planted
@@ -277,12 +277,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    try:
-        args = parse_arguments(argv)
-    except UsageError as error:
-        print(f"{PROG}: error: {error}", file=sys.stderr)
-        return 2
+def run(args: argparse.Namespace) -> None:
+    """Time all cases and print their table."""
     shapes, found = QUICK if args.quick else FULL, versions(with_cupy=False)
     print(f"{processor_name()}, {args.threads} threads; Python {platform.python_version()}, NumPy {found['numpy']}, "
           f"torch {found['torch']}; medians of {args.repeats}, in turn")
@@ -291,7 +287,10 @@ def main(argv: list[str] | None = None) -> int:
                 *vector_case(**shapes["vector"], repeats=args.repeats, work=work)]
     rows += pruning_case(**shapes["pruning"], repeats=args.repeats, threads=args.threads)
     print(*table(rows, "s"), "", *table(memory_case(**shapes["memory"]), "MiB"), sep="\n")
-    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_main(PROG, lambda: run(parse_arguments(argv)))
 
 
 if __name__ == "__main__":

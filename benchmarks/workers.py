@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep.flags import Parser, UsageError, whole_number
+from sweep.flags import Parser, run_main, whole_number
 
 PROG = "python -m benchmarks.workers"
 FULL = "--mlist 20 30 40 50 --slist 50 100 --seedlist 0 1 2 3 4 --nmeasurements 100000"
@@ -79,12 +79,11 @@ def run(workers: int, cells: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
+    def compare() -> int:
         args = parse_arguments(argv)
         return run(args.workers, QUICK if args.quick else FULL)
-    except UsageError as error:
-        print(f"{PROG}: error: {error}", file=sys.stderr)
-        return 2
+
+    return run_main(PROG, compare)
 
 
 if __name__ == "__main__":

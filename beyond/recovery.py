@@ -150,10 +150,8 @@ def compare_outputs(fitted: NormalForm, true: NormalForm, a: NormalForm, b: Norm
 
 def count_signs(fitted: NormalForm, true: NormalForm) -> int:
     """Planted neurons with a fitted one of nearly the same crease u . x = 0 and the same sign of p; one output."""
-    from scipy.optimize import linear_sum_assignment
-
     cosine = np.abs((fitted.U @ true.U.T).toarray())
-    rows, columns = linear_sum_assignment(cosine, maximize=True)
+    rows, columns = best_matching(cosine)
     right = (cosine[rows, columns] >= FOUND) & (fitted.P[rows, 0] * true.P[columns, 0] > 0)
     return int(np.count_nonzero(right))
 
@@ -164,9 +162,13 @@ def match(fitted: NormalForm, true: NormalForm) -> tuple[np.ndarray, np.ndarray]
     A match of (u, p) and (q, r) saves 2 (u . q) (p . r). Both factors must be positive: (-u, -p) has the same product
     of weights u p', but is another neuron.
     """
+    return best_matching(np.maximum((fitted.U @ true.U.T).toarray(), 0) * np.maximum(fitted.P @ true.P.T, 0))
+
+
+def best_matching(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (rows, columns) of the matching with the largest sum of gains [a, b]; none with a gain of 0."""
     from scipy.optimize import linear_sum_assignment
 
-    gain = np.maximum((fitted.U @ true.U.T).toarray(), 0) * np.maximum(fitted.P @ true.P.T, 0)
     rows, columns = linear_sum_assignment(gain, maximize=True)
     found = gain[rows, columns] > 0
     return rows[found], columns[found]

@@ -27,7 +27,7 @@ GROUPS = 8  # runs of tiles that the threads share: fewer, larger tasks, and sum
 class Workspace:
     """Threads and temporary memory that the operators may use; a context manager.
 
-    Inside `with`, BLAS runs on one thread and the tiles of samples run on `threads` of them.
+    Inside `with`, the BLAS of NumPy and that of SciPy run on one thread, and the tiles of samples on `threads` of them.
 
     Args:
         threads: number of CPU threads, at least 1; a GPU needs only one.
@@ -44,6 +44,8 @@ class Workspace:
         self._spare = []
 
     def __enter__(self) -> Workspace:
+        import scipy.linalg  # noqa: F401  (has a BLAS of its own, which can only be limited once it is loaded)
+
         self._limits = threadpool_limits(1, user_api="blas")
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
         return self

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from plotting.figures import Entry
-from plotting.logs import agrees, pick, scores_of
+from plotting.logs import NOT_RECORDED, agrees, pick, scores_of
 from plotting.numbers import on_scale, std_over_seeds, subtract
 from plotting.words import row_heading, settings_line
 from sweep.logbook import DONE, Cell, Log, kind
@@ -35,7 +35,6 @@ TOLERANCE_LOG = 0.01  # of a decimal logarithm: errors that differ by 2.3 %
 TOLERANCE_OTHER = 0.0005  # of an accuracy: one of 2000 test images
 ROUNDING = 1e-9  # of differences that equal the tolerance
 NAMED = 3  # cells that a line spells out
-NOT_RECORDED = "not recorded"
 KERNEL = "BLAS kernel"
 
 

@@ -36,7 +36,7 @@ from plotting import page
 from runner import check_writable, read_data
 from sensing import Columns, RandomGates, ReluSensing, WeightGates
 from sweep import flags
-from sweep.flags import Parser, UsageError
+from sweep.flags import Parser, UsageError, run_main
 from sweep.logbook import replace_files
 from sweep.machine import choose_device
 from sweep.methods import on_device
@@ -219,12 +219,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        run(parse_arguments(argv))
-    except UsageError as error:
-        print(f"{PROG}: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_main(PROG, lambda: run(parse_arguments(argv)))
 
 
 if __name__ == "__main__":

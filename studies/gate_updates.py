@@ -29,7 +29,7 @@ from plotting import page
 from runner import check_writable
 from sensing import Gates, RandomGates
 from sweep import flags
-from sweep.flags import Parser, UsageError
+from sweep.flags import Parser, UsageError, run_main
 from sweep.logbook import replace_files
 from sweep.settings import make_settings
 from tasks import Problem, Skipped, mlp_planted, score
@@ -192,12 +192,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        run(parse_arguments(argv))
-    except UsageError as error:
-        print(f"{PROG}: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_main(PROG, lambda: run(parse_arguments(argv)))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from plotting import page
 from plotting.logs import scores_of
 from plotting.words import depth_words
 from sweep import flags
-from sweep.flags import Parser, UsageError
+from sweep.flags import Parser, UsageError, complain
 from sweep.logbook import DONE, NOT_RUN, Log, LogError, kind
 from sweep.methods import METHODS
 from sweep.settings import SETTINGS, make_settings, setting_words
@@ -319,19 +319,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(f"--logs_dir {args.logs_dir}: no networks of {' or '.join(image_tasks())} are kept there; "
                              "run runner.py with --save_results --save_models, or name the folder that holds them")
     except UsageError as error:
-        return complain(error)
+        return complain(PROG, error)
     for task in [args.task] if args.task else tasks:
         try:
             print(*make_picture(task, args), sep="\n", flush=True)
         except UsageError as error:
-            code = complain(error)
+            code = complain(PROG, error)
     return code
-
-
-def complain(message: object) -> int:
-    """One line on stderr; returns the exit code that goes with it."""
-    print(f"{PROG}: error:", " ".join(str(message).split()), file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from models import SparseNet
 from sweep.logbook import DONE, FAILED, SKIPPED, Cell
 from sweep.methods import METHODS
 from sweep.settings import Settings
-from tasks import TASKS, Problem, Skipped, score
+from tasks import TASKS, Skipped, score
 
 
 @dataclass
@@ -74,9 +74,9 @@ def fit_all(m: int, slist: list[int], seed: int, settings: Settings, device: str
     for fit in fits.values():
         if np.isnan(fit.score):
             raise FloatingPointError("the score is not a number")
-        if fit.net and isinstance(problem, Problem) and problem.planted:
+        if fit.net and problem.planted:
             fit.details.update(recovery.compare(fit.net, problem.planted))
-        if fit.net and isinstance(problem, Problem) and problem.clean is not None:
+        if fit.net and problem.clean is not None:
             fit.details["clean_score"] = score(replace(problem, Y_eval=problem.clean), fit.net.predict(problem.X_eval))
     return {s: Result(DONE, fit.score, dict(fit.details), fit.net) for s, fit in fits.items()}
 

@@ -1,9 +1,10 @@
-"""What the command lines of the project share: a parser whose refusals are one line, and the types of flags."""
+"""What the command lines of the project share: a parser, how they end, and the types of flags."""
 
 from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -24,6 +25,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see --help")
+
+
+def complain(prog: str, message: object) -> int:
+    """Say in one line on stderr what is wrong; returns the exit code that goes with it."""
+    print(f"{prog}: error:", " ".join(str(message).split()), file=sys.stderr)
+    return 2
+
+
+def run_main(prog: str, run: Callable[[], int | None]) -> int:
+    """The exit code of a command line: what `run` returns, 0 for None; 2 and one line where it raises UsageError."""
+    try:
+        return run() or 0
+    except UsageError as error:
+        return complain(prog, error)
 
 
 def whole_number(low: int, high: int = LARGEST) -> Callable[[str], int]:

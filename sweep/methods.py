@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models import SparseNet
-from numerics.arrays import cupy_on
+from numerics.arrays import Array, cupy_on
 from numerics.workspace import Workspace
 from sensing import GaussianSensing
 from tasks import Problem, SignalProblem, score, support_error
@@ -85,15 +85,27 @@ def fitted_by(module: str, options: Callable = lambda problem, settings: {}) -> 
         options: function (problem, settings) -> what else `fit` takes, by name.
     """
 
+    def fit_one(problem: Problem, X: Array, Y: Array, s: int, settings: Settings, **given: object) -> Fit:
+        net = importlib.import_module(module).fit(X, Y, s, num_layers=settings.num_layers,
+                                                  num_epochs=settings.num_epochs, **given, **options(problem, settings))
+        return scored(problem, net, **({"step_sizes": net.step_sizes} if net.step_sizes else {}))
+
+    return one_by_one(fit_one)
+
+
+def one_by_one(fit_one: Callable[..., Fit]) -> Callable:
+    """The `run` of a method that fits the s of a list one after the other.
+
+    Args:
+        fit_one: function (problem, X, Y, s, settings, *, width, seed, work) -> Fit, with X [n, d] and Y [n] or [n, k]
+            on the device.
+    """
+
     def run(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings, device: str) -> dict[int, Fit]:
-        fit, xp, fits = importlib.import_module(module).fit, on_device(device), {}
+        xp = on_device(device)
         with Workspace(settings.threads, settings.memory_budget) as work:
             X, Y = xp.asarray(problem.X), xp.asarray(problem.Y)
-            for s in slist:
-                net = fit(X, Y, s, width=m, num_layers=settings.num_layers, num_epochs=settings.num_epochs, seed=seed,
-                          work=work, **options(problem, settings))
-                fits[s] = scored(problem, net, **({"step_sizes": net.step_sizes} if net.step_sizes else {}))
-        return fits
+            return {s: fit_one(problem, X, Y, s, settings, width=m, seed=seed, work=work) for s in slist}
 
     return run
 
@@ -145,18 +157,12 @@ def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings:
                    {"num_nonzero": fit.num_nonzero, "connected": fit.connected}) for s, fit in fits.items()}
 
 
-def run_creases(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings,
-                device: str) -> dict[int, Fit]:
+def fit_creases(problem: Problem, X: Array, Y: Array, s: int, settings: Settings, **given: object) -> Fit:
     """Crease pursuit, and what it says of its own answer."""
     from beyond import creases
 
-    xp, fits = on_device(device), {}
-    with Workspace(settings.threads, settings.memory_budget) as work:
-        X, Y = xp.asarray(problem.X), xp.asarray(problem.Y)
-        for s in slist:
-            found = creases.recover(X, Y, s, width=m, num_epochs=settings.num_epochs, seed=seed, work=work)
-            fits[s] = scored(problem, found.net, energy_left=found.residual, steps=found.steps)
-    return fits
+    found = creases.recover(X, Y, s, num_epochs=settings.num_epochs, **given)
+    return scored(problem, found.net, energy_left=found.residual, steps=found.steps)
 
 
 METHODS = {
@@ -166,6 +172,6 @@ METHODS = {
     "gnhtp": Method("GNHTP", "Gauss-Newton hard thresholding pursuit, beyond the paper",
                     fitted_by("beyond.gnhtp.fit", gnhtp_options), most_outputs=1, defaults={"num_epochs": 108}),
     "creases": Method("Creases", "crease pursuit, beyond the paper: one hidden layer, any signs and outputs",
-                      run_creases, most_layers=1, signs=True, unsuited=("mnist", "inr_mnist", "inr_cifar10"),
-                      defaults={"num_epochs": 60}),
+                      one_by_one(fit_creases), most_layers=1, signs=True,
+                      unsuited=("mnist", "inr_mnist", "inr_cifar10"), defaults={"num_epochs": 60}),
 }

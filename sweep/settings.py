@@ -186,7 +186,7 @@ def make_settings(**given: object) -> Settings:
     given = {name: tuple(value) if SETTINGS[name].many else value
              for name, value in given.items() if value is not None}
     check_given(given)
-    settings = Settings(**defaults(given.get("method", "aiht")) | given)
+    settings = Settings(**defaults(given.get("method", SETTINGS["method"].default)) | given)
     check_lists(settings)
     refuse_without_effect(settings)
     refuse_combinations(settings)

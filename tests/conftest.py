@@ -40,3 +40,14 @@ def device(request):
 def work():
     with Workspace() as workspace:
         yield workspace
+
+
+@pytest.fixture
+def one_thread():
+    """One thread for torch: on a busy machine its threads wait for each other, and the nets of tests are tiny."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

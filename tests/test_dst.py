@@ -16,6 +16,7 @@ import pruning
 from beyond import dst
 from models import SparseNet, mlp_forward, mlp_weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = {"width": 5, "num_layers": 1, "num_epochs": 12, "batch_size": 0, "grow": "gradient", "mask_init": "erk",
             "update_every": 2, "drop_fraction": 0.5, "loss": "squared", "seed": 0, "device": "cpu"}
 ROOMY = {"width": 6, "num_layers": 2}  # with 6 inputs, layers of 36, 36 and 6 weights
@@ -46,15 +47,6 @@ def random_layer(rng, shape=(8, 9), density=0.5):
               rng.integers(1, 50, shape) * mask)
     W, mean, square, age = (torch.tensor(field, dtype=torch.float32) for field in fields)
     return dst.Layer(W, torch.from_numpy(mask), mean, square, age)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine the threads of torch wait for each other, and these nets are tiny."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @contextmanager

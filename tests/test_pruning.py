@@ -14,6 +14,7 @@ import pruning
 from models import mlp_forward
 from pruning import RANKINGS, after_pruning, check_prune_iters, kept_masks, lamp, prune, runs
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = {"width": 4, "num_layers": 1, "num_epochs": 3, "batch_size": 0, "prune_iters": 0.3, "loss": "squared",
             "device": "cpu"}
 
@@ -36,15 +37,6 @@ def same_networks(a, b):
     return list(a) == list(b) and all(
         a[s].score == b[s].score and all(np.array_equal(V, W) for V, W in zip(a[s].weights, b[s].weights, strict=True))
         for s in a)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """On a busy machine the threads of torch wait for each other, and these nets are tiny."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -19,16 +19,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from beyond.creases.least_squares import gauss_newton
+from beyond.creases.least_squares import refined
 from beyond.creases.orient import orient
 from beyond.creases.projection import Neurons, Samples
 from beyond.creases.relu_form import fit_budgets, relu_neurons
 from beyond.creases.search import search
 from models import SparseLayer, SparseNet
 from numerics.arrays import DTYPE, Array, array_module, check_finite, take_samples, to_host
-from numerics.sparse import SparseVector
 from numerics.streams import Stream
-from numerics.workspace import Workspace
+from numerics.workspace import Workspace, workspace_or_new
 
 SEARCH_SAMPLES = 8192  # of the search; all are used at the end
 POLISHING_STEPS = 2, 4  # Gauss-Newton steps on all samples, on creases and on neurons
@@ -68,21 +67,18 @@ def recover(X: Array, Y: Array, s: int, *, width: int, num_epochs: int = 60, see
         the network on the host. With one output it has output weights +-1 that are not counted, or no output layer
         where all of them are +1. ValueError for data that are not finite, or too few.
     """
-    if work is None:
-        with Workspace() as work:
-            return recover(X, Y, s, width=width, num_epochs=num_epochs, seed=seed, work=work)
     check_finite(X, Y)
     xp = array_module(X)
     XT, YT = xp.ascontiguousarray(X.T), xp.ascontiguousarray(Y.reshape(len(Y), -1).T)
     check(XT, s, width)
     part = draw_samples(XT.shape[1], seed)
-    found, steps = find_creases(take_samples(XT, part), take_samples(YT, part), s, width, num_epochs, seed, work)
-    neurons = oriented(Samples(XT, YT, work), found)
-    neurons = fit_budgets(Samples(take_samples(XT, part), take_samples(YT, part), work, relu=True), neurons, s, width)
-    data = Samples(XT, YT, work, relu=True)
-    for _ in range(POLISHING_STEPS[1]):
-        neurons = gauss_newton(data, neurons, data.residual(neurons)[0])
-    left = data.squares(data.residual(neurons)[0]).sum()
+    with workspace_or_new(work) as work:
+        found, steps = find_creases(take_samples(XT, part), take_samples(YT, part), s, width, num_epochs, seed, work)
+        neurons = oriented(Samples(XT, YT, work), found)
+        some = Samples(take_samples(XT, part), take_samples(YT, part), work, relu=True)
+        data = Samples(XT, YT, work, relu=True)
+        neurons = refined(data, fit_budgets(some, neurons, s, width), POLISHING_STEPS[1])
+        left = data.squares(data.residual(neurons)[0]).sum()
     return Recovery(sparse_net(neurons, width), left / data.energy if left else 0.0, steps)
 
 
@@ -121,8 +117,7 @@ def hidden_weights(s: int, m: int) -> int:
 
 def oriented(data: Samples, net: Neurons) -> Neurons:
     """Creases as neurons, after Gauss-Newton steps on all samples."""
-    for _ in range(POLISHING_STEPS[0]):
-        net = gauss_newton(data, net, data.residual(net)[0])
+    net = refined(data, net, POLISHING_STEPS[0])
     R, B = data.residual(net)
     error = np.sqrt(data.squares(R)[:, None] / data.n * np.diag(data.K))
     tolerance = STANDARD_ERRORS * error + ROUNDING * np.linalg.norm(net.W, axis=0)
@@ -133,11 +128,5 @@ def sparse_net(net: Neurons, m: int) -> SparseNet:
     """The network in single precision, its neurons numbered from 0 among m."""
     d, k = net.W.shape[1], net.V.shape[1]
     fused = k == 1 and (net.V > 0).all()
-    return SparseNet((sparse_layer(net.W, (m, d)),), None if fused else sparse_layer(net.V.T, (k, m)))
-
-
-def sparse_layer(W: np.ndarray, shape: tuple[int, int]) -> SparseLayer:
-    """The nonzero weights of W as a layer of a larger shape [m, d]."""
-    row, column = np.nonzero(W)
-    flat = row * shape[1] + column
-    return SparseLayer(SparseVector(flat, W[row, column].astype(DTYPE), shape[0] * shape[1]), *shape)
+    output = None if fused else SparseLayer.from_dense(net.V.T, (k, m))
+    return SparseNet((SparseLayer.from_dense(net.W, (m, d)),), output)

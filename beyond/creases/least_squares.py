@@ -1,4 +1,4 @@
-"""Least squares on creases: the inverse of a Gram matrix, backward elimination, Gauss-Newton steps."""
+"""Least squares on creases: the inverse of a Gram matrix, and Gauss-Newton steps."""
 
 from __future__ import annotations
 
@@ -26,28 +26,6 @@ def ridge_inverse(gram: np.ndarray) -> np.ndarray:
             ridge *= 10
 
 
-def eliminate(gram: np.ndarray, correlation: np.ndarray, s: int) -> tuple[np.ndarray, np.ndarray]:
-    """Backward elimination down to s columns.
-
-    Without column c, least squares leaves |x_c|^2 / (gram^-1)_cc more, x its solution: unlike the size of a
-    coefficient, that sees which columns can stand in for each other. A quarter of the excess goes at a time.
-
-    Args:
-        gram: [c, c].  correlation: of the columns with the targets [c, k].
-    Returns:
-        places [<= s] of the columns that are left, ascending, and their coefficients [<= s, k].
-    """
-    inverse, left = ridge_inverse(gram), np.arange(len(gram))
-    while len(left) > s:
-        cost = np.sum((inverse @ correlation[left]) ** 2, axis=1) / np.diag(inverse)
-        worst = np.argsort(cost, kind="stable")[: max(1, (len(left) - s) // 4)]
-        kept = np.delete(np.arange(len(left)), worst)
-        shared = inverse[np.ix_(kept, worst)]  # the inverse of what stays is a Schur complement
-        inverse = inverse[np.ix_(kept, kept)] - shared @ np.linalg.solve(inverse[np.ix_(worst, worst)], shared.T)
-        left = left[kept]
-    return left, inverse @ correlation[left]
-
-
 def gauss_newton(data: Samples, net: Neurons, R: Array) -> Neurons:
     """One full Gauss-Newton step on the nonzero weights of W and V jointly, for R = data.residual(net).
 
@@ -67,6 +45,13 @@ def gauss_newton(data: Samples, net: Neurons, R: Array) -> Neurons:
     flip = np.where(np.sum(W * net.W, axis=1) < 0, -1.0, 1.0)  # a w that passes through zero
     length = np.linalg.norm(V, axis=1)
     return Neurons(W * (flip * length)[:, None], V * (flip / length)[:, None])
+
+
+def refined(data: Samples, net: Neurons, steps: int = 1) -> Neurons:
+    """The network after so many Gauss-Newton steps."""
+    for _ in range(steps):
+        net = gauss_newton(data, net, data.residual(net)[0])
+    return net
 
 
 def complement(v: np.ndarray) -> np.ndarray:

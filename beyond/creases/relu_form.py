@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from beyond.creases.least_squares import gauss_newton
+from beyond.creases.least_squares import refined
 from beyond.creases.projection import Neurons, Samples
 
 NOTHING = 1e-13  # of |Y|^2: a weight without which no more than this is lost is rounding
@@ -43,11 +43,9 @@ def fit_budgets(data: Samples, net: Neurons, s: int, m: int) -> Neurons:
     net = without_nothing(data, net)
     while len(net.W) > m:
         energy = energies(data, net).sum(axis=1)
-        net = net.take(np.sort(np.argsort(energy, kind="stable")[-(-(len(net.W) - m) // 4) :]))
-        net = gauss_newton(data, net, data.residual(net)[0])
+        net = refined(data, net.take(np.sort(np.argsort(energy, kind="stable")[-(-(len(net.W) - m) // 4) :])))
     while (excess := num_weights(net) - s) > 0:
-        net = without_weakest(data, net, -(-excess // 4))
-        net = gauss_newton(data, net, data.residual(net)[0])
+        net = refined(data, without_weakest(data, net, -(-excess // 4)))
     return net
 
 

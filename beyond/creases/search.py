@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from beyond.creases.least_squares import eliminate, gauss_newton
+from beyond.creases.least_squares import gauss_newton, ridge_inverse
 from beyond.creases.projection import Neurons, Samples
+from beyond.elimination import eliminate
 from numerics.arrays import Array
 
 ROUNDS = (1, 2, 0)  # power rounds of a step, in turn: each number alone has fixed points
@@ -88,7 +89,8 @@ def step(data: Samples, now: State, s: int, m: int, rounds: int, in_vain: bool, 
     order = np.argsort(-np.where(pool, 0, promise), axis=None, kind="stable")[:s]
     pool.flat[order[promise.flat[order] > 0]] = True
     owner, feature = np.nonzero(pool)
-    left, x = eliminate(*data.products(gates, owner, feature, data.target), s)
+    gram, correlation = data.products(gates, owner, feature, data.target)
+    left, x = eliminate(ridge_inverse(gram), correlation, s)
     U = np.zeros((*gates.shape, x.shape[1]))
     U[owner[left], feature[left]] = x
     now = State.of(data, strongest(merged(rank_one(U, gates), SAME), m))

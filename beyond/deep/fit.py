@@ -44,7 +44,6 @@ from beyond.deep.regrow import correlated_inputs, missing_inputs, regrown
 from beyond.deep.sparsify import FITTED, sparsified
 from models import SparseLayer, SparseNet
 from numerics.arrays import DTYPE, Array, check_finite, to_host
-from numerics.sparse import SparseVector
 from numerics.streams import Stream
 from numerics.workspace import Workspace, workspace_or_new
 
@@ -241,14 +240,8 @@ def greedy(X: np.ndarray, y: np.ndarray, s: int, width: int, seed: int, data: Sa
 
 def sparse_net(net: TwoLayers, width: int, scale: float) -> SparseNet:
     """As a SparseNet on the host with `width` neurons per layer, its outputs multiplied by `scale`."""
-    layers = []
-    for weights in (net.W, scale * net.A):
-        columns = weights.shape[1] if not layers else width
-        padded = np.zeros((width, columns), dtype=DTYPE)
-        padded[: weights.shape[0], : weights.shape[1]] = weights
-        indices = np.flatnonzero(padded)
-        layers.append(SparseLayer(SparseVector(indices, padded.ravel()[indices], padded.size), width, columns))
-    return SparseNet(tuple(layers))
+    d = net.W.shape[1]
+    return SparseNet((SparseLayer.from_dense(net.W, (width, d)), SparseLayer.from_dense(scale * net.A, (width, width))))
 
 
 def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int = 2, num_epochs: int = 1000, seed: int = 0,
@@ -273,10 +266,7 @@ def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int = 2, num_ep
         raise ValueError(f"this method fits one output: y must hold targets [n], its shape is {y.shape}")
     X, y = to_host(X), to_host(y)
     scale = float(np.sqrt(np.mean(y.astype(np.float64) ** 2))) or 1.0
-    import scipy.linalg  # noqa: F401  (its BLAS must be there to be limited: a Workspace may have begun before)
-    from threadpoolctl import threadpool_limits
-
-    with workspace_or_new(work) as work, threadpool_limits(1, user_api="blas"):
+    with workspace_or_new(work) as work:
         full = Samples(np.ascontiguousarray(X.T, dtype=DTYPE), (y / scale).astype(DTYPE), work)
         search = Search(full, s, width, num_epochs if y.any() else 0, Stream.TRIALS.generator(seed))
         net = search.run()

@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from beyond.deep.network import TwoLayers, tidied
+from beyond.recovery import best_matching
 from models import SparseNet
 
 
@@ -34,15 +35,6 @@ def normal_form(net: SparseNet) -> TwoLayers:
     return TwoLayers(form.W / length[:, None], (form.A * length)[order])
 
 
-def matched(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (rows, columns) of the matching with the largest sum of gains [a, b]; none with a gain of 0."""
-    from scipy.optimize import linear_sum_assignment
-
-    rows, columns = linear_sum_assignment(gain, maximize=True)
-    found = gain[rows, columns] > 0
-    return rows[found], columns[found]
-
-
 def aligned(fitted: TwoLayers, true: TwoLayers) -> tuple[TwoLayers, TwoLayers]:
     """The matched units and rows of two normal forms, in the same order.
 
@@ -50,10 +42,10 @@ def aligned(fitted: TwoLayers, true: TwoLayers) -> tuple[TwoLayers, TwoLayers]:
     on only with its like: units and rows that lie at more than a right angle never match.
     """
     strength = [np.linalg.norm(form.A, axis=0) for form in (fitted, true)]
-    k, k_true = matched(np.maximum(fitted.W @ true.W.T, 0) * np.outer(*strength))
+    k, k_true = best_matching(np.maximum(fitted.W @ true.W.T, 0) * np.outer(*strength))
     A, B = fitted.A[:, k], true.A[:, k_true]
     passing = [(form.A >= 0).all(axis=1) for form in (fitted, true)]
-    i, j = matched(np.maximum(A @ B.T, 0) * (passing[0][:, None] == passing[1]))
+    i, j = best_matching(np.maximum(A @ B.T, 0) * (passing[0][:, None] == passing[1]))
     return TwoLayers(fitted.W[k], A[i]), TwoLayers(true.W[k_true], B[j])
 
 

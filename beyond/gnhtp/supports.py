@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from beyond import elimination
 from beyond.gnhtp.layer import COLUMN_FLOOR, Layer, num_active
 from beyond.gnhtp.least_squares import positive_definite
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
@@ -89,23 +90,9 @@ def keep_best(layer: Layer, A: ReluSensing, pool: np.ndarray, s: int) -> np.ndar
 
 
 def eliminate(A_P: Columns, y: Array, s: int) -> np.ndarray:
-    """Places [s] of the columns of a pool that survive backward elimination.
-
-    Without column i the residual of least squares rises by x_i^2 / (K^-1)_ii, K = A_P' A_P (the saliency of the optimal
-    brain surgeon, Hassibi and Stork 1993): unlike the size of a weight, that sees which columns can stand in for each
-    other. A quarter of the excess, and at least one, goes at a time.
-    """
-    b = to_host(A_P.adjoint(y))
+    """Places [s] of the columns of a pool that survive backward elimination."""
     inverse = np.linalg.inv(positive_definite(to_host(A_P.gram_matrix())))
-    left = np.arange(len(b))
-    while len(left) > s:
-        cost = (inverse @ b[left]) ** 2 / np.diag(inverse)  # the diagonal is positive, since the matrix is definite
-        worst = np.argsort(cost, kind="stable")[: max(1, (len(left) - s) // 4)]
-        kept = np.delete(np.arange(len(left)), worst)
-        shared = inverse[np.ix_(kept, worst)]  # the inverse of what stays is a Schur complement
-        inverse = inverse[np.ix_(kept, kept)] - shared @ np.linalg.solve(inverse[np.ix_(worst, worst)], shared.T)
-        left = left[kept]
-    return left
+    return elimination.eliminate(inverse, to_host(A_P.adjoint(y)), s)[0]
 
 
 def signed_inputs(w: SparseVector, d: int) -> np.ndarray:
