@@ -1,5 +1,7 @@
 """Crease pursuit: products against dense float64 references, counts within the budgets, planted networks recovered."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -72,12 +74,49 @@ def test_gauss_newton_steps_converge_on_planted_creases(work):
     np.testing.assert_allclose(net.W, W, atol=1e-5)
 
 
-def test_orientation_of_a_hand_made_network():
-    """B = sum_j o_j v_j w_j' says on which side each crease is open, o_j."""
-    W, V, o = np.array([[1.0, 2, 0], [0, 1, -1], [2, 0, 1]]), np.array([[1.0], [-1], [1]]), np.array([1.0, -1, 1])
-    Q, rest = orient(Neurons(W, V), ((o[:, None] * W).T @ V).T, np.full((1, 3), 1e-6))
-    np.testing.assert_allclose(Q, o[:, None] * V)
-    np.testing.assert_allclose(rest, 0, atol=1e-6)
+def rows(*neurons, d=8):
+    """Weights [m, d] of neurons {input: weight}."""
+    return np.array([[neuron.get(k, 0.0) for k in range(d)] for neuron in neurons])
+
+
+Z, MINUS_Z, OTHER = {0: 1, 1: 2}, {0: -1, 1: -2}, {2: 1, 3: 1}
+HAND_MADE = {  # W, V
+    "both sides": (rows(Z, MINUS_Z), [1, 1]),
+    "both sides, unequal": (rows(Z, {0: -2, 1: -4}, OTHER), [1, 1, 1]),
+    "both sides, opposite signs": (rows(Z, {0: -2, 1: -4}, OTHER), [1, -1, 1]),
+    "an opposite pair, linear": (rows(Z, MINUS_Z, OTHER), [1, -1, 1]),
+    "flips that cancel": (rows(Z, {0: -1, 2: 1}, {1: -2, 2: -1}), [1, 1, 1]),
+    "single inputs": (rows({0: 1}, {0: -1}, {1: 2}, {1: 1, 2: 1}), [1, 1, -1, 1]),
+    "a single input, linear": (rows({0: 1}, {0: -1}, {1: 2}, {1: 1, 2: 1}), [1, -1, -1, 1]),
+    "both sides, two outputs": (rows(Z, MINUS_Z, OTHER), [[1, 0], [0, 1], [1, 1]]),
+    "more creases than inputs": (np.random.default_rng(0).standard_normal((20, 8)) * (np.indices((20, 8)).sum(0) % 3 < 1),
+                                 [1, -1] * 10),
+}
+
+
+@pytest.mark.parametrize("W, V", HAND_MADE.values(), ids=HAND_MADE)
+def test_every_side_of_hand_made_networks_is_found(W, V):
+    V = np.array(V, dtype=float).reshape(len(W), -1)
+    X = np.random.default_rng(1).standard_normal((3000, 8)).astype(np.float32)
+    Y = (np.maximum(X @ W.T, 0) @ V).astype(np.float32)
+    s = np.count_nonzero(W) + (np.count_nonzero(V) if V.shape[1] > 1 else 0)
+    found = creases.recover(X, Y[:, 0] if V.shape[1] == 1 else Y, s, width=len(W))
+    assert found.exact and found.net.num_nonzero <= s and len(found.net.layers[0].neurons) <= len(W)
+
+
+def test_orientation_is_that_of_all_signs_tried():
+    """B = sum_j o_j v_j w_j' has one solution o in +-1 here, though it has fewer equations than creases."""
+    rng = np.random.default_rng(4)
+    W, V, o = rng.standard_normal((9, 6)) * (rng.random((9, 6)) < 0.5), np.ones((9, 1)), rng.choice([-1.0, 1.0], 9)
+    tolerance = np.full((1, 6), 1e-9)
+    B = ((o[:, None] * W).T @ V).T
+    choices = np.array(list(itertools.product((1.0, -1.0), repeat=9)))
+    fitting = choices[(np.abs(choices @ W - B) <= tolerance).all(axis=1)]
+    Q, rest = orient(Neurons(W, V), B, tolerance)
+    free = np.count_nonzero(W, axis=1) == 1
+    assert len(fitting) == 1 and not free.any()
+    np.testing.assert_array_equal(Q[:, 0], fitting[0])
+    assert not rest.any()
 
 
 CASES = [{}, {"planted_signs": True}, {"output_dim": 3}, {"planted_signs": True, "input_dist": "uniform"}]

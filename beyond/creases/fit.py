@@ -22,7 +22,7 @@ import numpy as np
 from beyond.creases.least_squares import refined
 from beyond.creases.orient import orient
 from beyond.creases.projection import Neurons, Samples
-from beyond.creases.relu_form import fit_budgets, relu_neurons
+from beyond.creases.relu_form import fit_budgets, relu_neurons, without_nothing
 from beyond.creases.search import search
 from models import SparseLayer, SparseNet
 from numerics.arrays import DTYPE, Array, array_module, check_finite, take_samples, to_host
@@ -71,15 +71,28 @@ def recover(X: Array, Y: Array, s: int, *, width: int, num_epochs: int = 60, see
     xp = array_module(X)
     XT, YT = xp.ascontiguousarray(X.T), xp.ascontiguousarray(Y.reshape(len(Y), -1).T)
     check(XT, s, width)
-    part = draw_samples(XT.shape[1], seed)
+    best = None
     with workspace_or_new(work) as work:
-        found, steps = find_creases(take_samples(XT, part), take_samples(YT, part), s, width, num_epochs, seed, work)
-        neurons = oriented(Samples(XT, YT, work), found)
-        some = Samples(take_samples(XT, part), take_samples(YT, part), work, relu=True)
-        data = Samples(XT, YT, work, relu=True)
-        neurons = refined(data, fit_budgets(some, neurons, s, width), POLISHING_STEPS[1])
-        left = data.squares(data.residual(neurons)[0]).sum()
-    return Recovery(sparse_net(neurons, width), left / data.energy if left else 0.0, steps)
+        for budget in hidden_budgets(s, width, len(YT)):
+            found = recover_within(XT, YT, budget, s, width, num_epochs, seed, work)
+            best = found if best is None else min(best, found, key=lambda each: each.residual)
+            if best.exact:
+                break
+    return best
+
+
+def recover_within(XT: Array, YT: Array, budget: int, s: int, m: int, steps: int, seed: int,
+                   work: Workspace) -> Recovery:
+    """`recover`, the search with `budget` weights in W. XT [d, n], YT [k, n]."""
+    part = draw_samples(XT.shape[1], seed)
+    some = take_samples(XT, part), take_samples(YT, part)
+    found, steps = find_creases(*some, budget, m, steps, seed, work)
+    neurons = oriented(Samples(XT, YT, work), found)
+    data = Samples(XT, YT, work, relu=True)
+    neurons = fit_budgets(Samples(*some, work, relu=True), neurons, s, m)
+    neurons = refined(data, neurons, POLISHING_STEPS[1])
+    left = data.squares(data.residual(neurons)[0]).sum()
+    return Recovery(sparse_net(neurons, m), left / data.energy if left else 0.0, steps)
 
 
 def check(XT: Array, s: int, m: int) -> None:
@@ -98,26 +111,32 @@ def draw_samples(n: int, seed: int) -> slice | np.ndarray:
     return np.sort(Stream.CREASES.generator(seed, 0).choice(n, SEARCH_SAMPLES, replace=False))
 
 
-def find_creases(XT: Array, YT: Array, s: int, m: int, steps: int, seed: int,
+def find_creases(XT: Array, YT: Array, budget: int, m: int, steps: int, seed: int,
                  work: Workspace) -> tuple[Neurons, int]:
     """The search, with every input scaled to a mean square of 1."""
     xp = array_module(XT)
     scale = xp.sqrt(xp.square(XT).mean(axis=1))
     scale = xp.where(scale > 0, scale, DTYPE(1))
     data = Samples(XT / scale[:, None], YT, work)
-    budget = s if len(YT) == 1 else hidden_weights(s, m)
     net, steps = search(data, budget, m, steps, Stream.CREASES.generator(seed, 1))
     return Neurons(net.W / to_host(scale), net.V), steps
 
 
-def hidden_weights(s: int, m: int) -> int:
-    """The budget of W out of that of W and V: every neuron has an output weight, too."""
-    return max(s - min(m, s // 2), 1)
+def hidden_budgets(s: int, m: int, k: int) -> list[int]:
+    """Numbers of weights of W to search with, in turn until one is exact.
+
+    With several outputs s counts V, too, and how much of it V takes is not known. The first budget leaves V one weight
+    for each neuron, the least there can be: what is too much for W costs nothing but time, since it goes in the end.
+    The second leaves it half, for targets where a fuller W fits noise.
+    """
+    if k == 1:
+        return [s]
+    return sorted({max(s - min(m, s // 2), 1), max(s // 2, 1)}, reverse=True)
 
 
 def oriented(data: Samples, net: Neurons) -> Neurons:
     """Creases as neurons, after Gauss-Newton steps on all samples."""
-    net = refined(data, net, POLISHING_STEPS[0])
+    net = without_nothing(data, refined(data, net, POLISHING_STEPS[0]))
     R, B = data.residual(net)
     error = np.sqrt(data.squares(R)[:, None] / data.n * np.diag(data.K))
     tolerance = STANDARD_ERRORS * error + ROUNDING * np.linalg.norm(net.W, axis=0)

@@ -6,7 +6,11 @@ With the creases known, Y = V' |W X| + B X, and if neuron j is open where o_j w_
 
 Least squares gives o, and rounding makes it exact. Where creases outnumber the equations that is not unique, but +-1
 is: input by input, those with few undecided creases first, all signs are tried, and taken where only one choice fits.
-A crease of one input is free, since v |x_k| + q x_k has neurons for every q: it takes what is left of B there.
+Where several fit, neurons can be flipped together without changing the function, and the first choice that explains
+every input will do.
+
+Two kinds of creases are open on both sides, v |z| + q z, and q is free: those of one input, which take what is left of
+B there, and those that no signs explain, where neurons w and -a w stand on one crease.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from beyond.creases.projection import Neurons
 DECIDED = 0.1  # distance from +-1 at which least squares has decided
 SINGULAR = 1e-6  # singular values that it takes for zero, relative to the largest
 MOST_UNDECIDED = 14  # creases of an input whose signs are tried: 2^14 choices
+MOST_TRIALS = 64  # choices followed where no input has only one
 
 
 def orient(net: Neurons, B: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -28,18 +33,30 @@ def orient(net: Neurons, B: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarr
     Args:
         tolerance: of the entries of B [k, d]. What is within it is nothing.
     Returns:
-        Q [J, k], rows +-v_j except for creases of one input; and the rest of B [k, d], mostly zeros.
+        Q [J, k], rows +-v_j except for creases that are open on both sides; and the rest of B [k, d], mostly zeros.
     """
-    signs, decided = rounded(net, B)
-    peel(net, B, tolerance, signs, decided)
+    signs, decided = decide(net, B, tolerance, *rounded(net, B, tolerance))
     Q = signs[:, None] * net.V
+    alone = lonely(net.W)
+    if (np.abs(B - Q.T @ net.W) > tolerance)[:, ~net.W[alone].any(axis=0)].any():
+        set_free(net, B, Q, np.flatnonzero(~decided & ~alone))
     rest = B - Q.T @ net.W
     rest[np.abs(rest) <= tolerance] = 0
-    for j in np.flatnonzero(lonely(net.W)):
+    for j in np.flatnonzero(alone):
         [k] = np.flatnonzero(net.W[j])
         Q[j] += rest[:, k] / net.W[j, k]
         rest[:, k] = 0
     return Q, rest
+
+
+def set_free(net: Neurons, B: np.ndarray, Q: np.ndarray, rows: np.ndarray) -> None:
+    """Give these creases the linear parts that least squares finds for them, in place, if it finds only one."""
+    others = np.delete(np.arange(len(net.W)), rows)
+    inputs = ~net.W[lonely(net.W)].any(axis=0)
+    missing = (B - Q[others].T @ net.W[others])[:, inputs]
+    free, _, rank, _ = np.linalg.lstsq(net.W[rows][:, inputs].T, missing.T, rcond=SINGULAR)
+    if len(rows) and rank == len(rows):
+        Q[rows] = free
 
 
 def lonely(W: np.ndarray) -> np.ndarray:
@@ -47,36 +64,71 @@ def lonely(W: np.ndarray) -> np.ndarray:
     return np.count_nonzero(W, axis=1) == 1
 
 
-def rounded(net: Neurons, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Signs o [J] from least squares, on the inputs that no crease has alone; and which are decided."""
-    several = ~lonely(net.W)
-    inputs = ~net.W[~several].any(axis=0)
-    A = net.V[several][:, :, None] * net.W[several][:, None, inputs]  # [J, k, d]
+def rounded(net: Neurons, B: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Signs o [J] from least squares on inputs that no crease has alone; and which are decided, or do not count."""
+    alone = lonely(net.W)
+    inputs = ~net.W[alone].any(axis=0)
+    A = net.V[:, :, None] * net.W[:, None, :]  # [J, k, d]
+    matters = (np.abs(A) > tolerance).any(axis=(1, 2))
+    several = matters & ~alone
+    A = A[several][:, :, inputs]
     o = np.zeros(len(several))
     o[several] = np.linalg.lstsq(A.reshape(len(A), B[:, inputs].size).T, B[:, inputs].ravel(), rcond=SINGULAR)[0]
-    return np.where(o < 0, -1.0, 1.0), np.abs(np.abs(o) - 1) < DECIDED
+    return np.where(o < 0, -1.0, 1.0), (np.abs(np.abs(o) - 1) < DECIDED) | ~matters
 
 
-def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray,
-         decided: np.ndarray) -> None:
-    """Decide further signs, in place, input by input: where only one choice of the undecided ones fits B.
+def decide(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray,
+           decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Decide further signs [J], input by input; then where several choices are left, try one after the other.
 
-    Where none fits, a crease of this input alone is free, and the input says nothing of the others.
+    Returns:
+        signs and decided, copies.
     """
-    tried = {}  # undecided creases of an input when its choices were last tried: fewer may tell more
+    signs, decided, unexplained = signs.copy(), decided.copy(), set()
+    several = peel(net, B, tolerance, signs, decided, unexplained)
+    trials = [(signs, decided, several)]  # a stack: the last is followed first
+    for _ in range(MOST_TRIALS):
+        if not trials:
+            break
+        so_far, fixed, several = trials.pop()
+        if not several:
+            return so_far, fixed
+        rows, choices = min(several, key=lambda entry: len(entry[0]))
+        for choice in choices[::-1]:
+            tried, those, lost = so_far.copy(), fixed.copy(), set(unexplained)
+            tried[rows], those[rows] = choice, True
+            left = peel(net, B, tolerance, tried, those, lost)
+            if lost == unexplained:
+                trials.append((tried, those, left))
+    return signs, decided
+
+
+def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray, decided: np.ndarray,
+         unexplained: set[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Decide signs in place, those inputs first that have few undecided creases: where only one choice fits B.
+
+    Args:
+        unexplained: inputs that no choice fits, since a crease there is open on both sides. They say nothing of the
+            others; further ones are added.
+    Returns:
+        the undecided creases, and their choices, of each input where several fit.
+    """
+    several: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     while True:
         undecided = [np.flatnonzero((w != 0) & ~decided) for w in net.W.T]
-        for k in sorted(range(len(undecided)), key=lambda k: len(undecided[k])):
+        for k in sorted(set(range(len(undecided))) - unexplained, key=lambda k: len(undecided[k])):
             rows = undecided[k]
-            if not 0 < len(rows) <= MOST_UNDECIDED or len(rows) >= tried.get(k, MOST_UNDECIDED + 1):
+            if len(rows) > MOST_UNDECIDED or k in several and len(several[k][0]) == len(rows):
                 continue
             choices = fitting(net, B, tolerance, signs, decided, k, rows)
-            tried[k] = len(rows) if len(choices) else 0
-            if len(choices) == 1:
+            several[k] = rows, choices
+            if not len(choices):
+                unexplained.add(k)
+            elif len(choices) == 1 and len(rows):
                 signs[rows], decided[rows] = choices[0], True
                 break
         else:
-            return
+            return [entry for k, entry in several.items() if k not in unexplained and len(entry[0])]
 
 
 def fitting(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray, decided: np.ndarray, k: int,

@@ -11,17 +11,22 @@ NOTHING = 1e-13  # of |Y|^2: a weight without which no more than this is lost is
 
 
 def relu_neurons(net: Neurons, Q: np.ndarray, rest: np.ndarray) -> Neurons:
-    """The neurons of sum_j v_j |w_j . x| + q_j (w_j . x), and of linear functions of single inputs.
+    """The neurons of sum_j v_j |w_j . x| + q_j (w_j . x) and of the linear functions `rest`.
 
         v |z| + q z = (v + q) relu(z) + (v - q) relu(-z)
+
+    A linear function takes two neurons for each output, or for each input, whichever are fewer.
 
     Args:
         Q: [J, k].  rest: [k, d].
     """
-    inputs = np.flatnonzero(rest.any(axis=0))
-    axes = np.eye(rest.shape[1])[inputs]
-    W = np.concatenate([net.W, -net.W, axes, -axes])
-    V = np.concatenate([net.V + Q, net.V - Q, rest.T[inputs], -rest.T[inputs]])
+    inputs, outputs = np.flatnonzero(rest.any(axis=0)), np.flatnonzero(rest.any(axis=1))
+    if len(outputs) < len(inputs):
+        lines, ends = rest[outputs], np.eye(len(rest))[outputs]
+    else:
+        lines, ends = np.eye(rest.shape[1])[inputs], rest.T[inputs]
+    W = np.concatenate([net.W, -net.W, lines, -lines])
+    V = np.concatenate([net.V + Q, net.V - Q, ends, -ends])
     return normalised(W, V)
 
 
@@ -55,6 +60,7 @@ def num_weights(net: Neurons) -> int:
 
 
 def without_nothing(data: Samples, net: Neurons) -> Neurons:
+    """The creases or neurons without the weights that are rounding."""
     energy = energies(data, net)
     return masked(net, energy > NOTHING * data.energy)
 
