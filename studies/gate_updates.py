@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,9 +27,9 @@ from numerics.workspace import Workspace, sample_tiles
 from plotting import page
 from runner import check_writable
 from sensing import Gates, RandomGates
+from studies.entries import computed
 from sweep import flags
 from sweep.flags import Parser, UsageError, run_main
-from sweep.logbook import replace_files
 from sweep.settings import make_settings
 from tasks import Problem, Skipped, mlp_planted, score
 
@@ -56,10 +55,6 @@ class Fit:
     n: int
     steps: int
     update_every: int
-
-    def is_that_of(self, entry: dict) -> bool:
-        """Whether an entry of gates.json is of this fit."""
-        return asdict(self).items() <= entry.items()
 
 
 @functools.lru_cache(maxsize=1)
@@ -108,25 +103,12 @@ def changed_share(XT: Array, before: Gates, after: Gates, work: Workspace) -> fl
 # ---- the log and the figure ----
 
 
-def read_log(log: Path) -> list[dict]:
-    """The entries of gates.json, none where there is no such file. Raises UsageError."""
-    try:
-        return json.loads(log.read_bytes()) if log.exists() else []
-    except ValueError as error:
-        raise UsageError(f"argument --logs_dir: {log} cannot be continued ({error}); move it away") from None
-
-
 def compute(fits: list[Fit], log: Path, work: Workspace) -> list[dict]:
-    """The entries of the fits, those that the log lacks computed and kept there at once. Raises Skipped."""
-    kept, entries = read_log(log), []
-    for fit in fits:
-        entry = next((entry for entry in kept if fit.is_that_of(entry)), None)
-        if entry is None:
-            entry = asdict(fit) | trace(fit, work)
-            kept.append(entry)
-            replace_files({log: (json.dumps(kept) + "\n").encode()})
+    """The entries of the fits; a line is printed for each. Raises Skipped."""
+    entries = []
+    for entry in computed([asdict(fit) for fit in fits], lambda point: trace(Fit(**point), work), log):
         entries.append(entry)
-        print(f"m {fit.m:<5} seed {fit.seed:<3} update_every {fit.update_every:<4} {entry['psnr'][-1]:7.2f} dB",
+        print("m {m:<5} seed {seed:<3} update_every {update_every:<4} {0:7.2f} dB".format(entry["psnr"][-1], **entry),
               flush=True)
     return entries
 

@@ -1,0 +1,30 @@
+"""The log of a study: a JSON list with an entry for each point, written after every one, so that a study resumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sweep.flags import UsageError
+from sweep.logbook import replace_files
+
+
+def read_log(log: Path) -> list[dict]:
+    """The entries, none where there is no such file. Raises UsageError."""
+    try:
+        return json.loads(log.read_bytes()) if log.exists() else []
+    except ValueError as error:
+        raise UsageError(f"argument --logs_dir: {log} cannot be continued ({error}); move it away") from None
+
+
+def computed(points: list[dict], run: Callable[[dict], dict], log: Path) -> Iterator[dict]:
+    """The entry of each point: its items and those of run(point). What the log lacks is run, and kept there at once."""
+    kept = read_log(log)
+    for point in points:
+        entry = next((entry for entry in kept if point.items() <= entry.items()), None)
+        if entry is None:
+            entry = point | run(point)
+            kept.append(entry)
+            replace_files({log: (json.dumps(kept) + "\n").encode()})
+        yield entry

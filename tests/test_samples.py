@@ -1,0 +1,57 @@
+"""studies/samples.py: answers judged on fresh inputs, shares counted, a run that is resumed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from studies import samples
+from studies.samples import METHOD_NAMES, fit, fit_settings, shares
+
+
+def line(folder, *more):
+    folders = ["--logs_dir", str(folder / "logs"), "--figures_dir", str(folder)]
+    return ["--methods", "aiht", "creases", "--nlist", "50", "300", "--slist", "5", "--snrlist", "20",
+            "--seedlist", "0", *folders, *more]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(samples, "D", 60)
+    monkeypatch.setattr(samples, "M", 2)
+    monkeypatch.setattr(samples, "NOISY", {"n": 300, "s": 5})
+    monkeypatch.setattr(samples, "FRESH", 500)
+
+
+def test_an_answer_is_judged_on_fresh_inputs():
+    exact = fit({"method": "creases", "n": 300, "s": 5, "snr": None, "seed": 0}, threads=1)
+    noisy = fit({"method": "creases", "n": 300, "s": 5, "snr": 20.0, "seed": 0}, threads=1)
+    overfit = fit({"method": "aiht", "n": 10, "s": 20, "snr": None, "seed": 0}, threads=1)
+    assert exact["psnr"] > 100 and exact["recall"] == exact["precision"] == 1
+    assert -60 < noisy["error"] < -20 and overfit["error"] > -10
+
+
+@pytest.mark.parametrize("n", [100, 999, 1000, 1001, 50000])
+def test_imp_takes_as_many_steps_at_every_n(n):
+    given = fit_settings("pruning", n)
+    steps = -(-n // (given["batch_size"] or n))
+    for epochs, asked in ((given["num_epochs"], 2000), (given["finetune_epochs"], 6000)):
+        assert asked * 0.5 <= steps * epochs <= asked * 2
+
+
+def test_shares_count_refused_fits_as_misses():
+    entries = [{"snr": None, "n": 5, "s": 1, "psnr": psnr} for psnr in (150.0, 99.0, None)]
+    exact, total = shares([*entries, {"snr": 3.0, "n": 5, "s": 1, "psnr": 150.0}], [5, 9], [1])
+    np.testing.assert_array_equal(exact, [[1, 0]])
+    np.testing.assert_array_equal(total, [[3, 0]])
+
+
+def test_finished_fits_are_kept_and_drawn(tmp_path, monkeypatch, capsys):
+    assert samples.main(line(tmp_path)) == 0
+    table = capsys.readouterr().out
+    assert "more samples than inputs" in table and "Creases: exact n 50: 0 of 1, n 300: 1 of 1" in table
+    monkeypatch.setattr(samples, "fit", None)  # nothing is computed again
+    assert samples.main(line(tmp_path)) == 0
+    kept = json.loads((tmp_path / "logs" / "samples" / "samples.json").read_text())
+    assert len(kept) == 6 and {entry["method"] for entry in kept} < set(METHOD_NAMES)
+    assert {path.name for path in tmp_path.glob("*.p*")} == {"samples.png", "samples.pdf", "noise.png", "noise.pdf"}
