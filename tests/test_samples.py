@@ -1,11 +1,11 @@
-"""studies/samples.py: answers judged on fresh inputs, shares counted, a run that is resumed."""
+"""The studies of samples, of noise, and the picture of creases: what is judged, counted, kept and drawn."""
 
 import json
 
 import numpy as np
 import pytest
 
-from studies import samples
+from studies import creases, samples
 from studies.samples import METHOD_NAMES, fit, fit_settings, shares
 
 
@@ -55,3 +55,11 @@ def test_finished_fits_are_kept_and_drawn(tmp_path, monkeypatch, capsys):
     kept = json.loads((tmp_path / "logs" / "samples" / "samples.json").read_text())
     assert len(kept) == 6 and {entry["method"] for entry in kept} < set(METHOD_NAMES)
     assert {path.name for path in tmp_path.glob("*.p*")} == {"samples.png", "samples.pdf", "noise.png", "noise.pdf"}
+
+
+def test_the_picture_of_creases_shows_those_of_the_network(tmp_path):
+    X = np.random.default_rng(0).standard_normal((500, 2)).astype(np.float32)
+    cosine = np.abs(creases.found_creases(X) @ creases.W.T) / np.linalg.norm(creases.W, axis=1)
+    np.testing.assert_allclose(cosine.max(axis=0), np.linalg.norm(creases.W, axis=1), rtol=1e-5)
+    assert creases.main(["--figures_dir", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"creases.png", "creases.pdf"}
