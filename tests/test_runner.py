@@ -250,13 +250,6 @@ def test_a_planted_sweep(cli, method):
     assert result.out.endswith(f"saved {path}\n") and path.name.endswith("_input_dim10_nmeasurements500__trial_1.npy")
 
 
-def test_pruning_with_fewer_nonzeros_than_layers_is_run(cli, toy):
-    for method, status in (("pruning", "done"), ("aiht", "skipped: 1 nonzeros leave none for each of 3 layers")):
-        assert cli(f"{TOY} --slist 1 4 --num_layers 3 --method {method} --logs_dir {method}").code == 0
-        found = statuses(read_log(method)[1])
-        assert found[3, 1, 0] == found[3, 1, 1] == status and found[3, 4, 0] == "done"
-
-
 RECOVERY = {"support_precision", "support_recall", "weight_error", "neurons_planted", "neurons_lost", "width_used"}
 
 
