@@ -37,6 +37,24 @@ def device(request):
 
 
 @pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Downloads fail, and no data set is taken from elsewhere."""
+
+    def fail(*_):
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr("datasets._download", fail)
+    monkeypatch.delenv("MLP_IHT_DATA", raising=False)
+
+
+@pytest.fixture
 def work():
     with Workspace() as workspace:
         yield workspace

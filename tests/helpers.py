@@ -1,6 +1,9 @@
 """What several test files share."""
 
+import os
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,8 @@ from numerics.arrays import to_host
 from numerics.sparse import SparseVector
 from sweep.logbook import AXES, DONE, NOT_RUN, Log, completed
 from tasks import TASKS
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def sparse(dense) -> SparseVector:
@@ -52,6 +57,19 @@ def write_files(folder: Path, files: dict) -> Path:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(content)
     return folder
+
+
+def copy_project(folder: Path) -> None:
+    """Copy what a run of runner.py and make_figures.py needs."""
+    for path in [*ROOT.glob("*.py"), *(ROOT / name for name in ("numerics", "beyond", "sweep", "plotting"))]:
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
+
+
+def recipe(verb) -> str:
+    """The shell script of a verb of the Makefile and of what it needs."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(["make", "--no-print-directory", "-nB", verb], cwd=ROOT, env=environment, text=True,
+                          capture_output=True, check=True).stdout
 
 
 def save_log(name, table, task="mlp_planted", method="aiht", *, axes=None, cells=None, measure=None, environment=None,

@@ -9,13 +9,9 @@ from plotting.against import compare_all, default_tolerance
 from plotting.logs import find_logs, read_log
 from tasks import TASKS
 
+pytestmark = pytest.mark.usefixtures("folder")
 AXES = [[5], [20, 50], [0, 1, 2]]
 HASWELL, SKYLAKE = {"blas": ["openblas 0.3.31 Haswell"]}, {"blas": ["openblas 0.3.31 SkylakeX"]}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def save(folder, table, task="inr_mnist", name="log", axes=AXES, **more):

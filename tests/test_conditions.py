@@ -9,7 +9,7 @@ from helpers import dense_sensing
 
 from sensing import Gates, RandomGates, ReluSensing
 from studies import conditions
-from studies.conditions import BASE, DENSE, TOLERANCE, extreme_eigenvalues, planted_gates, points, study
+from studies.conditions import DENSE, TOLERANCE, extreme_eigenvalues, planted_gates, study
 from sweep.settings import make_settings
 from tasks import planted_inputs, planted_net
 
@@ -115,14 +115,6 @@ def test_a_row_has_the_extremes_over_all_supports(work, monkeypatch, gates):
 def test_a_demand_is_infinite_where_columns_are_dependent(work):
     row = study("random", 20, 8, 50, settings(), 5, np, work)
     assert row["alpha"] < 1e-6 * row["beta"] and row["demand"] == np.inf
-
-
-def test_a_matrix_with_too_few_columns_has_no_row(work):
-    assert study("random", 50, 2, 21, settings(), 5, np, work) is None
-
-
-def test_every_point_comes_once():
-    assert points([100], [5, BASE["m"]], [7]) == [BASE | {"n": 100}, BASE | {"m": 5}, BASE, BASE | {"s": 7}]
 
 
 def test_a_run_writes_a_table_and_a_figure(tmp_path, monkeypatch, capsys):

@@ -10,22 +10,20 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import numpy as np
 import pytest
 from packaging.requirements import InvalidRequirement, Requirement
 
-import runner
 from sweep.flags import UsageError
 from sweep.methods import METHODS
 from sweep.settings import flag_table, make_parser
+from tests.helpers import ROOT as REPOSITORY
+from tests.helpers import copy_project, recipe  # found by that name from the root, too: see write_flag_table
 
-REPOSITORY = Path(runner.__file__).parent
 PAGES = {path: path.read_text() for path in (REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md")))}
 README, CLI = PAGES[REPOSITORY / "README.md"], PAGES[REPOSITORY / "docs/cli.md"]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
@@ -234,10 +232,7 @@ def folder(tmp_path):
         if place.exists():
             return place
         place.mkdir()
-        for path in REPOSITORY.glob("*.py"):
-            shutil.copy(path, place)
-        for package in ("numerics", "beyond", "sweep", "plotting"):
-            shutil.copytree(REPOSITORY / package, place / package)
+        copy_project(place)
         for head in (head for head in heads if head not in SCRIPT_EXAMPLES):
             append, name = re.fullmatch(r"# (append to )?([\w/]+\.py)", head).groups()
             assert (place / name).exists() == bool(append)
@@ -255,21 +250,13 @@ def test_every_command_of_the_readme_is_legal(folder, words):
 
 def test_the_other_commands_are_used():
     assert SHELL_WORDS <= {words[0] for words in COMMANDS}
-    assert MAKE_WORDS <= {words[0] for verb in VERBS for words in recipe(verb)}
+    assert MAKE_WORDS <= {words[0] for verb in VERBS for words in simple_commands(recipe(verb))}
     assert OWN_SCRIPTS <= {word for words in COMMANDS for word in words}
-
-
-def recipe(verb):
-    """The commands of a verb and of what it needs."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    dry = subprocess.run(["make", "--no-print-directory", "-nB", verb], cwd=REPOSITORY, env=environment,
-                         capture_output=True, text=True, check=True)
-    return simple_commands(dry.stdout)
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_command_of_the_makefile_is_legal(folder, verb):
-    commands = recipe(verb)
+    commands = simple_commands(recipe(verb))
     assert len(commands) > 1
     for words in commands:
         check(words, MAKE_WORDS, folder)

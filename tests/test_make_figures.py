@@ -1,29 +1,22 @@
 """make_figures.py: which logs it takes, what it calls its pictures, and what it refuses."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import save_log
+from test_plotting import PUBLISHED, SMALL, SMALL_AXES, TABLE, save_published
 
 import make_figures as mf
 from plotting import figures as pf
 from plotting import logs as pl
 
-TABLE = np.array([[[1, 3], [np.nan, np.nan], [200, 202]], [[-0.04, -0.04], [np.nan, 7], [-99, -98]]])  # [2, 3, 2]
-SMALL = pf.Entry("Small", (pf.both((1, 2), (5, 10), task="mlp_planted", num_epochs=15),), (("AIHT", "IMP"),), (0, 1))
-SMALL_AXES = [[1, 2], [5, 10], [0, 1]]
-PUBLISHED = "hidden1_m[1, 2]_s[5, 10]_seed[0]_convexFalse_bs0_biasFalse_15epochs_{}"
-
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def folder(folder, monkeypatch):
     monkeypatch.setitem(mf.FIGURES, "small", SMALL)
-    return tmp_path
+    return folder
 
 
 @pytest.fixture
@@ -33,13 +26,6 @@ def drawn(monkeypatch):
     monkeypatch.setattr(pf, "draw_page", lambda *_: None)
     monkeypatch.setattr(mf.page, "save", lambda figure, stem: names.append(stem.name) or [])
     return names
-
-
-def save_published(name, task="MLP_PLANTED", method="AIHT"):
-    path = Path("logs", task, method, f"{PUBLISHED.format(name)}.npy")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, np.ones((2, 2)))
-    return path
 
 
 def refused(capsys, line, *words):
@@ -55,7 +41,7 @@ def refused(capsys, line, *words):
 
 def test_pictures_appear_as_png_and_pdf_and_are_printed(folder, capsys):
     save_log("log.v1", TABLE, expname=r"$\foo$")  # not to be taken for mathematics
-    save_published("")
+    save_published(np.ones((2, 2)), "MLP_PLANTED", "AIHT")
     assert mf.main([]) == 0
     stems = ["MLP_PLANTED_AIHT_hidden1_m1-2_s5-10_seed0_convexFalse_bs0_biasFalse_15epochs", "log.v1"]
     paths = [f"figures/{stem}.{ending}" for stem in stems for ending in ("png", "pdf")]
@@ -122,7 +108,8 @@ def test_no_picture_takes_the_name_of_another_log(folder, drawn):
 
 
 def test_stems_are_unique_and_shell_friendly(folder):
-    saved = [save_published(name) for name in ("", "a b", "a-b", "a(b)", "$é", "é")]
+    saved = [save_published(np.ones((2, 2)), "MLP_PLANTED", "AIHT", f"{PUBLISHED}{expname}")
+             for expname in ("", "a b", "a-b", "a(b)", "$é", "é")]
     saved += [save_log("log", TABLE), save_log("log", TABLE, "mnist"), save_log("LOG", TABLE, "inr_mnist")]
     saved.append(save_log("own", TABLE))
     stems = mf.figure_stems(pl.find_logs("logs"))
@@ -210,10 +197,3 @@ def test_what_cannot_be_drawn_is_one_line(folder, monkeypatch, capsys, line, wor
     monkeypatch.setattr(mf, "FIGURES", mf.FIGURES | {"off": off})
     refused(capsys, line, *words)
     assert not Path("figures").exists()
-
-
-def test_importing_loads_no_matplotlib_and_touches_no_disk(folder):
-    root = Path(mf.__file__).parent
-    code = "import sys, make_figures; print(any(name in sys.modules for name in ('matplotlib', 'torch', 'scipy')))"
-    run = subprocess.run([sys.executable, "-Bc", code], cwd=folder, env={"PYTHONPATH": str(root)}, capture_output=True)
-    assert run.stdout.split() == [b"False"] and not list(folder.iterdir())

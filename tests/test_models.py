@@ -23,11 +23,8 @@ def sparse_layer(m, d, seed, density=0.3, empty=()):
 
 
 def dense(layer):
-    """W [m, d] float64, entry by entry."""
-    W = np.zeros((layer.m, layer.d))
-    for index, value in zip(layer.w.indices, layer.w.values, strict=True):
-        W[index // layer.d, index % layer.d] = value
-    return W
+    """W [m, d] float64."""
+    return layer.w.toarray().reshape(layer.m, layer.d).astype(np.float64)
 
 
 def relu_forward(net, X):

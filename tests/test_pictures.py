@@ -9,7 +9,6 @@ import pytest
 from helpers import write_files
 from test_image_tasks import CIFAR_FILES, files_of
 
-import datasets
 import runner
 import tasks
 from models import SparseNet
@@ -53,10 +52,8 @@ def logs(ran, tmp_path):
 
 
 @pytest.fixture
-def draw(tmp_path, data, logs, monkeypatch, capsys):
+def draw(tmp_path, data, logs, no_network, capsys):
     """Runs the study on the copy: exit code, names of the pictures that it printed, stderr."""
-    monkeypatch.setattr(datasets, "_download", None)
-    monkeypatch.delenv("MLP_IHT_DATA", raising=False)
 
     def draw(line="", data_dir=data):
         capsys.readouterr()

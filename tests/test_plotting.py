@@ -1,10 +1,11 @@
 """plotting/: logs of the paper's own code, the numbers of a heatmap, cells of several logs on a grid, the drawing."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import save_log
+from helpers import recipe, save_log
 
 from plotting import figures as pf
 from plotting import heatmaps as hm
@@ -21,12 +22,6 @@ PUBLISHED = "hidden1_m[1, 2]_s[5, 10]_seed[0]_convexFalse_bs0_biasFalse_15epochs
 MEAN, STD = Quantity(), Quantity(statistic="std")
 PSNR = TASKS["mlp_planted"].measure
 MINUS = "\u2212"
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def all_logs():
@@ -213,6 +208,7 @@ def test_cells_are_gathered_from_logs_of_other_grids(folder):
     save_log("a", [[[1.0, 2]]], axes=[[1], [5], [0, 1]])
     save_log("b", [[[3.0], [4], [9]]], axes=[[2], [10, 5, 7], [1]])
     save_log("c", [[[7.0]]], axes=[[1], [10], [5]])  # another seed
+    save_published(np.ones((2, 2)))  # it does not state all its settings
     grid, clashes = gathered()
     expected = np.full((2, 2, 2), NAN)
     expected[0, 0], expected[1, :, 1] = (1, 2), (4, 3)
@@ -226,18 +222,11 @@ def test_cells_are_gathered_from_logs_of_other_grids(folder):
     ({"output_dim": 10}, {"output_dim": 10}, True), ({"output_dim": 10}, {}, False), ({}, {"output_dim": 10}, False),
     ({"expname": "mine"}, {}, False), ({"num_epochs": 300}, {}, False),
     ({"num_epochs": 300}, {"num_epochs": pl.ANY}, True), ({"num_layers": 2}, {"num_epochs": pl.ANY}, False),
-    ({"unheard_of": 3}, {}, False),
+    ({"unheard_of": 3}, {}, False), ({"task": "inr_mnist"}, {}, False), ({"method": "pruning"}, {}, False),
 ])
 def test_logs_are_taken_whose_settings_agree(folder, settings, selection, taken):
     save_log("log", [[[1.0]]], axes=[[1], [5], [0]], **settings)
     assert (gathered(**selection)[0].kinds == "done").any() == taken
-
-
-def test_logs_of_another_task_or_method_and_published_ones_are_not_taken(folder):
-    save_log("a", [[[1.0]]], "inr_mnist", axes=[[1], [5], [0]])
-    save_log("b", [[[1.0]]], method="pruning", axes=[[1], [5], [0]])
-    save_published(np.ones((2, 2)))
-    assert len(all_logs()) == 3 and (gathered()[0].kinds == "not run").all()
 
 
 def test_a_cell_is_taken_from_the_log_that_ran_it_and_then_by_name(folder):
@@ -261,21 +250,16 @@ def test_logs_of_different_settings_clash_over_a_cell(folder):
 # ---- numbers in cells ----
 
 
-@pytest.mark.parametrize("value, decimals, scale, text", [
-    (-0.04, 1, "linear", "0.0"), (99.96, 1, "linear", "100.0"), (-123456.0, 1, "linear", "-1.2e+5"),
-    (np.inf, 0, "linear", "inf"), (0.99951, 3, "linear", "1.000"), (0, 1, "log", "0"), (1.23e-7, 1, "log", "1.2e-7"),
-    (0.123, 1, "log", "0.12"),
+@pytest.mark.parametrize("scale, value, decimals, text", [
+    ("linear", -0.04, 1, "0.0"), ("linear", 99.96, 1, "100.0"), ("linear", -123456.0, 1, "-1.2e+5"),
+    ("linear", np.inf, 0, "inf"), ("linear", 0.99951, 3, "1.000"), ("log", 0, 1, "0"), ("log", 1.23e-7, 1, "1.2e-7"),
+    ("log", 0.123, 1, "0.12"), ("signed", 4.26, 1, "+4.3"), ("signed", -4.26, 1, f"{MINUS}4.3"), ("signed", 0, 1, "0"),
+    ("signed", 0.04, 1, "0.0"), ("signed", -0.04, 1, "0.0"), ("signed", np.inf, 0, "+inf"),
+    ("signed", 1e6, 0, "+1e+6"), ("signed", -0.5, 0, "0"), ("signed", 10.0, 0, "+10"),
 ])
-def test_format_number(value, decimals, scale, text):
-    assert hm.format_number(value, decimals, scale) == text
-
-
-@pytest.mark.parametrize("value, decimals, text", [
-    (4.26, 1, "+4.3"), (-4.26, 1, f"{MINUS}4.3"), (0, 1, "0"), (0.04, 1, "0.0"), (-0.04, 1, "0.0"), (np.inf, 0, "+inf"),
-    (1e6, 0, "+1e+6"), (-0.5, 0, "0"), (10.0, 0, "+10"),
-])
-def test_differences_have_an_explicit_sign(value, decimals, text):
-    assert hm.format_number(value, decimals, "linear", signed=True) == text
+def test_format_number(scale, value, decimals, text):
+    signed = scale == "signed"  # of a difference
+    assert hm.format_number(value, decimals, "linear" if signed else scale, signed=signed) == text
 
 
 @pytest.mark.parametrize("width, decimals, largest", [(6, 0, 0), (8, 0, 7), (12.5, 1, 7), (99, 1, 7)])
@@ -398,18 +382,15 @@ def test_other_numbers_of_the_cells_are_drawn(folder):
     assert np.isnan(seconds.values).all()  # those of a skipped cell mean nothing
 
 
-@pytest.mark.parametrize("status, said", [("skipped: no", "skipped"), ("failed: oops", "failed"), ("not run",) * 2])
-def test_cells_without_a_score_say_why(folder, status, said):
-    save_log("log", [[[7, 7], [1, 1]]], cells={(0, 0, k): {"status": status} for k in (0, 1)})
+@pytest.mark.parametrize("scores, status, said", [
+    ([7, 7], "skipped: no", "skipped"), ([7, 7], "failed: oops", "failed"), ([7, 7], "not run", "not run"),
+    ([np.inf, -np.inf], "done", "undefined"),
+])
+def test_cells_without_a_score_say_why(folder, scores, status, said):
+    save_log("log", [[scores, [1, 1]]], cells={(0, 0, k): {"status": status} for k in (0, 1)})
     ax, _, legend, _ = draw()
     assert texts(ax) == ["1.0"]  # whatever the table holds for a cell that is not done
     assert legend == [said] and [patch.get_hatch() for patch in ax.patches] == [hm.HATCHES[said]]
-
-
-def test_a_mean_that_is_no_number_is_hatched_too(folder):
-    save_log("log", [[[np.inf, -np.inf], [1, 1]]])
-    ax, _, legend, _ = draw()
-    assert texts(ax) == ["1.0"] and legend == ["undefined"] and len(ax.patches) == 1
 
 
 def test_cells_without_a_path_are_marked_for_some_or_all_seeds(folder):
@@ -508,8 +489,6 @@ def test_figures_mark_cells_without_a_path_in_the_method_alone(folder):
 
 
 @pytest.mark.parametrize("name, headings", [
-    ("1", ["mlp_planted, 1 hidden layer: n 50000, full batch, epochs 15",
-           "mlp_planted, 2 hidden layers: n 50000, full batch, epochs 15"]),
     ("2", ["mlp_planted, 1 hidden layer: n 50000, batch 5000, epochs 100, outputs 10",
            "mlp_planted, 2 hidden layers: n 50000, batch 5000, epochs 100, outputs 10"]),
     ("3", ["binary_mnist, 1 hidden layer: n 10000, batch 1000, epochs 15",
@@ -533,25 +512,13 @@ def test_columns_say_how_they_were_trained_where_that_differs():
     assert words.column_notes(pf.FIGURES["1"].rows[0]) == {}
 
 
-def makefile_commands(figure):
-    """Settings of the runner commands of a figure's target of the Makefile."""
-    text = (Path(pf.__file__).parents[1] / "Makefile").read_text()
-    lists = dict(line.split(" := ") for line in text.splitlines() if line[:2] in ("M1", "M2", "S1", "S2"))
-    target = text.split(f"\nfigure{figure}: ")[1].split("\n\n")[0]
-    for line in target.splitlines():
-        if "$(call BOTH," in line:
-            flags = line.split("$(call BOTH,")[1].rstrip(")")
-            for name, values in lists.items():
-                flags = flags.replace(f"$({name})", values)
-            for method in ("aiht", "pruning"):
-                yield parse_arguments(f"--method {method} {flags} --seedlist 0 1 2 --save_results".split())
-
-
 @pytest.mark.parametrize("figure", "12345")
 def test_figures_are_those_of_the_commands(figure):
     entry = pf.FIGURES[figure]
     ours = [(completed(selection), row.mlist, row.slist) for row in entry.rows for selection in row.columns.values()]
-    for settings, (selection, mlist, slist) in zip(makefile_commands(figure), ours, strict=True):
+    lines = re.findall(r" runner\.py (.*?)(?: &&|$)", recipe(f"figure{figure}"), re.MULTILINE)
+    for line, (selection, mlist, slist) in zip(lines, ours, strict=True):
+        settings = parse_arguments(line.split())
         assert {name: getattr(settings, name) for name in selection} == selection
         assert (settings.mlist, settings.slist, settings.seedlist) == (mlist, slist, entry.seeds)
 

@@ -6,7 +6,7 @@ from functools import reduce
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import prune as torch_prune
 
@@ -176,14 +176,6 @@ def test_collapse_is_reported_and_the_outputs_are_zero_and_not_finetuned():
     assert fit([12], X, y, width=4)[12].connected
 
 
-def test_lamp_leaves_a_path_where_magnitude_empties_a_layer():
-    X, y = problem(d=2)
-    lost, kept = (fit([200], X, y, width=400, num_epochs=1, prune_iters=0.5, prune_score=prune_score)[200]
-                  for prune_score in ("magnitude", "lamp"))
-    assert not lost.connected and not lost.weights[1].any()
-    assert kept.connected and kept.num_nonzero == lost.num_nonzero and all(W.any() for W in kept.weights)
-
-
 # Whole runs
 
 @settings(max_examples=25, deadline=None)
@@ -191,6 +183,7 @@ def test_lamp_leaves_a_path_where_magnitude_empties_a_layer():
        st.lists(st.integers(1, 90), min_size=1, max_size=4, unique=True),
        st.sampled_from([0, 1, 2, 5, 0.1, 0.25, 0.5, 0.9]), st.sampled_from([0, 7]), st.sampled_from(sorted(RANKINGS)),
        st.sampled_from([0, 2]))
+@example(6, 4, 3, None, [1, 2, 3], 0.3, 0, "magnitude", 2)  # fewer weights than layers: no path is left
 def test_counts_are_exact(d, width, num_layers, k, slist, prune_iters, batch_size, prune_score, finetune_epochs):
     X, Y = problem(n=20, d=d, k=k)
     num_weights = d * width + (num_layers - 1) * width**2 + width * (k or 1)
@@ -221,15 +214,6 @@ def test_a_network_within_the_budget_is_trained_and_not_pruned():
     dense = fit([28, 100], X, y)
     assert dense[28].num_nonzero == dense[100].num_nonzero == 28
     assert dense[28].score > fit([28], X, y, num_epochs=0)[28].score
-
-
-@pytest.mark.parametrize("k, batch_size, loss", [(None, 0, "squared"), (3, 7, "squared"), (3, 0, "cross_entropy"),
-                                                 (3, 16, "cross_entropy")])
-def test_same_seed_same_bits(k, batch_size, loss):
-    X, Y = problem(k=k)
-    Y = Y if loss == "squared" else np.eye(3, dtype=np.float32)[Y.argmax(1)]
-    first, second, other = (fit([4, 9], X, Y, seed, batch_size=batch_size, loss=loss) for seed in (1, 1, 2))
-    assert same_networks(first, second) and not same_networks(first, other)
 
 
 def test_inputs_are_left_alone_and_a_batch_of_everything_is_full_batch():
@@ -263,16 +247,6 @@ def test_finetuning_changes_no_mask_and_improves_the_scored_networks():
         for W, V in zip(tuned[s].weights, plain[s].weights, strict=True):
             assert np.array_equal(W != 0, V != 0)
     assert same_networks({28: tuned[28]}, {28: plain[28]})  # it was not pruned
-
-
-@pytest.mark.parametrize("prune_score", RANKINGS)
-@pytest.mark.parametrize("prune_iters", [0, 0.3, 5])
-def test_fewer_weights_than_layers(prune_iters, prune_score):
-    X, y = problem()
-    pruned = fit([1, 2, 3], X, y, num_layers=3, prune_iters=prune_iters, prune_score=prune_score, finetune_epochs=2)
-    assert not any(result.connected for result in pruned.values())  # a path takes 4 weights
-    assert all(0 <= result.num_nonzero <= s for s, result in pruned.items())
-    assert pruned[1].score == negative_mse(y)(np.zeros_like(y))
 
 
 @pytest.mark.parametrize("where", [(0, 2), (7,)])

@@ -5,12 +5,11 @@ import itertools
 import json
 import pickle
 import shlex
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from helpers import copy_project
 
 from sweep.flags import UsageError
 from sweep.logbook import log_name
@@ -18,7 +17,6 @@ from sweep.methods import METHODS
 from sweep.settings import SETTINGS, flag_table, logged, make_parser, make_settings, parse_arguments, setting_words
 from tasks import TASKS
 
-ROOT = Path(__file__).resolve().parents[1]
 CELL = {"task": "mlp_planted", "mlist": [2], "slist": [5], "save_results": True}
 CLASSES = {"binary_mnist", "mnist", "binary_cifar10"}
 NETWORKS = {"mlp_planted", "inr_mnist", "inr_cifar10", *CLASSES}
@@ -73,6 +71,11 @@ def test_settings_made_in_python_are_those_of_the_command_line():
         settings.mlist = (3,)
 
 
+def test_the_help_says_what_each_method_is():
+    shown = " ".join(make_parser().format_help().split())
+    assert all(f"{name}: {method.summary}" in shown for name, method in METHODS.items())
+
+
 def test_mistakes_made_in_python_are_refused_and_methods_have_their_own_defaults():
     assert refusal(mlist=None) == "argument --mlist: it is required"
     assert refusal(method="imp").startswith("argument --method: 'imp' is not one of aiht, pruning, gnhtp")
@@ -80,16 +83,7 @@ def test_mistakes_made_in_python_are_refused_and_methods_have_their_own_defaults
     assert [make_settings(**CELL, **more).num_epochs for more in given] == [15, 15, 108, 15]
 
 
-# ---- one entry is enough: in a copy of the project ----
-
-
-def copy_project(folder, file, before, text):
-    """Copy what a run needs, and there insert text into a file."""
-    for path in [*ROOT.glob("*.py"), *(ROOT / name for name in ("numerics", "beyond", "sweep", "plotting"))]:
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
-    content = (folder / file).read_text()
-    assert content.count(before) == 1
-    (folder / file).write_text(content.replace(before, text + before))
+# ---- one entry is enough: in a copy of the project (test_docs.py does the same with a method) ----
 
 
 def python(folder, line):
@@ -102,10 +96,13 @@ SWEEP = "runner.py --task mlp_planted --mlist 2 --slist 5 --num_epochs 2 --devic
 
 
 def test_a_new_setting_is_one_entry(tmp_path):
-    copy_project(tmp_path, "sweep/settings.py", '    Setting("expname"', """\
+    copy_project(tmp_path)
+    table, first = tmp_path / "sweep/settings.py", '    Setting("expname"'
+    before, after = table.read_text().split(first)
+    table.write_text(f"""{before}\
     Setting("colour", str, "red", "of the net", choices=("red", "blue"), methods=("aiht",), tasks=("mlp_planted",),
-            words="{} nets"),
-""")
+            words="{{}} nets"),
+{first}{after}""")
     assert "--colour {red,blue}" in python(tmp_path, "runner.py --help")
     for elsewhere in ("with --method pruning", "on inr_mnist"):
         said = python(tmp_path, f"{SWEEP} --colour blue {elsewhere.removeprefix('with ').replace('on ', '--task ')}")
@@ -116,24 +113,3 @@ def test_a_new_setting_is_one_entry(tmp_path):
     code = "from sweep.settings import *; print(setting_words({'colour': 'blue'}), *flag_table())"
     said = python(tmp_path, f'-c "{code}"')
     assert "['blue nets']" in said and "| `--colour` | red | of the net (only with aiht; only on mlp_planted) |" in said
-
-
-def test_a_new_method_is_a_module_and_one_entry(tmp_path):
-    copy_project(tmp_path, "sweep/methods.py", '    "gnhtp": Method(', """\
-    "largest": Method("Largest", "the inputs that correlate most", fitted_by("largest"), most_outputs=1),
-""")
-    (tmp_path / "largest.py").write_text("""
-import numpy as np
-from models import SparseLayer, SparseNet, SparseVector
-
-def fit(X, y, s, *, width, num_layers, num_epochs, seed, work):
-    inputs = np.sort(np.argsort(-abs(X.T @ y))[:s])
-    w = SparseVector(inputs, np.ones(s, np.float32), width * X.shape[1])
-    return SparseNet((SparseLayer(w, width, X.shape[1]),))
-""")
-    assert "largest: the inputs that correlate most" in " ".join(python(tmp_path, "runner.py --help").split())
-    assert "use --method aiht" in python(tmp_path, f"{SWEEP} --method largest --output_dim 3")
-    assert " dB " in python(tmp_path, f"{SWEEP} --method largest")
-    [log] = tmp_path.glob("logs/mlp_planted/largest/mlp_planted_largest_*.npy")
-    python(tmp_path, "make_figures.py --logs_dir logs")
-    assert {path.name for path in tmp_path.glob("figures/*")} == {f"{log.stem}.png", f"{log.stem}.pdf"}

@@ -118,15 +118,6 @@ def test_a_second_run_is_refused_while_the_first_lives(tmp_path, whole):
 # ---- starved ----
 
 
-def test_a_disk_that_fills_up_keeps_what_was_saved(tmp_path, whole):
-    """Files may have 20 kB: the sidecar of some cells, but not that of all."""
-    result = sweep(GRID, tmp_path, limit=("RLIMIT_FSIZE", 20000))
-    assert result.code == 2 and len(result.err.splitlines()) == 1
-    assert "cannot write logs/" in result.err and "free space or choose another --logs_dir" in result.err
-    assert 4 <= done(tmp_path) < 96 and len(tree(tmp_path)) == 2
-    assert_goes_on(tmp_path, done(tmp_path), whole)
-
-
 def test_a_folder_that_is_read_only_is_refused(tmp_path):
     (tmp_path / "logs").mkdir()
     script = 'mount --bind logs logs && mount -o remount,bind,ro logs && exec "$@"'
