@@ -99,7 +99,7 @@ def compute(log: Log, settings: Settings, device: str) -> Iterator[dict[Cell, Re
         return
     order = {seed: number for number, seed in enumerate(settings.seedlist)}  # a worker keeps the data of its last seed
     todo.sort(key=lambda cells: (order[cells[0][2]], -max(m * s for m, s, _ in cells)))
-    gpus = machine.count_gpus() if device != "cpu" else 0
+    gpus = machine.gpus_of_workers(settings, device)
     call = functools.partial(run_job, settings=settings, device=device)
     outcomes = run_on_workers(todo, call, workers=settings.workers, scheduler=settings.scheduler, gpus=gpus)
     with contextlib.closing(outcomes):

@@ -31,7 +31,6 @@ PROG = "python -m benchmarks.memory"
 WIDTHS = (1000, 2000, 5000, 10000, 20000, 50000, 100000)
 NONZEROS = (250, 500, 1000, 2000, 4000)
 N, D, S = 1000, 784, 1000
-BUDGET = 512  # MiB, the default of --memory_budget
 REPEATS = 3
 
 
@@ -57,7 +56,7 @@ def measure(method: str, n: int, d: int, m: int, s: int) -> float:
         import aiht
         from numerics.workspace import Workspace
 
-        with Workspace(2, BUDGET) as work:
+        with Workspace(2) as work:
             aiht.fit(X[:64], y[:64], 2, width=2, num_epochs=3, work=work)  # load libraries and start threads
             before = peak_mib()
             aiht.fit(X, y, s, width=m, num_epochs=4, work=work)

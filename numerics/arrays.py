@@ -50,17 +50,3 @@ def check_finite(X: Array, y: Array) -> None:
         place = to_host(xp.argwhere(~xp.isfinite(array))[0]).tolist()
         where = ", ".join(f"{axis} {number}" for axis, number in zip(("sample", column), place, strict=False))
         raise ValueError(f"{name} is not finite: {where} is {float(array[tuple(place)])}")
-
-
-def cupy_on(gpu: int) -> tuple[ModuleType, str]:
-    """CuPy, set to a GPU, and the GPU's name; RuntimeError says what is missing."""
-    try:
-        import cupy
-    except Exception as error:  # an installed CuPy that misfits its CUDA raises more than ImportError
-        raise RuntimeError(f"CuPy cannot be imported ({type(error).__name__})") from None
-    if not cupy.cuda.is_available():
-        raise RuntimeError("CuPy finds no working NVIDIA GPU")
-    if gpu >= cupy.cuda.runtime.getDeviceCount():
-        raise RuntimeError(f"CuPy finds GPUs 0 to {cupy.cuda.runtime.getDeviceCount() - 1} only")
-    cupy.cuda.Device(gpu).use()
-    return cupy, cupy.cuda.runtime.getDeviceProperties(gpu)["name"].decode()

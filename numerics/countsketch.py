@@ -6,6 +6,9 @@ Coordinate i of a vector of length N goes into one bucket of each of 4 rows, wit
 
 AIHT with vector outputs keeps its running sum of updates in one, to decide which weights survive. The hash is the
 multiply-add-shift scheme on 64 bits (Dietzfelbinger 1996), pairwise independent for N < 2^32.
+
+A GPU adds up what falls into one bucket in an order that varies from run to run. Its sums are therefore formed in
+whole numbers (`fixed_point`), which any order gives the same.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from numerics.arrays import Array, array_module
 
 ROWS = 4  # the paper's value; `estimate` takes the median of four
 CHUNK = 2**15  # coordinates at once: their temporaries stay in a 1 MiB cache; changes no bit of the result
+FIXED_BITS = 62  # of a sum in fixed point, which then stays within a signed 64-bit number
+SMALLEST_PEAK = 1e-200  # below it the unit of a sum in fixed point would not be a float64
 
 
 class CountSketch:
@@ -40,14 +45,18 @@ class CountSketch:
         self._map = map_parts
 
     def add(self, indices: Array, deltas: Array) -> None:
-        """Add deltas [c] float64 at indices [c]; many calls give the same bits as one."""
+        """Add deltas [c] float64 at indices [c]. On the host, many calls give the same bits as one."""
         xp = array_module(self.table)
 
         def add_row(row):
-            for part in chunks(len(indices)):
+            for part in chunks(len(indices), xp):
                 buckets, signed = self._hash(row, indices[part], deltas[part])
-                xp.add.at(self.table[row], buckets, signed)
+                if xp is np:
+                    xp.add.at(self.table[row], buckets, signed)
+                else:
+                    self.table[row] += bucket_sums(buckets, fixed_point(signed, unit), self.width) * unit
 
+        unit = None if xp is np or not len(indices) else fixed_point_unit(deltas)
         list(self._map(add_row, range(ROWS)))
 
     def estimate(self, indices: Array) -> Array:
@@ -57,7 +66,7 @@ class CountSketch:
             return median_of_four(*(self._hash(row, indices[part]) for row in range(ROWS)))
 
         xp = array_module(self.table)
-        return xp.concatenate([self.table[0, :0], *self._map(estimate_part, chunks(len(indices)))])
+        return xp.concatenate([self.table[0, :0], *self._map(estimate_part, chunks(len(indices), xp))])
 
     def _hash(self, row: int, indices, deltas=None):
         """Buckets and signed deltas; without deltas the signed contents of the buckets."""
@@ -76,9 +85,31 @@ class CountSketch:
         return signed if deltas is None else (buckets, signed)
 
 
-def chunks(length: int) -> list[slice]:
-    """Cut `length` coordinates into runs of at most CHUNK."""
-    return [slice(start, start + CHUNK) for start in range(0, length, CHUNK)]
+def chunks(length: int, xp: ModuleType) -> list[slice]:
+    """Cut `length` coordinates into runs of at most CHUNK; on a GPU all at once, since a launch costs most there."""
+    size = CHUNK if xp is np else max(length, 1)
+    return [slice(start, start + size) for start in range(0, length, size)]
+
+
+def fixed_point_unit(values: Array) -> Array:
+    """The power of two in which sums of values [c] have at most FIXED_BITS bits; NaN where one is inf or NaN."""
+    xp = array_module(values)
+    peak = xp.maximum(xp.abs(values).max(), SMALLEST_PEAK)
+    return xp.exp2(xp.ceil(xp.log2(peak)) + (len(values).bit_length() - FIXED_BITS)) + 0 * peak
+
+
+def fixed_point(values: Array, unit: Array) -> Array:
+    """Values [c] in whole units; negative ones as complements to 2^64: CuPy cannot add at places of an int64."""
+    xp = array_module(values)
+    return xp.rint(values / unit).astype(np.int64).view(np.uint64)
+
+
+def bucket_sums(buckets: Array, units: Array, width: int) -> Array:
+    """Sums [width] float64 of units [c] by their buckets [c], exact before the conversion and so in any order."""
+    xp = array_module(units)
+    sums = xp.zeros(width, dtype=np.uint64)
+    xp.add.at(sums, buckets, units)
+    return sums.view(np.int64).astype(np.float64)
 
 
 def median_of_four(a: Array, b: Array, c: Array, d: Array) -> Array:

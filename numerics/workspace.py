@@ -21,6 +21,7 @@ from numerics.arrays import DTYPE, Array
 
 TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU costs a tenth of the products (Zen 5)
 GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
+BUDGET, GPU_BUDGET = 512, 2048  # MiB; at n = 50000, half of it holds 1342 columns of A, on a GPU 5368
 GROUPS = 8  # runs of tiles that the threads share: fewer, larger tasks, and sums that do not depend on the threads
 
 
@@ -30,16 +31,20 @@ class Workspace:
     Inside `with`, the BLAS of NumPy and that of SciPy run on one thread, and the tiles of samples on `threads` of them.
 
     Args:
-        threads: number of CPU threads, at least 1; a GPU needs only one.
-        memory_budget: bound on what is held beside the data and the result, MiB, at least `MIN_BUDGET`.
+        threads: number of CPU threads, at least 1.
+        memory_budget: bound on what is held beside the data and the result, MiB, at least `MIN_BUDGET`; None for
+            that of `default_budget`.
+        xp: the array module. A GPU is used from one thread, whatever `threads` is: the others would be on GPU 0, and
+            all share one stream.
     """
 
     MIN_BUDGET = 16
 
-    def __init__(self, threads: int = 1, memory_budget: int = 512):
+    def __init__(self, threads: int = 1, memory_budget: int | None = None, xp: ModuleType = np):
+        memory_budget = default_budget(gpu=xp is not np) if memory_budget is None else memory_budget
         if threads < 1 or memory_budget < self.MIN_BUDGET:
             raise ValueError(f"threads {threads} must be >= 1, memory_budget {memory_budget} >= {self.MIN_BUDGET} MiB")
-        self.threads, self.bytes = threads, memory_budget * 2**20
+        self.threads, self.bytes = threads if xp is np else 1, memory_budget * 2**20
         self._pool = None
         self._spare = []
 
@@ -100,6 +105,11 @@ class Workspace:
             array = np.empty(size, dtype=DTYPE)
         weakref.finalize(owner, lambda: self._spare.append(array)).atexit = False
         return array[:size]
+
+
+def default_budget(gpu: bool) -> int:
+    """The memory budget that nobody has set, MiB."""
+    return GPU_BUDGET if gpu else BUDGET
 
 
 def workspace_or_new(work: Workspace | None) -> contextlib.AbstractContextManager[Workspace]:

@@ -200,7 +200,7 @@ def run(args: argparse.Namespace) -> None:
     table = Path(args.logs_dir, "conditions", f"{settings.input_dist}.csv")
     check_writable(table.parent)
     page.make_folder(Path(args.figures_dir))
-    with Workspace(settings.threads) as work:
+    with Workspace(settings.threads, xp=xp) as work:
         for point in points(args.nlist, args.mlist, args.slist):
             for gates in GATES:
                 row = study(gates, **point, settings=settings, supports=args.supports, xp=xp, work=work)

@@ -7,7 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from numerics.arrays import cupy_on
+from numerics.gpus import GpuError, PrecisionError, count_gpus, cupy_on, torch_on
+from numerics.workspace import default_budget
 from sweep.flags import UsageError
 from sweep.methods import METHODS
 from sweep.settings import Settings
@@ -29,9 +30,11 @@ def choose_device(settings: Settings) -> Device:
         return Device("cpu", "CPU")
     gpu = settings.gpu
     try:
-        name = torch_gpu(gpu) if METHODS[settings.method].library == "torch" else cupy_on(gpu)[1]
+        name = torch_on(gpu) if METHODS[settings.method].library == "torch" else cupy_on(gpu)[1]
         return Device(f"cuda:{gpu}", f"GPU {gpu}, {name}")
-    except RuntimeError as error:
+    except PrecisionError as error:
+        raise UsageError(str(error)) from None
+    except GpuError as error:
         if settings.device == "cuda":
             raise UsageError(f"argument --device: cuda is not possible, {error}; use --device cpu") from None
         if gpu:
@@ -39,29 +42,17 @@ def choose_device(settings: Settings) -> Device:
         return Device("cpu", f"CPU ({error})")
 
 
-def count_gpus() -> int:
-    """GPUs that torch sees; for the share of each worker."""
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def torch_gpu(gpu: int) -> str:
-    """The name of a GPU that torch can use; RuntimeError says what is missing."""
-    import torch
-
-    if not torch.cuda.is_available():
-        raise RuntimeError("torch finds no working NVIDIA GPU")
-    if gpu >= torch.cuda.device_count():
-        raise RuntimeError(f"torch finds GPUs 0 to {torch.cuda.device_count() - 1} only")
-    return torch.cuda.get_device_name(gpu)
+def gpus_of_workers(settings: Settings, device: str) -> int:
+    """GPUs that the workers of a sweep share, as the library of its method counts them; 0 on a CPU."""
+    return 0 if device == "cpu" else count_gpus(METHODS[settings.method].library)
 
 
 def describe(settings: Settings, device: Device) -> dict:
     """The environment of a sweep, for its log."""
+    on_gpu = device.name != "cpu"
     return {"device": device.name, "device_name": device.line, "processor": processor_name(),
-            "threads": settings.threads, "memory_budget": settings.memory_budget, "blas": blas_kernels(),
-            "versions": versions(with_cupy=device.name != "cpu"), "commit": commit()}
+            "threads": settings.threads, "memory_budget": settings.memory_budget or default_budget(on_gpu),
+            "blas": blas_kernels(), "versions": versions(with_cupy=on_gpu), "commit": commit()}
 
 
 def versions(with_cupy: bool) -> dict[str, str]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models import SparseNet
-from numerics.arrays import Array, cupy_on
+from numerics.arrays import Array
+from numerics.gpus import cupy_on, torch_on
 from numerics.workspace import Workspace
 from sensing import GaussianSensing
 from tasks import Problem, SignalProblem, score, support_error
@@ -103,7 +104,7 @@ def one_by_one(fit_one: Callable[..., Fit]) -> Callable:
 
     def run(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings, device: str) -> dict[int, Fit]:
         xp = on_device(device)
-        with Workspace(settings.threads, settings.memory_budget) as work:
+        with Workspace(settings.threads, settings.memory_budget, xp) as work:
             X, Y = xp.asarray(problem.X), xp.asarray(problem.Y)
             return {s: fit_one(problem, X, Y, s, settings, width=m, seed=seed, work=work) for s in slist}
 
@@ -128,7 +129,7 @@ def recover_signal(problem: SignalProblem, p: int, s: int, seed: int, settings: 
     """AIHT without gates, on a signal of length p."""
     import aiht
 
-    with Workspace(settings.threads, settings.memory_budget) as work:
+    with Workspace(settings.threads, settings.memory_budget, xp) as work:
         A = GaussianSensing(seed, settings.nmeasurements, p, work, xp)
         w = aiht.recover(A, xp.asarray(problem.y), s, settings.num_epochs)
     return Fit(score(problem, w), None, {"num_nonzero": len(w), "support_error": support_error(problem, w)})
@@ -147,6 +148,8 @@ def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings:
 
     import pruning
 
+    if device != "cpu":
+        torch_on(int(device.partition(":")[2]))  # a worker is a process of its own, with a torch of its own
     torch.set_num_threads(settings.threads)
     fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist, seed,
                          width=m, num_layers=settings.num_layers, num_epochs=settings.num_epochs,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, make_dataclass, replace
 from typing import Any
 
 from datasets import data_folder
-from numerics.workspace import Workspace
+from numerics.workspace import BUDGET, GPU_BUDGET, Workspace
 from sweep import flags
 from sweep.flags import Parser, UsageError, whole_number
 from sweep.methods import METHODS
@@ -117,8 +117,8 @@ HOW = (
             logged=False),
     Setting("scheduler", flags.address, None, "compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786",
             metavar="ADDRESS", logged=False),
-    Setting("memory_budget", whole_number(Workspace.MIN_BUDGET), 512, "bound on temporary blocks, MiB", metavar="MIB",
-            methods=("aiht", "gnhtp", "creases"), logged=False),
+    Setting("memory_budget", whole_number(Workspace.MIN_BUDGET), None, f"bound on temporary blocks, MiB (default: "
+            f"{BUDGET}, on a GPU {GPU_BUDGET})", metavar="MIB", methods=("aiht", "gnhtp", "creases"), logged=False),
     Setting("data_dir", flags.folder, None, "folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)",
             logged=False),
     Setting("logs_dir", flags.folder, "logs", "folder of the logs", logged=False),

@@ -4,7 +4,8 @@ It stands in for a GPU in the tests. As on a GPU, the data leave only through `g
 element to a Python number; functions and operators take arrays of this type and scalars, nothing else; and results
 with no dimension stay arrays. It is stricter than CuPy where that shows a slip: NumPy's own functions refuse it.
 
-`synchronisations` counts the operations for which a GPU would have to be waited for.
+It counts what is slow on a GPU: `launches` of kernels (operations that compute or copy, one each; views are free),
+`uploads` of arrays from the host, and `synchronisations`, operations for which a GPU would have to be waited for.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from types import ModuleType
 
 import numpy as np
 
-synchronisations = 0
+launches = uploads = synchronisations = 0
 
 PLAIN = {"shape", "dtype", "ndim", "size", "nbytes", "itemsize", "strides", "flags"}  # attributes that hold no data
+VIEWS = {"reshape", "ravel", "view", "transpose", "squeeze", "broadcast_to", "empty", "empty_like"}  # launch nothing
 WAITING = {"argwhere", "compress", "extract", "flatnonzero", "nonzero", "setdiff1d", "unique"}
 ADDED_AT = {np.dtype(t) for t in ("i4", "u4", "u8", "f2", "f4", "f8", "c8", "c16")}  # what CuPy's ufunc.at can do
 
@@ -70,17 +72,27 @@ class ndarray:  # noqa: N801, the name that CuPy and NumPy use
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key):
+        _launch(_arrays(key))
         _wait(_is_mask(key))
         return _wrap(self._data[_unwrap(key)])
 
     def __setitem__(self, key, value):
+        _launch()
         _wait(_is_mask(key) and isinstance(value, ndarray))
         self._data[_unwrap(key)] = _unwrap(value)
 
 
+def _arrays(key) -> list:
+    return [k for k in (key if isinstance(key, tuple) else (key,)) if isinstance(k, ndarray)]
+
+
 def _is_mask(key) -> bool:
-    keys = key if isinstance(key, tuple) else (key,)
-    return any(isinstance(k, ndarray) and k.dtype == bool for k in keys)
+    return any(k.dtype == bool for k in _arrays(key))
+
+
+def _launch(really=True):
+    global launches
+    launches += bool(really)
 
 
 def _wait(really=True):
@@ -106,6 +118,7 @@ def _wrap(result):
 
 def _function(function, name):
     def call(*args, **kwargs):
+        _launch(name not in VIEWS)
         _wait(name in WAITING)
         return _wrap(function(*_unwrap(args), **{key: _unwrap(value) for key, value in kwargs.items()}))
 
@@ -122,11 +135,13 @@ class _Ufunc:
     def at(self, array, indices, *values):
         if array.dtype not in ADDED_AT:
             raise TypeError(f"{self._ufunc.__name__}.at on {array.dtype}")
+        _launch()
         self._ufunc.at(*_unwrap((array, indices, *values)))
 
 
 def _operator(name):
     def method(self, *others):
+        _launch()
         result = getattr(self._data, name)(*_unwrap(others))
         return result if result is NotImplemented else _wrap(result)  # in place, a new wrapper of the same data
 
@@ -143,8 +158,10 @@ for _convert in (bool, int, float, operator.index):
 
 def asarray(data, dtype=None):
     """Data on the device: an array that is there already, or a copy of a NumPy array or numbers."""
+    global uploads
     if isinstance(data, ndarray):
         return data if dtype in (None, data.dtype) else data.astype(dtype)
+    uploads += 1
     return ndarray(np.array(data, dtype=dtype))
 
 
@@ -152,6 +169,7 @@ def where(condition, *choices):
     """NumPy's where; as in CuPy the condition must be an array."""
     if not isinstance(condition, ndarray):
         raise TypeError(f"where() needs a condition on the device, not {type(condition).__name__}")
+    _launch()
     _wait(not choices)
     return _wrap(np.where(condition._data, *_unwrap(choices)))
 

@@ -5,6 +5,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import strict_array
+from helpers import assert_close
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,6 +133,31 @@ def test_on_a_device(device):
     assert type(estimates) is type(there.table) is device.ndarray
     np.testing.assert_allclose(to_host(there.table), host.table, atol=1e-12)
     np.testing.assert_allclose(to_host(estimates), host.estimate(indices), atol=1e-12)
+
+
+def test_a_gpu_may_add_in_any_order(monkeypatch):
+    """Its atomic sums come in an order that varies from run to run; infinite and undefined updates stay visible."""
+    shuffle, add_at = np.random.default_rng(8), strict_array._Ufunc.at
+
+    def in_any_order(ufunc, array, indices, values):
+        order = strict_array.asarray(shuffle.permutation(len(indices)))
+        add_at(ufunc, array, indices[order], values[order])
+
+    monkeypatch.setattr(strict_array._Ufunc, "at", in_any_order)
+    rng = np.random.default_rng(7)
+    for scale in (1e-250, 1e-8, 1.0, 1e290):
+        indices, deltas = rng.integers(0, 3000, 5000), rng.standard_normal(5000) * 10.0 ** rng.integers(-8, 9, 5000)
+        host, *there = sketch_of(3000, 30), *(sketch_of(3000, 30, xp=strict_array) for _ in range(3))
+        host.add(indices, scale * deltas)
+        for sketch in there:
+            sketch.add(strict_array.asarray(indices), strict_array.asarray(scale * deltas))
+            assert_close(sketch.table, host.table, 1e-12, floor=1e-200)
+        assert len({to_host(sketch.table).tobytes() for sketch in there}) == 1
+    for delta in (np.inf, -np.inf, np.nan):
+        with np.errstate(invalid="ignore"):
+            there[0].add(strict_array.asarray(np.array([3, 4])), strict_array.asarray(np.array([1.0, delta])))
+        assert not np.isfinite(to_host(there[0].table)).all(axis=1).any()
+        there[0].table = strict_array.zeros_like(there[0].table)
 
 
 # ---- the hash ----

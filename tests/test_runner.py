@@ -20,8 +20,8 @@ from processes import assert_refused, cell_lines, statuses, tree
 
 import pruning
 import runner
+from numerics.gpus import GpuError
 from sweep import machine
-from sweep.flags import UsageError
 from sweep.methods import METHODS
 from sweep.settings import SETTINGS, logged, parse_arguments
 from tasks import TASKS, Measure, Problem, Task
@@ -151,10 +151,10 @@ def test_a_mistake_is_refused_in_one_line(cli, line, words):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_gpu_that_is_not_there_is_refused(cli, monkeypatch, method):
     def missing(gpu):
-        raise RuntimeError("no GPU today")
+        raise GpuError("no GPU today")
 
     monkeypatch.setattr(machine, "cupy_on", missing)
-    monkeypatch.setattr(machine, "torch_gpu", missing)
+    monkeypatch.setattr(machine, "torch_on", missing)
     line = f"{PLANTED} --method {method} --device"
     assert_refused(cli(f"{line} cuda"), "argument --device: cuda is not possible, no GPU today; use --device cpu")
     assert_refused(cli(f"{line} auto --gpu 3"), "argument --gpu: 3 is not there, no GPU today; leave it out")
@@ -496,19 +496,6 @@ def test_the_version_of_cupy_is_named_where_it_computes(monkeypatch):
     assert machine.versions(with_cupy=True)["cupy"] == "99.1" and "cupy" not in machine.versions(with_cupy=False)
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
     assert "cupy" not in machine.versions(with_cupy=True)
-
-
-@pytest.mark.parametrize("gpus, line", [(0, "CPU (torch finds no working NVIDIA GPU)"), (1, "GPU 0, H100")])
-def test_the_gpu_of_torch(monkeypatch, gpus, line):
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda gpu: "H100")
-    flags = f"{PLANTED} --method pruning --device auto".split()
-    assert machine.choose_device(parse_arguments(flags)).line == line and machine.count_gpus() == gpus
-    with pytest.raises(UsageError, match="torch finds "):
-        machine.choose_device(parse_arguments([*flags, "--gpu", "1"]))
 
 
 def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
