@@ -54,6 +54,7 @@ class Pruned:
     score: float
     num_nonzero: int  # weights left by the masks
     connected: bool  # whether any path from input to output is left
+    steps: int  # gradient steps of all rounds so far, and of the retraining before the score
     weights: list[np.ndarray]  # one float32 array [out, in] per layer
 
 
@@ -90,7 +91,7 @@ def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.
             outputs = predict(weights, eval_inputs).cpu().numpy()
             value = float(score(outputs[:, 0] if Y.ndim == 1 else outputs))
             pruned = Pruned(value, sum(int(mask.sum()) for mask in masks), bool(live_units(masks)[-1].any()),
-                            [W.cpu().numpy() for W in weights])
+                            rounds.steps(t, masks), [W.cpu().numpy() for W in weights])
             results |= {s: pruned for s in columns if columns[s] == t}
     return {s: results[s] for s in slist}
 
@@ -135,6 +136,11 @@ class Rounds:
         if not self.finetune_epochs or all(mask.all() for mask in masks):
             return weights
         return self.train(weights, masks, self.finetune_epochs, Stream.FINETUNE_BATCHES, t)
+
+    def steps(self, t: int, masks: list[Tensor]) -> int:
+        """Gradient steps of the rounds 0 ... t, and of the retraining of the network with these masks."""
+        retraining = 0 if all(mask.all() for mask in masks) else self.finetune_epochs
+        return ((t + 1) * self.num_epochs + retraining) * batches_per_epoch(len(self.X), self.batch_size)
 
     def train(self, weights: list[Tensor], masks: list[Tensor], num_epochs: int, stream: Stream,
               t: int) -> list[Tensor]:
@@ -186,6 +192,11 @@ def after_pruning(active: int, fraction: Fraction) -> int:
 def geometric_counts(num_weights: int, s: int, T: int) -> list[int]:
     """N0 (s / N0)^(t / T) for t = 1 ... T, rounded; it is never a half, since its T-th power is a whole number."""
     return [round(num_weights * (s / num_weights) ** (t / T)) for t in range(1, T + 1)]
+
+
+def batches_per_epoch(n: int, batch_size: int) -> int:
+    """Gradient steps of a pass through n samples; a batch_size of 0 is full batch."""
+    return math.ceil(n / batch_size) if batch_size else 1
 
 
 def split_batches(X: Tensor, Y: Tensor, batch_size: int, rng: np.random.Generator) -> Batches:

@@ -41,7 +41,7 @@ import numpy as np
 from models import mlp_weights
 from numerics.arrays import check_finite
 from numerics.streams import Stream
-from pruning import LEARNING_RATE, backpropagate, kept_masks, live_units, trim
+from pruning import LEARNING_RATE, backpropagate, batches_per_epoch, kept_masks, live_units, trim
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -176,10 +176,6 @@ def initial_layers(sizes: Sequence[int], counts: list[int], seed: int, rng: np.r
 
 
 # ---- gradient steps ----
-
-
-def batches_per_epoch(n: int, batch_size: int) -> int:
-    return math.ceil(n / batch_size) if batch_size else 1
 
 
 def list_batches(n: int, batch_size: int, num_epochs: int, seed: int, device: str) -> Iterator[slice | Tensor]:

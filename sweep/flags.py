@@ -96,6 +96,17 @@ def decibels(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """The type of --drop_fraction."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.inf
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
 def address(text: str) -> str:
     """The type of --scheduler."""
     if not text.strip():

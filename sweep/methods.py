@@ -157,7 +157,31 @@ def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings:
                          prune_score=settings.prune_score, finetune_epochs=settings.finetune_epochs, loss=problem.loss,
                          device=device)
     return {s: Fit(fit.score, SparseNet.from_dense(fit.weights),
-                   {"num_nonzero": fit.num_nonzero, "connected": fit.connected}) for s, fit in fits.items()}
+                   {"num_nonzero": fit.num_nonzero, "connected": fit.connected, "steps": fit.steps})
+            for s, fit in fits.items()}
+
+
+def run_dst(grow: str) -> Callable:
+    """The `run` of dynamic sparse training: SET where `grow` is "random", RigL where it is "gradient"."""
+
+    def run(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings, device: str) -> dict[int, Fit]:
+        import torch
+
+        from beyond import dst
+
+        torch.set_num_threads(settings.threads)
+
+        def fit_one(s: int) -> Fit:
+            found = dst.train(problem.X, problem.Y, s, width=m, num_layers=settings.num_layers,
+                              num_epochs=settings.num_epochs, batch_size=settings.batch_size, grow=grow,
+                              mask_init=settings.mask_init, update_every=settings.update_every,
+                              drop_fraction=settings.drop_fraction, loss=problem.loss, seed=seed, device=device)
+            return scored(problem, SparseNet.from_dense(found.weights), connected=found.connected, steps=found.steps,
+                          moved=found.moved)
+
+        return {s: fit_one(s) for s in slist}
+
+    return run
 
 
 def fit_creases(problem: Problem, X: Array, Y: Array, s: int, settings: Settings, **given: object) -> Fit:
@@ -168,6 +192,9 @@ def fit_creases(problem: Problem, X: Array, Y: Array, s: int, settings: Settings
     return scored(problem, found.net, energy_left=found.residual, steps=found.steps)
 
 
+# RigL's paper updates the masks every 100 steps; SET's does so once an epoch.
+DYNAMIC = {"library": "torch", "signs": True, "splits_budget": False, "defaults": {"update_every": 100}}
+
 METHODS = {
     "aiht": Method("AIHT", "accelerated iterative hard thresholding, the paper's solver", run_aiht),
     "pruning": Method("IMP", "iterative magnitude pruning, the paper's baseline", run_pruning, library="torch",
@@ -177,4 +204,7 @@ METHODS = {
     "creases": Method("Creases", "crease pursuit, beyond the paper: one hidden layer, any signs and outputs",
                       one_by_one(fit_creases), most_layers=1, signs=True,
                       unsuited=("mnist", "inr_mnist", "inr_cifar10"), defaults={"num_epochs": 60}),
+    "set": Method("SET", "sparse evolutionary training, which moves weights to random places", run_dst("random"),
+                  **DYNAMIC),
+    "rigl": Method("RigL", "the same, to the places of the largest gradients", run_dst("gradient"), **DYNAMIC),
 }

@@ -27,6 +27,8 @@ def cell_line(cell: Cell, result: Result, measure: Measure) -> str:
         text += f"  {result.details['energy_left']:.0e} of the energy is left"
     if not result.details.get("connected", True):
         text += "  no path from input to output is left"
+    if result.details.get("moved") == 0:
+        text += "  no weight has moved"
     return text
 
 

@@ -62,6 +62,7 @@ class Setting:
         return not self.tasks or task in self.tasks or self.name in TASKS[task].settings
 
 
+DYNAMIC = ("set", "rigl")  # dynamic sparse training
 IMAGES = ("mnist", "binary_mnist", "binary_cifar10")  # classification
 WHAT = (
     Setting("task", str, REQUIRED, "; ".join(f"{name}: {task.summary}" for name, task in TASKS.items()),
@@ -76,8 +77,8 @@ WHAT = (
             words="hidden layers {}"),
     Setting("convex", bool, False, "keep the random gates, no sequential convex updates", methods=("aiht",),
             tasks=NETWORKS, in_name="convex{}", words="convex"),
-    Setting("batch_size", flags.count, 0, "samples per step, 0 for all of them", methods=("aiht", "pruning"),
-            tasks=NETWORKS, in_name="bs{}", words="batch {}"),
+    Setting("batch_size", flags.count, 0, "samples per step, 0 for all of them",
+            methods=("aiht", "pruning", *DYNAMIC), tasks=NETWORKS, in_name="bs{}", words="batch {}"),
     Setting("bias", bool, False, "append a constant 1 to the inputs", tasks=IMAGES, in_name="bias{}", words="bias"),
     Setting("num_epochs", flags.positive, 15, "passes through the data; pruning: per round; gnhtp: outer steps at most",
             in_name="{}epochs", words="epochs {}"),
@@ -91,8 +92,8 @@ WHAT = (
             "has +1", tasks=("mlp_planted",), words="signs +-1"),
     Setting("snr", flags.decibels, None, "add noise to the targets, at this ratio of signal to noise in dB (default: "
             "no noise)", tasks=("mlp_planted",), metavar="DB", words="SNR {:g} dB"),
-    Setting("update_every", flags.positive, 1, "steps from one sequential convex update of the gates to the next",
-            methods=("aiht",), tasks=NETWORKS, words="gates updated every {} steps"),
+    Setting("update_every", flags.positive, 1, "steps from one update to the next: of the gates (aiht), of the masks "
+            "(set, rigl)", methods=("aiht", *DYNAMIC), tasks=NETWORKS, words="updates every {} steps"),
     Setting("least_squares", str, "auto", "how it solves on a support; auto: cholesky on mlp_planted, ten steps of "
             "conjugate gradients elsewhere", choices=("auto", "cholesky", "cg"), methods=("gnhtp",),
             words="least squares {}"),
@@ -102,6 +103,10 @@ WHAT = (
             choices=("magnitude", "lamp"), methods=("pruning",), words="pruned by {}"),
     Setting("finetune_epochs", flags.count, 0, "epochs of retraining before a pruned network is scored (0, as "
             "published)", methods=("pruning",), words="finetuning {}"),
+    Setting("mask_init", str, "erk", "shares of the layers in the s weights; erk: proportional to inputs plus outputs "
+            "of the layer; uniform: to their product", choices=("erk", "uniform"), methods=DYNAMIC, words="{} masks"),
+    Setting("drop_fraction", flags.share, 0.3, "share of its weights that a layer drops and regrows in the first "
+            "update, rounded down; it falls to 0", methods=DYNAMIC, words="drops {:g}"),
     Setting("expname", flags.experiment_name, "", "a word of your own in the log's name", words="{}"),
 )
 HOW = (

@@ -20,7 +20,8 @@ from tasks import TASKS, Measure
 # Flags that came after the first logs, in the order in which they are named, and the values that are not named.
 LATER = {"input_dim": 100, "output_dim": 1, "nmeasurements": 50000, "input_dist": "normal",
          "planted_signs": False, "snr": None, "update_every": 1,
-         "least_squares": "auto", "prune_iters": 0.1, "prune_score": "magnitude", "finetune_epochs": 0}
+         "least_squares": "auto", "prune_iters": 0.1, "prune_score": "magnitude", "finetune_epochs": 0,
+         "mask_init": "erk", "drop_fraction": 0.3}
 SETTINGS = {"task": "mlp_planted", "method": "pruning", "expname": "", "num_layers": 1, "convex": False,
             "batch_size": 0, "bias": False, "num_epochs": 15, **LATER}
 GRID = {"m": [2, 3], "s": [5], "seed": [0, 1]}
@@ -31,10 +32,11 @@ MEASURE = Measure("PSNR", "dB", (-20, 50))
 # ---- names ----
 
 NAME = re.compile(
-    r"(?P<task>[a-z0-9_]+)_(?P<method>aiht|pruning|gnhtp)_hidden(?P<num_layers>\d+)_m(?P<m>[\d-]+)_s(?P<s>[\d-]+)"
+    r"(?P<task>[a-z0-9_]+)_(?P<method>aiht|pruning|gnhtp|set|rigl)_hidden(?P<num_layers>\d+)_m(?P<m>[\d-]+)_s(?P<s>[\d-]+)"
     r"_seed(?P<seed>[\d-]+)_convex(?P<convex>[01])_bs(?P<batch_size>\d+)_bias(?P<bias>[01])_(?P<num_epochs>\d+)epochs"
     + "".join(rf"(_{flag}(?P<{flag}>[a-z]+|[\d.e-]+))?" for flag in LATER) + r"(__(?P<expname>.+))?")
-WORDS = {"task": [*TASKS], "method": ["aiht", "pruning", "gnhtp"], "prune_score": ["magnitude", "lamp"],
+WORDS = {"task": [*TASKS], "method": ["aiht", "pruning", "gnhtp", "set", "rigl"],
+         "prune_score": ["magnitude", "lamp"], "mask_init": ["erk", "uniform"],
          "input_dist": ["normal", "uniform", "rademacher", "mnist"], "least_squares": ["auto", "cholesky", "cg"]}
 
 

@@ -187,12 +187,15 @@ def test_collapse_is_reported_and_the_outputs_are_zero_and_not_finetuned():
 def test_counts_are_exact(d, width, num_layers, k, slist, prune_iters, batch_size, prune_score, finetune_epochs):
     X, Y = problem(n=20, d=d, k=k)
     num_weights = d * width + (num_layers - 1) * width**2 + width * (k or 1)
-    columns = {s: counts[t] for counts, columns in runs(num_weights, slist, prune_iters) for s, t in columns.items()}
+    columns = {s: (t, counts[t]) for counts, columns in runs(num_weights, slist, prune_iters)
+               for s, t in columns.items()}
     pruned = fit(slist, X, Y, width=width, num_layers=num_layers, num_epochs=1, prune_iters=prune_iters,
                  batch_size=batch_size, prune_score=prune_score, finetune_epochs=finetune_epochs)
     assert list(pruned) == slist
     for s, result in pruned.items():
-        assert result.num_nonzero == columns[s] <= s
+        rounds, count = columns[s]
+        epochs = 1 + rounds + (finetune_epochs if count < num_weights else 0)
+        assert result.num_nonzero == count <= s and result.steps == epochs * (3 if batch_size else 1)
         assert sum(np.count_nonzero(W) for W in result.weights) == result.num_nonzero
         paths = reduce(lambda paths, W: (W != 0).astype(int) @ paths, result.weights, np.ones(d, dtype=int))
         assert result.connected == bool(paths.any())

@@ -20,10 +20,12 @@ from tasks import TASKS
 CELL = {"task": "mlp_planted", "mlist": [2], "slist": [5], "save_results": True}
 CLASSES = {"binary_mnist", "mnist", "binary_cifar10"}
 NETWORKS = {"mlp_planted", "inr_mnist", "inr_cifar10", *CLASSES}
+DYNAMIC = {"set", "rigl"}
 EFFECT = {  # a flag: a value that is not the default, and the methods and tasks on which it changes anything
     "num_layers": (2, METHODS, NETWORKS), "bias": (True, METHODS, CLASSES), "input_dim": (7, METHODS, {"mlp_planted"}),
-    "convex": (True, {"aiht"}, NETWORKS), "update_every": (3, {"aiht"}, NETWORKS),
-    "batch_size": (10, {"aiht", "pruning"}, NETWORKS), "output_dim": (2, METHODS, {"mlp_planted"}),
+    "convex": (True, {"aiht"}, NETWORKS), "update_every": (3, {"aiht", *DYNAMIC}, NETWORKS),
+    "mask_init": ("uniform", DYNAMIC, TASKS), "drop_fraction": (0.5, DYNAMIC, TASKS),
+    "batch_size": (10, {"aiht", "pruning", *DYNAMIC}, NETWORKS), "output_dim": (2, METHODS, {"mlp_planted"}),
     "nmeasurements": (60, METHODS, {"mlp_planted", "gaussian_sparse"}), "least_squares": ("cg", {"gnhtp"}, TASKS),
     "input_dist": ("uniform", METHODS, {"mlp_planted"}), "prune_iters": (0.5, {"pruning"}, TASKS),
     "prune_score": ("lamp", {"pruning"}, TASKS), "finetune_epochs": (3, {"pruning"}, TASKS),
