@@ -56,10 +56,12 @@ def cupy_on(gpu: int) -> tuple[ModuleType, str]:
     """CuPy, set to a GPU, and the GPU's name; RuntimeError says what is missing."""
     try:
         import cupy
+    except ModuleNotFoundError:
+        raise RuntimeError("no CuPy") from None
     except Exception as error:  # an installed CuPy that misfits its CUDA raises more than ImportError
         raise RuntimeError(f"CuPy cannot be imported ({type(error).__name__})") from None
     if not cupy.cuda.is_available():
-        raise RuntimeError("CuPy finds no working NVIDIA GPU")
+        raise RuntimeError("no GPU for CuPy")
     if gpu >= cupy.cuda.runtime.getDeviceCount():
         raise RuntimeError(f"CuPy finds GPUs 0 to {cupy.cuda.runtime.getDeviceCount() - 1} only")
     cupy.cuda.Device(gpu).use()

@@ -51,7 +51,7 @@ def torch_gpu(gpu: int) -> str:
     import torch
 
     if not torch.cuda.is_available():
-        raise RuntimeError("torch finds no working NVIDIA GPU")
+        raise RuntimeError("no GPU for torch")
     if gpu >= torch.cuda.device_count():
         raise RuntimeError(f"torch finds GPUs 0 to {torch.cuda.device_count() - 1} only")
     return torch.cuda.get_device_name(gpu)
