@@ -52,6 +52,20 @@ def check_finite(X: Array, y: Array) -> None:
         raise ValueError(f"{name} is not finite: {where} is {float(array[tuple(place)])}")
 
 
+def fit_data(X: Array, y: Array, s: int, width: int) -> tuple[Array, Array]:
+    """What a fit is given, refused where no method can fit it: X [n, d] and y [n] or [n, k] as arrays of DTYPE.
+
+    Raises ValueError, as check_finite does, and for s or width below 1.
+    """
+    for name, value in (("s", s), ("width", width)):
+        if value != int(value) or value < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1, and is {value}")
+    X, y = (array if hasattr(array, "ndim") else np.asarray(array) for array in (X, y))
+    X, y = (array.astype(DTYPE, copy=False) for array in (X, y))
+    check_finite(X, y)
+    return X, y
+
+
 def cupy_on(gpu: int) -> tuple[ModuleType, str]:
     """CuPy, set to a GPU, and the GPU's name; RuntimeError says what is missing."""
     try:
