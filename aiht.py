@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from aiht_vector import fit_with_restarts, split
-from models import SparseLayer, SparseNet
-from numerics.arrays import Array, array_module, check_finite, take_samples, to_device, to_host
+from models import Callback, Progress, SparseLayer, SparseNet
+from numerics.arrays import Array, array_module, fit_data, take_samples, to_device, to_host
 from numerics.sparse import SparseVector, largest
 from numerics.streams import Stream
 from numerics.workspace import Workspace, workspace_or_new
@@ -165,30 +166,33 @@ def iterates(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable
         yield w, H
 
 
-def fit_scalar_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable, work: Workspace) -> LayerFit:
+def fit_scalar_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable, work: Workspace,
+                     progress: Progress | None = None) -> LayerFit:
     """The last of the iterates; arguments as there."""
     last = SparseVector.zeros(gates.m * len(XT), array_module(XT))
     for w, _ in iterates(XT, y, s, gates, schedule, work):
         last = w
+        if progress:
+            progress.step(w)
     return LayerFit(last, gates)
 
 
 def fit_vector_layer(XT: Array, Y: Array, s: int, gates: RandomGates, schedule: Schedule, work: Workspace, fan_in: int,
-                     loss: str) -> LayerFit:
+                     loss: str, progress: Progress | None = None) -> LayerFit:
     """The same for targets Y [n, k], with at most s nonzeros in w and the output weights together; see aiht_vector.py.
 
     Args:
         fan_in: width of the layer before, d or more.  loss: see fit.
     """
     YT = array_module(Y).ascontiguousarray(Y.T)
-    theta, step_size = fit_with_restarts(XT, YT, s, gates, fan_in, schedule, loss, work)
+    theta, step_size = fit_with_restarts(XT, YT, s, gates, fan_in, schedule, loss, work, progress)
     w, v = split(theta, len(XT), len(YT))
     return LayerFit(w, gates, SparseLayer(v.to_host(), len(YT), gates.m), step_size)
 
 
 def fit(X: Array, y: Array, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
         convex: bool = False, update_every: int = 1, seed: int = 0, loss: str = "squared",
-        work: Workspace | None = None) -> SparseNet:
+        work: Workspace | None = None, callback: Callback | None = None) -> SparseNet:
     """Fit a ReLU network, layer by layer.
 
     Each layer has the budget int(s / num_layers) and is fitted to y on the activations of those before it. With k
@@ -201,51 +205,60 @@ def fit(X: Array, y: Array, s: int, *, width: int, num_layers: int = 1, num_epoc
         convex: keep the random gates.  update_every: steps from one update of the gates to the next.
         loss: "squared" or, for k outputs, "cross_entropy" (y one-hot).
         work: threads and memory; without it the fit runs on one thread.
+        callback: called after each step with its number and a models.FitState. A fit with k outputs that is started
+            again with half the step size counts from 1 again.
     Returns:
         a SparseNet on the host whose predictions are those of the last layer's fit.
     Raises:
-        ValueError for data of a wrong shape or not finite (check_finite), FloatingPointError where AIHT with k outputs
+        ValueError for data or budgets that cannot be fitted (fit_data), FloatingPointError where AIHT with k outputs
         diverges at every step size.
     """
-    check_finite(X, y)
-    budget = s // num_layers
-    fits: list[LayerFit] = []
+    X, y = fit_data(X, y, s, width)
+    budget, fits = s // num_layers, []
+    progress = Progress(callback) if callback else None
 
     def fit_layer(XT, fan_in: int, layer: int) -> SparseVector:
         gates = RandomGates(seed, layer, width, len(XT))
         schedule = Schedule(len(y), num_epochs, batch_size, 0 if convex else update_every, seed, layer)
+        if progress and convex:
+            progress.gates = gates
         if y.ndim == 1:
-            fits.append(fit_scalar_layer(XT, y, budget, gates, schedule, space))
+            fits.append(fit_scalar_layer(XT, y, budget, gates, schedule, space, progress))
         else:
-            fits.append(fit_vector_layer(XT, y, budget, gates, schedule, space, fan_in, loss))
+            fits.append(fit_vector_layer(XT, y, budget, gates, schedule, space, fan_in, loss, progress))
         return fits[-1].w
 
     with workspace_or_new(work) as space:
-        layers = layer_by_layer(X, width, num_layers, fit_layer)
+        layers = layer_by_layer(X, width, num_layers, fit_layer, progress)
     step_sizes = tuple(found.step_size for found in fits if found.step_size is not None)
     return SparseNet(layers, fits[-1].output, fits[-1].gates if convex else None, step_sizes)
 
 
-def layer_by_layer(X: Array, width: int, num_layers: int, fit_layer: Callable) -> tuple[SparseLayer, ...]:
+def layer_by_layer(X: Array, width: int, num_layers: int, fit_layer: Callable,
+                   progress: Progress | None = None) -> tuple[SparseLayer, ...]:
     """Hidden layers, each fitted on the activations of those before it.
 
     Args:
         fit_layer: function (XT, fan_in, layer) -> w [width len(XT)]. XT are the inputs that are not always zero,
             feature-major; fan_in counts the others too.
+        progress: is told where each layer begins.
     """
     XT, inputs, fan_in, layers = array_module(X).ascontiguousarray(X.T), np.arange(X.shape[1]), X.shape[1], []
     for layer in range(num_layers):
-        w = fit_layer(XT, fan_in, layer).to_host()
-        layers.append(SparseLayer(widen(w, inputs, width, fan_in), width, fan_in))
+        place = partial(widen, inputs=inputs, m=width, fan_in=fan_in)
+        if progress:
+            progress.begin(layers, place)
+        layers.append(place(fit_layer(XT, fan_in, layer)))
         if layer < num_layers - 1:  # embed once, on the neurons that have weights
             XT, inputs, fan_in = to_device(layers[-1].activations(to_host(XT), inputs), XT), layers[-1].neurons, width
     return tuple(layers)
 
 
-def widen(w: SparseVector, inputs: np.ndarray, m: int, fan_in: int) -> SparseVector:
-    """Weights on some inputs [m, len(inputs)] as weights on all of them [m, fan_in]."""
+def widen(w: SparseVector, inputs: np.ndarray, m: int, fan_in: int) -> SparseLayer:
+    """Weights on some inputs as a layer [m, fan_in] of weights on all of them; of more neurons where w has more."""
+    w, m = w.to_host(), max(m, w.size // max(len(inputs), 1))
     neuron, feature = np.divmod(w.indices, max(len(inputs), 1))
-    return SparseVector(neuron * fan_in + inputs[feature], w.values, m * fan_in)
+    return SparseLayer(SparseVector(neuron * fan_in + inputs[feature], w.values, m * fan_in), m, fan_in)
 
 
 def recover(A: GaussianSensing, y: Array, s: int, num_epochs: int) -> SparseVector:

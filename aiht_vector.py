@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from models import Progress
 from numerics.arrays import DTYPE, Array, array_module, take_samples, to_device, to_host
 from numerics.countsketch import CountSketch
 from numerics.sparse import SparseVector, top_mask
@@ -206,7 +207,7 @@ class RandomFill:
 
 
 def fit_with_restarts(XT: Array, Y: Array, s: int, gates: RandomGates, fan_in: int, schedule: Iterable, loss: str,
-                      work: Workspace) -> tuple[SparseVector, float]:
+                      work: Workspace, progress: Progress | None = None) -> tuple[SparseVector, float]:
     """Fit one hidden layer and the output layer with at most s nonzeros in both.
 
     A fit that becomes non-finite is started again with half the step size, as often as needed.
@@ -214,12 +215,13 @@ def fit_with_restarts(XT: Array, Y: Array, s: int, gates: RandomGates, fan_in: i
     Args:
         XT: inputs [d, n].  Y: targets [k, n].  fan_in: width of the layer before.
         schedule: the steps, (epoch, batch, update), the same each time it is gone through; see aiht.Schedule.
+        progress: is told of each step, and of each new start.
     Returns:
         theta [m (d + k)] and the step size used. Raises FloatingPointError when none is small enough.
     """
     mu = first_step_size(s, gates.m, loss)
     while mu > SMALLEST_STEP:
-        theta = try_step_size(XT, Y, s, mu, gates, fan_in, schedule, loss, work)
+        theta = try_step_size(XT, Y, s, mu, gates, fan_in, schedule, loss, work, progress)
         if theta is not None:
             return theta, mu
         mu /= 2
@@ -227,13 +229,15 @@ def fit_with_restarts(XT: Array, Y: Array, s: int, gates: RandomGates, fan_in: i
 
 
 def try_step_size(XT: Array, Y: Array, s: int, mu: float, gates: RandomGates, fan_in: int, schedule: Iterable,
-                  loss: str, work: Workspace) -> SparseVector | None:
+                  loss: str, work: Workspace, progress: Progress | None = None) -> SparseVector | None:
     """The fit with step size mu, or None where it becomes non-finite. Arguments as for fit_with_restarts."""
     (d, _), k, xp = XT.shape, len(Y), array_module(XT)
     fill = RandomFill(gates.seed, gates.layer, gates.m, d, k, fan_in)
     theta = SparseVector.zeros(gates.m * (d + k), xp)
     sketch = CountSketch(theta.size, s, Stream.SKETCH.generator(gates.seed, gates.layer), xp, work.map)
     H, last_epoch = gates, -1
+    if progress:
+        progress.restart()
     with np.errstate(over="ignore", invalid="ignore"):  # the sketch never forgets an update: it shows a divergence
         for epoch, batch, update in schedule:
             full = isinstance(batch, slice)
@@ -245,6 +249,8 @@ def try_step_size(XT: Array, Y: Array, s: int, mu: float, gates: RandomGates, fa
             theta = vector_step(A, take_samples(Y, batch), theta, s, mu, sketch, fill if start_up else None, loss)
             if update:
                 H = WeightGates(split(theta, d, k)[0], d)
+            if progress:
+                progress.step(*split(theta, d, k))
     finite = xp.isfinite(sketch.table).all() and xp.isfinite(theta.values).all()  # float64 and float32
     return theta if finite else None
 

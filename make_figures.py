@@ -15,6 +15,7 @@ puts AIHT beside IMP as in Figure 1, with their difference, from the cells of al
     python make_figures.py --figure 1 --against logs/reference
 
 draws nothing: it compares the cells of Figure 1 in ./logs with those in logs/reference (plotting/against.py).
+Nor does --table, which prints the logs as tables (plotting/tables.py).
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plotting import against, page
+from sweep.flags import Parser, UsageError, complain, require, run_main
+
+if __name__ == "__main__":
+    require("make_figures.py", "numpy", "matplotlib", "threadpoolctl")
+
+from plotting import against, page, tables
 from plotting.figures import (
     FIGURES,
     Entry,
@@ -54,7 +60,6 @@ from plotting.logs import (
     read_log,
 )
 from plotting.numbers import MEAN, STATISTICS, SUCCESS, Quantity
-from sweep.flags import Parser, UsageError, complain, run_main
 from sweep.logbook import Log, LogError
 from sweep.settings import SETTINGS
 from tasks import TASKS
@@ -65,6 +70,11 @@ if TYPE_CHECKING:
 PROG = "make_figures.py"
 TASK = None  # a name in the table of tasks.py, such as "mnist"
 METHOD = None  # a name in the table of sweep/methods.py, such as "aiht"
+EXAMPLES = (  # at the end of --help
+    "python make_figures.py --figure 4 --logs_dir logs/reference",
+    "python make_figures.py --task mlp_planted --statistic success",
+    "python make_figures.py --table markdown --task inr_mnist --logs_dir logs/reference",
+)
 
 
 # ---- names of pictures ----
@@ -101,7 +111,7 @@ def friendly_stem(path: Path) -> str:
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The checked flags. Raises UsageError."""
-    parser = Parser(PROG, __doc__.split("\n")[0])
+    parser = Parser(PROG, __doc__.split("\n")[0], EXAMPLES)
     add = parser.add_argument
     add("--task", help="only this task, in any case (default: TASK on top of this file)")
     add("--method", help="only this method, in any case (default: METHOD on top of this file)")
@@ -117,6 +127,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--tolerance", type=number, help="largest difference that --against lets pass (default: "
         f"{against.TOLERANCE_DECIBEL} dB, {against.TOLERANCE_LOG} of the decimal logarithm of an error, "
         f"{against.TOLERANCE_OTHER} of an accuracy)")
+    add("--table", choices=tables.FORMATS, help="draw nothing, but print the logs as a table: for each m and s the "
+        "mean, standard deviation and median over the seeds, and their number")
     add("--logs_dir", type=Path, default=Path("logs"), help="holds <task>/<method>/*.npy (./%(default)s)")
     add("--figures_dir", type=Path, default=Path("figures"), help="for the pictures (./%(default)s)")
     args = parser.parse_args(argv)
@@ -135,6 +147,9 @@ def refuse_combinations(args: argparse.Namespace) -> None:
         raise UsageError(f"argument --tolerance: {args.tolerance:g} has no effect without --against; add that")
     if args.tolerance is not None and args.tolerance < 0:
         raise UsageError(f"argument --tolerance: {args.tolerance:g} is below 0; give a positive number")
+    if args.table and (args.figure or args.against or args.statistic != MEAN):
+        raise UsageError(f"argument --table: {args.table} has all statistics of single logs; leave --figure, --against "
+                         "and --statistic out")
     if args.against and (args.metric, args.statistic) != (SCORE, MEAN):
         raise UsageError("argument --against: compares the scores of single cells; leave --metric and --statistic out")
 
@@ -287,12 +302,23 @@ def compare(args: argparse.Namespace) -> int:
     return max(code, 1 if differing else 0)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    def draw_or_compare() -> int:
-        args = parse_arguments(argv)
-        return (compare if args.against else draw_figure if args.figure else draw_each_log)(args)
+def tabulate(args: argparse.Namespace) -> int:
+    """Print the logs as a table; returns an exit code. Raises UsageError."""
+    _, wanted = wanted_paths(args, args.logs_dir)
+    logs, code = read_logs(sorted(wanted), wanted)
+    if logs:
+        check_quantity(Quantity(args.metric), list(logs.values()), set())
+        print(tables.table(list(logs.values()), args.metric, args.table))
+    return code
 
-    return run_main(PROG, draw_or_compare)
+
+def main(argv: Sequence[str] | None = None) -> int:
+    def run() -> int:
+        args = parse_arguments(argv)
+        uses = {compare: args.against, tabulate: args.table, draw_figure: args.figure}
+        return next((use for use, asked in uses.items() if asked), draw_each_log)(args)
+
+    return run_main(PROG, run)
 
 
 if __name__ == "__main__":

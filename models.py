@@ -13,7 +13,7 @@ torch is imported when it is needed, so AIHT runs without it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
@@ -217,3 +217,55 @@ class SparseNet:
         outputs = np.zeros((self.output.m, Z.shape[1]))
         outputs[self.output.neurons] = self.output.matrix(last.neurons) @ Z
         return outputs.T if len(outputs) > 1 else outputs[0]
+
+
+# ---- what a fit tells while it runs ----
+
+
+@dataclass(frozen=True)
+class FitState:
+    """What the callback of a fit gets after a step.
+
+    Args:
+        net: function () -> the network as it is now, on the host. It is made when it is called: a callback that does
+            not ask for it costs next to nothing. To be called before the callback returns.
+        loss: the share |y_hat - y|^2 / |y|^2 of the targets that is left, where the method knows it anyway.
+        layer: the hidden layer that is fitted, from 0.  steps: in all, where that is known.
+        slist: the numbers of nonzeros that are still looked for, where one fit serves several.
+    """
+
+    net: Callable[[], SparseNet]
+    loss: float | None = None
+    layer: int = 0
+    steps: int | None = None
+    slist: tuple[int, ...] = ()
+
+
+Callback = Callable[[int, FitState], object]  # (number of the step, from 1; FitState), whatever it returns
+
+
+class Progress:
+    """The callback of a fit that goes layer by layer: it counts the steps and puts the layers together."""
+
+    def __init__(self, callback: Callback):
+        self.callback, self.number = callback, 0
+        self.gates: RandomGates | None = None  # of a network that keeps random ones
+
+    def begin(self, layers: Sequence[SparseLayer], place: Callable[[SparseVector], SparseLayer]) -> None:
+        """A new layer, after `layers`; `place` makes one of the weights w [m d] that the steps will give."""
+        self.layers, self.place, self.before = tuple(layers), place, self.number
+
+    def restart(self) -> None:
+        """This layer is begun again, and so are the numbers of its steps."""
+        self.number = self.before
+
+    def step(self, w: SparseVector, output: SparseVector | None = None, loss: float | None = None) -> None:
+        """After a step: hidden weights, and output weights V' [k, m] if there are any."""
+        self.number += 1
+
+        def net() -> SparseNet:
+            layer = self.place(w)
+            V = None if output is None else SparseLayer(output.to_host(), output.size // layer.m, layer.m)
+            return SparseNet((*self.layers, layer), V, self.gates)
+
+        self.callback(self.number, FitState(net, loss, len(self.layers)))

@@ -16,10 +16,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from sweep.flags import UsageError, complain, require
+
+if __name__ == "__main__":
+    require("runner.py", "numpy", "scipy", "threadpoolctl", "tqdm", "filelock")
+
 import datasets
-from sweep import machine, report
+from sweep import estimate, machine, report
 from sweep.cells import Result, failure, jobs, run_job
-from sweep.flags import UsageError, complain
 from sweep.logbook import FAILED, Cell, Log, LogError, held, log_name
 from sweep.settings import Settings, logged, parse_arguments
 from sweep.workers import WorkersError, run_on_workers
@@ -115,7 +119,8 @@ def run(settings: Settings) -> int:
     workers = f"; {settings.workers} workers" if settings.workers else ""
     print(f"device: {device.line}; {settings.threads} thread(s){workers}")
     if settings.dry_run:
-        print(*report.plan(open_log(settings, device), settings), sep="\n")
+        log = open_log(settings, device)
+        print(*report.plan(log, settings, estimate.known_seconds(log, settings)), sep="\n")
         return 0
     read_data(settings)
     with contextlib.ExitStack() as stack:
@@ -123,10 +128,11 @@ def run(settings: Settings) -> int:
             check_writable(log_path(settings).parent)
             stack.enter_context(held(log_path(settings)))
         log = open_log(settings, device)
+        found = set(log.cells()) - set(log.missing())
         if log.records:
-            print(f"{len(log.cells()) - len(log.missing())} of {len(log.cells())} cells found in {log.path.parent}")
+            print(f"{len(found)} of {len(log.cells())} cells found in {log.path.parent}")
         failed = sweep(log, settings, device.name)
-    print(f"saved {log.path}.npy" if log.path else "\n".join(report.table_of_means(log)))
+    print(*report.ending(log, found, settings), sep="\n")
     if failed:
         print(f"runner.py: {failed} cell(s) failed; their lines say why", file=sys.stderr)
     return 1 if failed else 0

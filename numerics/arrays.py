@@ -50,3 +50,17 @@ def check_finite(X: Array, y: Array) -> None:
         place = to_host(xp.argwhere(~xp.isfinite(array))[0]).tolist()
         where = ", ".join(f"{axis} {number}" for axis, number in zip(("sample", column), place, strict=False))
         raise ValueError(f"{name} is not finite: {where} is {float(array[tuple(place)])}")
+
+
+def fit_data(X: Array, y: Array, s: int, width: int) -> tuple[Array, Array]:
+    """What a fit is given, refused where no method can fit it: X [n, d] and y [n] or [n, k] as arrays of DTYPE.
+
+    Raises ValueError, as check_finite does, and for s or width below 1.
+    """
+    for name, value in (("s", s), ("width", width)):
+        if value != int(value) or value < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1, and is {value}")
+    X, y = (array if hasattr(array, "ndim") else np.asarray(array) for array in (X, y))
+    X, y = (array.astype(DTYPE, copy=False) for array in (X, y))
+    check_finite(X, y)
+    return X, y

@@ -28,6 +28,8 @@ def cupy_on(gpu: int) -> tuple[ModuleType, str]:
     """CuPy, set to a GPU that works, and the GPU's name. Raises GpuError."""
     try:
         import cupy
+    except ModuleNotFoundError:
+        raise GpuError("no CuPy") from None
     except Exception as error:  # an installed CuPy that misfits its CUDA raises more than ImportError
         raise GpuError(f"CuPy cannot be imported ({type(error).__name__})") from None
     if not cupy.cuda.is_available():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 LARGEST = 2**31 - 1  # of the whole-number flags
@@ -18,10 +20,12 @@ class UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises UsageError and takes no abbreviations."""
+    """A parser that raises UsageError and takes no abbreviations; its help ends with the examples."""
 
-    def __init__(self, prog: str, description: str, **options: object):
-        super().__init__(prog=prog, description=description, allow_abbrev=False, **options)
+    def __init__(self, prog: str, description: str, examples: Sequence[str] = ()):
+        epilog = "\n".join(["examples:", *(f"  {line}" for line in examples)]) if examples else None
+        super().__init__(prog=prog, description=description, allow_abbrev=False, epilog=epilog,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see --help")
@@ -33,10 +37,26 @@ def complain(prog: str, message: object) -> int:
     return 2
 
 
+def require(prog: str, *packages: str) -> None:
+    """End with exit code 2 and one line where one of these packages is not installed."""
+    lacking = [package for package in packages if importlib.util.find_spec(package) is None]
+    if lacking:
+        remedy = f"run `make setup`, then .venv/bin/python {prog}"
+        sys.exit(complain(prog, f"{sys.executable} has no {', '.join(lacking)}: {remedy}"))
+
+
 def run_main(prog: str, run: Callable[[], int | None]) -> int:
-    """The exit code of a command line: what `run` returns, 0 for None; 2 and one line where it raises UsageError."""
+    """The exit code of a command line: what `run` returns, 0 for None; 2 and one line where it raises UsageError.
+
+    Who reads its output may stop reading, as `head` does: then it ends, too, with 0.
+    """
     try:
-        return run() or 0
+        code = run() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails to flush it at the end
+        return 0
     except UsageError as error:
         return complain(prog, error)
 

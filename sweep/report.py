@@ -1,15 +1,19 @@
-"""What runner.py prints: a line per cell, the table of means, and the plan of --dry_run."""
+"""What runner.py prints: a line per cell, tables of means, a closing line, and the plan of --dry_run."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import numpy as np
 
 from sweep.cells import Result
-from sweep.logbook import DONE, Cell, Log
-from sweep.settings import Settings
+from sweep.estimate import Known, duration, nearest
+from sweep.logbook import DONE, FAILED, SKIPPED, Cell, Log, kind
+from sweep.settings import SETTINGS, Settings
 from tasks import Measure
+
+RECALL = Measure("support recall", range=(0, 1))  # of the planted weights, see beyond/recovery.py
 
 NOT_EXACT = 1e-9  # share of the energy of the targets beyond which a fit is not exact, where a method says what it left
 
@@ -21,6 +25,8 @@ def cell_line(cell: Cell, result: Result, measure: Measure) -> str:
         return text + result.status
     value = f"{format_score(result.score, measure)} {measure.unit}".rstrip()
     text += f"{value:<12}{result.details['seconds']:8.2f} s"
+    if result.details.get("support_recall") is not None:
+        text += f"  recall {result.details['support_recall']:.3f}"
     if "support_error" in result.details:
         text += f"  support error {result.details['support_error']:.3f}"
     if result.details.get("energy_left", 0) > NOT_EXACT:
@@ -36,19 +42,49 @@ def format_score(value: float, measure: Measure) -> str:
     return f"{value:.2e}" if measure.scale == "log" else f"{value:.{2 if measure.unit else 4}f}"
 
 
-def table_of_means(log: Log) -> Iterator[str]:
-    """Lines: means over the seeds that ran, m down and s across."""
-    measure, seeds = log.measure, log.axes["seed"]
+def ending(log: Log, found: set[Cell], settings: Settings) -> Iterator[str]:
+    """Lines at the end of a sweep: means, where the log is, how many cells came to what, and how to draw them.
+
+    Args:
+        found: cells that were finished before this run.
+    """
+    yield from table_of_means(log, log.table, log.measure)
+    recall = np.array([log.records.get(cell, {}).get("support_recall") for cell in log.cells()], dtype=float)
+    if not np.isnan(recall).all():
+        shape = [len(log.axes[axis]) for axis in ("seed", "m", "s")]
+        yield from table_of_means(log, recall.reshape(shape).transpose(1, 2, 0), RECALL)
+    if log.path:
+        yield f"saved {log.path}.npy"
+    kinds = [kind(log.status(cell)) for cell in log.cells() if cell not in found]
+    counts = [f"{kinds.count(DONE)} done", f"{len(found)} taken over", f"{kinds.count(FAILED)} failed"]
+    counts += [f"{kinds.count(SKIPPED)} skipped"] if SKIPPED in kinds else []
+    yield f"{', '.join(counts)}; {f'draw: {draw_command(settings)}' if log.path else 'to keep them: --save_results'}"
+
+
+def draw_command(settings: Settings) -> str:
+    """The command that draws the heatmap of this sweep, and of others of its task and method."""
+    words = ["python", "make_figures.py", "--task", settings.task, "--method", settings.method]
+    words += ["--logs_dir", settings.logs_dir] if settings.logs_dir != SETTINGS["logs_dir"].default else []
+    return shlex.join(words)
+
+
+def table_of_means(log: Log, table: np.ndarray, measure: Measure) -> Iterator[str]:
+    """Lines: means of a table [m, s, seed] over the seeds that ran, m down and s across."""
+    seeds = log.axes["seed"]
     yield (f"{measure.name}{', ' + measure.unit if measure.unit else ''}, mean over {len(seeds)} seed(s); "
            "rows: m, columns: s")
     yield " " * 8 + "".join(f"{s:>10}" for s in log.axes["s"])
-    for m, row in zip(log.axes["m"], log.table, strict=True):
+    for m, row in zip(log.axes["m"], table, strict=True):
         means = [np.mean(cell[~np.isnan(cell)]) if not np.isnan(cell).all() else None for cell in row]
         yield f"{m:<8}" + "".join(f"{'-' if mean is None else format_score(mean, measure):>10}" for mean in means)
 
 
-def plan(log: Log, settings: Settings) -> Iterator[str]:
-    """Lines of --dry_run: the settings, the cells that are missing, and the path of the log."""
+def plan(log: Log, settings: Settings, known: Known) -> Iterator[str]:
+    """Lines of --dry_run: the settings, the cells that are missing with their times, and the path of the log.
+
+    Args:
+        known: seconds of cells of other logs, from which the times are estimated.
+    """
     for name, value in {**log.settings, "data_dir": settings.data_dir, "threads": settings.threads}.items():
         yield f"{name}: {value}"
     missing = log.missing()
@@ -57,5 +93,18 @@ def plan(log: Log, settings: Settings) -> Iterator[str]:
         for m in log.axes["m"]:
             slist = [s for m_, s, seed_ in missing if (m_, seed_) == (m, seed)]
             if slist:
-                yield f"  seed {seed}, m {m}, s {' '.join(map(str, slist))}"
+                yield f"  seed {seed}, m {m}, s {' '.join(map(str, slist))}: {estimate_words(m, slist, known)}"
+    if missing and known:
+        total = sum(nearest(m, s, known)[1] for m, s, _ in missing) / max(settings.workers, 1)
+        yield f"time: about {duration(total)}, by {len(known)} cells of logs of this task, method and settings"
     yield f"log: {log.path}.npy" if log.path else "log: none without --save_results"
+
+
+def estimate_words(m: int, slist: list[int], known: Known) -> str:
+    """For example "about 3.1 s (as m 20, s 100)", which names the cells that were taken for others; "no estimate"."""
+    if not known:
+        return "no estimate"
+    cells = {s: nearest(m, s, known) for s in slist}
+    others = [f"m {near[0]}, s {near[1]}" for s, (near, _) in cells.items() if near != (m, s)]
+    taken = f" (as {'; '.join(dict.fromkeys(others))})" if others else ""
+    return f"about {duration(sum(seconds for _, seconds in cells.values()))}{taken}"

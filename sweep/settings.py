@@ -127,7 +127,8 @@ HOW = (
     Setting("data_dir", flags.folder, None, "folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)",
             logged=False),
     Setting("logs_dir", flags.folder, "logs", "folder of the logs", logged=False),
-    Setting("dry_run", bool, False, "print settings, cells and the log's path; compute nothing", logged=False),
+    Setting("dry_run", bool, False, "print settings, cells with an estimate of their "
+            "time, and the log's path; compute nothing", logged=False),
 )
 SETTINGS = {setting.name: setting for setting in WHAT + HOW}
 
@@ -136,12 +137,19 @@ Settings = make_dataclass("Settings", [(name, Any) for name in SETTINGS], frozen
                           namespace={"__module__": __name__, "__doc__": "The checked flags of a run, by name."})
 
 
+EXAMPLES = (  # at the end of --help
+    "python runner.py --task mlp_planted --method creases --mlist 5 --slist 20 --nmeasurements 5000",
+    "python runner.py --task mlp_planted --mlist 1 2 5 10 --slist 5 10 20 --seedlist 0 1 2 --save_results",
+    "python runner.py --task inr_mnist --method gnhtp --mlist 20 --slist 100 --dry_run",
+)
+
+
 # ---- from flags to Settings ----
 
 
 def make_parser() -> Parser:
     """The parser of runner.py. It leaves out what is not given, since some defaults depend on other flags."""
-    parser = Parser("runner.py", "Sweep a grid of widths m, numbers of nonzeros s and seeds.")
+    parser = Parser("runner.py", "Sweep a grid of widths m, numbers of nonzeros s and seeds.", EXAMPLES)
     for title, group in (("what is run", WHAT), ("how and where", HOW)):
         add = parser.add_argument_group(title).add_argument
         for setting in group:

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from packaging.requirements import InvalidRequirement, Requirement
 
+import make_figures
+from sweep import settings
 from sweep.flags import UsageError
 from sweep.methods import METHODS
 from sweep.settings import flag_table, make_parser
@@ -29,7 +31,7 @@ README, CLI = PAGES[REPOSITORY / "README.md"], PAGES[REPOSITORY / "docs/cli.md"]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 VERBS = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()
 
-TEXTS = ("y_hat = sum_j", "sum_j v_j relu", "@inproceedings{")  # how the indented blocks begin that are no code
+TEXTS = ("y_hat = sum_j", "12 done, ", "sum_j v_j relu", "@inproceedings{")  # how blocks begin that are no code
 OWN_SCRIPTS = {"slurm_cluster.py"}  # that a reader writes from the pages, and which are not run here
 SHELL_WORDS = {"for", "do", "done", "."}  # other commands of the pages; one that they do not use fails a test
 MAKE_WORDS = {"{", "}", "echo", "exit", "find", "rm", "touch"}  # of the Makefile, likewise
@@ -106,7 +108,8 @@ for page in PAGES.values():
 SPANS = inline_code(PROSE)
 PYTHON_BLOCKS = [code for language, code in BLOCKS if kind(language, code) == "python"]
 SCRIPTS = [code for language, code in BLOCKS if kind(language, code) == "shell"]
-COMMANDS = [words for script in [*SCRIPTS, *filter(COMMAND.match, SPANS)] for words in simple_commands(script)]
+COMMANDS = [words for script in [*SCRIPTS, *filter(COMMAND.match, SPANS), *make_figures.EXAMPLES, *settings.EXAMPLES]
+            for words in simple_commands(script)]
 EXAMPLES = {code.splitlines()[0]: code for code in PYTHON_BLOCKS if code.startswith("#")}  # by their first line
 SCRIPT_EXAMPLES = {"# load_a_log.py"}  # that are run as they are; the others become part of the project
 NEW_NAMES = set(re.findall(r'^(?:TASKS|METHODS)\["(\w+)"\] = ', "\n".join(EXAMPLES.values()), re.MULTILINE))

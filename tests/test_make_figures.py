@@ -1,6 +1,8 @@
 """make_figures.py: which logs it takes, what it calls its pictures, and what it refuses."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +199,30 @@ def test_what_cannot_be_drawn_is_one_line(folder, monkeypatch, capsys, line, wor
     monkeypatch.setattr(mf, "FIGURES", mf.FIGURES | {"off": off})
     refused(capsys, line, *words)
     assert not Path("figures").exists()
+
+
+# ---- tables ----
+
+
+def test_logs_are_printed_as_tables(folder, capsys):
+    """Of the settings those that differ where they have an effect; n is the number of seeds that have a score."""
+    save_log("a", [[[10, 13, np.nan]], [[np.inf, 3, 4]]], num_layers=2, update_every=2)
+    save_log("b", [[[np.nan], [7]]], method="pruning", prune_score="lamp", cells={(0, 1, 0): {"seconds": 0.5}})
+    assert mf.main(["--table", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "task,method,num_layers,m,s,mean,std,median,n", f"mlp_planted,aiht,2,1,1,11.5,{4.5 ** 0.5},11.5,2",
+        "mlp_planted,aiht,2,2,1,inf,,4.0,3", "mlp_planted,pruning,1,1,2,7.0,,7.0,1"]
+    mf.main(["--table", "markdown", "--metric", "seconds"])
+    assert capsys.readouterr().out.endswith("- |\n| mlp_planted | pruning | 1 | 1 | 2 | 5.00e-01 |  | 5.00e-01 | 1 |\n")
+    mf.main(["--table", "latex", "--method", "imp"])
+    assert capsys.readouterr().out.splitlines() == [
+        r"\begin{tabular}{llrrrrrr}", r"task & method & m & s & mean & std & median & n \\", r"\hline",
+        r"mlp\_planted & pruning & 1 & 2 & 7.00 &  & 7.00 & 1 \\", r"\end{tabular}"]
+    refused(capsys, "--table csv --figure 1", "argument --table: csv", "leave --figure")
+
+
+def test_a_reader_that_stops_reading_ends_it_quietly(folder):
+    save_log("a", TABLE)
+    script = Path(mf.__file__)
+    done = subprocess.run(f"{sys.executable} {script} --table csv | true", shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 import tempfile
 from importlib import import_module
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers import save_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import assert_refused, cell_lines, statuses, tree
@@ -251,8 +253,10 @@ def test_a_planted_sweep(cli, method):
     assert len(cell_lines(result.out)) == 12
     assert ("  no weight has moved" in result.out) == (method in ("set", "rigl"))  # in 3 steps
     [path] = Path("logs", "mlp_planted", method).glob("*.npy")
-    assert result.out.endswith(f"saved {path}\n")
     assert "_input_dim10_nmeasurements500_" in path.name and path.stem.endswith("__trial_1")
+    assert result.out.splitlines()[-5:] == [*means_of(result.out), f"saved {path}", (
+        "4 done, 0 taken over, 0 failed, 8 skipped; draw: python make_figures.py "
+        f"--task mlp_planted --method {method}")]
 
 
 RECOVERY = {"support_precision", "support_recall", "weight_error", "neurons_planted", "neurons_lost", "width_used"}
@@ -268,16 +272,55 @@ def test_what_was_recovered_is_recorded_where_it_is_defined(cli, line, defined):
         assert RECOVERY & cell.keys() == (RECOVERY if defined else set())
 
 
+def means_of(text):
+    """The header and the rows, m = 2 and 20, of the table of scores."""
+    lines = text.splitlines()
+    place = lines.index("PSNR, dB, mean over 2 seed(s); rows: m, columns: s")
+    return lines[place + 1 : place + 4]
+
+
 def test_without_save_results_the_table_is_printed_and_nothing_is_written(cli):
     result = cli(SWEEP)
     assert result.code == 0 and not os.listdir()
-    lines = result.out.splitlines()
-    place = lines.index("PSNR, dB, mean over 2 seed(s); rows: m, columns: s")
-    header, narrow, wide = (line.split() for line in lines[place + 1 :])
+    assert result.out.endswith("4 done, 0 taken over, 0 failed, 8 skipped; to keep them: --save_results\n")
+    header, narrow, wide = (line.split() for line in means_of(result.out))
     assert header == ["1", "4", "20"]
     scores = [float(line.split()[6]) for line in cell_lines(result.out) if re.match("m 2 +s 4 ", line)]
     assert narrow[::2] == ["2", narrow[2]] and narrow[1] == narrow[3] == "-" and wide[:3] == ["20", "-", "-"]
     assert abs(float(narrow[2]) - np.mean(scores)) < 0.011
+
+
+def test_what_was_recovered_and_taken_over_is_said_at_the_end(cli):
+    line = f"{PLANTED} --save_results --logs_dir 'my logs'"
+    outs = [cli(line).out, cli(f"{line} --seedlist 0 1").out]
+    *_, header, _, row, _, last = outs[1].splitlines()
+    assert header == "support recall, mean over 2 seed(s); rows: m, columns: s"
+    recalls = [float(re.search(r"recall (\S+)$", out, re.MULTILINE)[1]) for out in outs]
+    assert row.split()[0] == "2" and abs(float(row.split()[1]) - np.mean(recalls)) < 2e-3
+    assert last == ("1 done, 1 taken over, 0 failed; draw: python make_figures.py --task mlp_planted --method aiht "
+                    "--logs_dir 'my logs'")
+
+
+def test_a_dry_run_estimates_times_from_the_logs_at_hand(cli):
+    """The nearest cell of the same settings counts, in --logs_dir and in what is shipped."""
+    assert "seed 0, m 2, s 5: no estimate" in cli(f"{PLANTED} --dry_run").out
+    for m, seconds, other in ((2, 100, {"expname": "x"}), (20, 9000, {}), (4, 1, {"batch_size": 10})):
+        save_log(f"m{m}", [[[50]]], axes=[[m], [5], [0]], cells={(0, 0, 0): {"seconds": seconds}},
+                 **{"nmeasurements": 50, "num_epochs": 2} | other)
+    assert cli(f"{PLANTED} --mlist 2 4 30 --slist 5 7 --dry_run").out.splitlines()[-5:-1] == [
+        "  seed 0, m 2, s 5 7: about 3 min (as m 2, s 5)", "  seed 0, m 4, s 5 7: about 3 min (as m 2, s 5)",
+        "  seed 0, m 30, s 5 7: about 5.0 h (as m 20, s 5)",
+        "time: about 5.1 h, by 2 cells of logs of this task, method and settings"]
+    shipped = cli("--task inr_mnist --mlist 5 --slist 20 --num_epochs 100 --device cpu --dry_run").out
+    assert re.search(r"m 5, s 20: about [\d.]+ s$", shipped, re.MULTILINE)
+
+
+@pytest.mark.parametrize("script", ["runner.py", "make_figures.py"])
+def test_a_python_without_numpy_is_told_what_to_do(script):
+    call = [sys.executable, "-S", Path(runner.__file__).with_name(script), "--help"]  # -S: no installed packages
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1
+    assert re.match(rf"{script}: error: \S+ has no numpy, .*: run `make setup`, then ", done.stderr)
 
 
 @pytest.mark.parametrize("flags", ["", "--batch_size 1000", "--convex", "--output_dim 3", "--task gaussian_sparse",

@@ -1,0 +1,102 @@
+"""Logs as tables, in the forms of FORMATS: for each cell (m, s) the mean, deviation and median over the seeds.
+
+    python make_figures.py --table markdown
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from plotting.logs import SCORE, grid_of
+from plotting.numbers import METRICS
+from sweep.logbook import DONE, Log
+from sweep.report import format_score
+from sweep.settings import SETTINGS
+from tasks import Measure
+
+NUMBERS = ("mean", "std", "median", "n")  # std with n - 1 degrees of freedom; n seeds that have a number
+
+
+def differing(logs: Sequence[Log]) -> list[str]:
+    """Names of the settings, but for task and method, that differ among the logs on which they have an effect."""
+    names = dict.fromkeys(name for log in logs for name in log.settings if name not in ("task", "method"))
+    return [name for name in names if len({effective(log, name) for log in logs if suits(log, name)}) > 1]
+
+
+def suits(log: Log, name: str) -> bool:
+    """Whether a setting has an effect with the method and on the task of a log."""
+    setting = SETTINGS.get(name)
+    return not setting or setting.suits_method(log.settings["method"]) and setting.suits_task(log.settings["task"])
+
+
+def effective(log: Log, name: str) -> str:
+    """The value of a setting, as text; nothing where it has no effect, or is not known."""
+    return spelled(log.settings.get(name)) if suits(log, name) else ""
+
+
+def table(logs: Sequence[Log], metric: str, form: str) -> str:
+    """The table of a number of the cells of these logs, as text.
+
+    Args:
+        metric: SCORE, or the name of a number in the records of cells.  form: a key of FORMATS.
+    """
+    settings = differing(logs)
+    header = ["task", "method", *settings, "m", "s", *NUMBERS]
+    return FORMATS[form](header, [row for log in logs for row in rows(log, settings, metric, form == "csv")])
+
+
+def rows(log: Log, settings: Sequence[str], metric: str, precise: bool) -> Iterator[list[str]]:
+    """A row for each (m, s) of a log that has the number for any seed; `precise` spells out all its digits."""
+    grid, task = grid_of(log), log.settings["task"]
+    values = np.where(grid.kinds == DONE, grid.values(metric), np.nan)
+    measure = log.measure if metric == SCORE else METRICS.get(metric, Measure())
+    said = [effective(log, name) for name in settings]
+    for place in np.ndindex(values.shape[:2]):
+        seeds = values[place][~np.isnan(values[place])]
+        if len(seeds):
+            numbers = [spelled(value) if precise else "" if np.isnan(value) else format_score(value, measure)
+                       for value in statistics(seeds)]
+            yield [task, log.settings["method"], *said, str(grid.mlist[place[0]]), str(grid.slist[place[1]]), *numbers,
+                   str(len(seeds))]
+
+
+def statistics(seeds: np.ndarray) -> tuple[float, float, float]:
+    """Mean, standard deviation (NaN for one seed, or where scores are infinite) and median."""
+    with np.errstate(invalid="ignore"):
+        deviation = np.std(seeds, ddof=1) if len(seeds) > 1 else np.nan
+        return float(np.mean(seeds)), float(deviation), float(np.median(seeds))
+
+
+def spelled(value: Any) -> str:
+    """A setting or a number as text; nothing for one that is not there."""
+    return "" if value is None or value != value else str(value)
+
+
+# ---- forms ----
+
+
+def as_csv(header: list[str], body: list[list[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *body])
+    return text.getvalue().rstrip("\n")
+
+
+def as_markdown(header: list[str], body: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |"
+                     for row in [header, ["---"] * len(header), *body])
+
+
+def as_latex(header: list[str], body: list[list[str]]) -> str:
+    def line(row: list[str]) -> str:
+        return " & ".join(cell.replace("_", r"\_").replace("%", r"\%") for cell in row) + r" \\"
+
+    return "\n".join([rf"\begin{{tabular}}{{{'l' * (len(header) - 6)}{'r' * 6}}}", line(header), r"\hline",
+                      *map(line, body), r"\end{tabular}"])
+
+
+FORMATS = {"csv": as_csv, "markdown": as_markdown, "latex": as_latex}
