@@ -59,7 +59,7 @@ from plotting.logs import (
     known_task,
     read_log,
 )
-from plotting.numbers import MEAN, STATISTICS, SUCCESS, Quantity
+from plotting.numbers import MEAN, SHARES, STATISTICS, Quantity
 from sweep.logbook import Log, LogError
 from sweep.settings import SETTINGS
 from tasks import TASKS
@@ -116,8 +116,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--task", help="only this task, in any case (default: TASK on top of this file)")
     add("--method", help="only this method, in any case (default: METHOD on top of this file)")
     add("--figure", choices=FIGURES, help="assemble this figure, from the cells of all logs that have its settings")
-    add("--statistic", default=MEAN, choices=STATISTICS, help="over the seeds: their mean (default), their standard "
-        "deviation, or the share of them whose score is better than --threshold")
+    add("--statistic", choices=STATISTICS, help="over the seeds: their mean (default, but for some figures), standard "
+        "deviation or median; success: the share of them whose score is better than --threshold; exact: that share as "
+        "the colour, the median as the number")
     exact = ", ".join(f"{task.exact:g} for {name}" for name, task in TASKS.items() if task.exact is not None)
     add("--threshold", type=number, help=f"what counts as success (default: {exact})")
     add("--metric", default=SCORE, help="a number of the cells' records in the sidecars, such as num_nonzero or "
@@ -140,9 +141,11 @@ def refuse_combinations(args: argparse.Namespace) -> None:
     """Flags that are wrong together. Raises UsageError."""
     if args.figure and (args.task or args.method):
         raise UsageError("argument --figure: has its own tasks and methods; leave --task and --method out")
-    if args.threshold is not None and args.statistic != SUCCESS:
-        raise UsageError(f"argument --threshold: {args.threshold:g} has no effect without --statistic {SUCCESS}; "
-                         "add that")
+    if args.statistic is None:
+        args.statistic = FIGURES[args.figure].statistic if args.figure and not args.against else MEAN
+    if args.threshold is not None and args.statistic not in SHARES:
+        raise UsageError(f"argument --threshold: {args.threshold:g} has no effect without --statistic "
+                         f"{' or '.join(SHARES)}; add that")
     if args.tolerance is not None and not args.against:
         raise UsageError(f"argument --tolerance: {args.tolerance:g} has no effect without --against; add that")
     if args.tolerance is not None and args.tolerance < 0:
@@ -210,9 +213,10 @@ def check_quantity(quantity: Quantity, logs: Sequence[Log], tasks: set[str]) -> 
         raise UsageError(f"argument --metric: {quantity.metric} is in none of the logs; they have "
                          f"{', '.join(sorted(names))}")
     for task in sorted(tasks):
-        if quantity.statistic == SUCCESS and quantity.on(task).threshold is None:
+        if quantity.statistic in SHARES and quantity.on(task).threshold is None:
             what = f"{quantity.metric} of {task}" if quantity.metric != SCORE else task
-            raise UsageError(f"argument --statistic: {SUCCESS} has no default threshold for {what}; give --threshold")
+            raise UsageError(f"argument --statistic: {quantity.statistic} has no default threshold for {what}; "
+                             "give --threshold")
 
 
 # ---- what is done with them ----
@@ -268,7 +272,8 @@ def draw_figure(args: argparse.Namespace) -> int:
         code = complain(PROG, f"{taken.files[0]} and {other.files[0].name} have the same cells with other "
                         "settings; those of the first are drawn, move one of the logs away")
     page.make_folder(args.figures_dir)
-    suffixes = dict.fromkeys(quantity.on(row.task).suffix for row in entry.rows)
+    own = quantity == Quantity(statistic=entry.statistic)
+    suffixes = {} if own else dict.fromkeys(quantity.on(row.task).suffix for row in entry.rows)
     stem = f"figure{'' if args.figure.isdigit() else '_'}{args.figure}{''.join(suffixes)}"
     code = max(code, draw_pictures({stem: partial(draw_entry, entry, strips, quantity)}, args.figures_dir))
     for line in summaries(strips, quantity):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from plotting import words
 from plotting.heatmaps import row_name
 from plotting.logs import ANY, Clash, Grid, agrees, gather, grid_of
-from plotting.numbers import SUCCESS, Quantity, difference, fill_range, heatmap, measured, shown
+from plotting.numbers import EXACT, MEAN, SHARES, Quantity, difference, fill_range, heatmap, measured, shown
 from plotting.page import PAPER, Block, Sizes, Strip, draw_page, heatmaps_of
 from sweep.logbook import NOT_RUN, Log
 from sweep.methods import METHODS
@@ -51,12 +51,14 @@ class Entry:
 
     Args:
         differences: (column, the column that is subtracted), drawn right of the others.
+        statistic: over the seeds, where no other is asked for.
     """
 
     title: str
     rows: tuple[Row, ...]
     differences: tuple[tuple[str, str], ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
+    statistic: str = MEAN
 
     @property
     def selections(self) -> list[dict[str, Any]]:
@@ -66,7 +68,7 @@ class Entry:
 
 # ---- the table ----
 
-AIHT, IMP, GNHTP = (METHODS[name].title for name in ("aiht", "pruning", "gnhtp"))
+AIHT, IMP, GNHTP, CREASES = (METHODS[name].title for name in ("aiht", "pruning", "gnhtp", "creases"))
 
 
 def both(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
@@ -91,6 +93,14 @@ def beyond(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -
     """A row of AIHT beside gnhtp, whatever the number of its epochs."""
     gnhtp = settings | {"method": "gnhtp", "num_epochs": ANY}
     return Row(mlist, slist, {AIHT: settings | {"method": "aiht"}, GNHTP: gnhtp})
+
+
+def recovery(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
+    """A row of the paper's methods, as it runs them, beside crease pursuit."""
+    ours = {name: value for name, value in settings.items() if name in ("task", "output_dim")}
+    paper = both(mlist, slist, **settings).columns
+    ours |= {"method": "creases", "num_epochs": ANY}
+    return Row(mlist, slist, {IMP: paper[IMP], AIHT: paper[AIHT], CREASES: ours})
 
 
 def inputs(method: str, **settings: object) -> Row:
@@ -133,7 +143,12 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
         beyond((5, 20, 100), (20, 100, 500), **INR_MNIST),
         beyond((5, 20, 100), (20, 100, 500), **INR_CIFAR),
     ), ((GNHTP, AIHT),)),
-    "inputs": Entry("Distributions of the inputs", (inputs("aiht", num_epochs=15), inputs("gnhtp"))),
+    "inputs": Entry("Distributions of the inputs", (inputs("aiht", num_epochs=15), inputs("gnhtp"),
+                                                        inputs("creases"))),
+    "recovery": Entry("What is recovered of planted networks", (
+        recovery(TO_1000, TO_1000, **PLANTED),
+        recovery(TO_1000, TO_1000, **PLANTED_VECTOR),
+    ), statistic=EXACT),
 }
 
 
@@ -225,7 +240,7 @@ def summaries(strips: Sequence[Strip], quantity: Quantity) -> Iterator[str]:
         for head, panel in panels.items():
             if not panel.count.any():
                 continue
-            if quantity.statistic == SUCCESS and not panel.signed:
+            if quantity.statistic in SHARES and not panel.signed:
                 yield f"{strip.heading}: {head}: {words.success_line(panel)}"
             elif quantity == Quantity() and panel.signed:
                 yield f"{strip.heading}: {head}: {words.difference_line(panel)}"

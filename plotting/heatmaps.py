@@ -135,7 +135,9 @@ def fit_numbers(heatmaps: Sequence[Heatmap], measure: Measure, cell: tuple[float
         A size of 0 where no font that can be read is small enough.
     """
     low, high = measure.range
-    values = [(value, heatmap.signed) for heatmap in heatmaps for value in heatmap.values[~np.isnan(heatmap.values)]]
+    values = [(value, heatmap.signed) for heatmap in heatmaps for value in heatmap.numbers[~np.isnan(heatmap.numbers)]]
+    if any(heatmap.medians is not None for heatmap in heatmaps):
+        finest = 0  # the range is that of the colours
     lines = 1 + any(few_seeds(heatmap).any() for heatmap in heatmaps)
     decimals = 1 if measure.scale == "log" else max(0, 2 - math.floor(math.log10(high - low)))
     decimals = decimals if finest is None else min(decimals, finest)
@@ -159,14 +161,14 @@ def text_width(text: str, weight: str = "normal") -> float:
 
 
 def write_numbers(ax: Axes, heatmap: Heatmap, look: Look) -> None:
-    """Write the values into their cells, over "n=2" where fewer seeds ran; nothing where it were illegible."""
+    """Write the numbers into their cells, over "n=2" where fewer seeds ran; nothing where it were illegible."""
     if not look.font:
         return
     colour, partial = text_colours(heatmap, look), few_seeds(heatmap)
     for row, column in np.argwhere(~np.isnan(heatmap.values)):
         place = (column + 0.5, row + 0.5)
         style = {"ha": "center", "color": colour[row, column]}
-        text = format_number(heatmap.values[row, column], look.decimals, look.measure.scale, heatmap.signed)
+        text = format_number(heatmap.numbers[row, column], look.decimals, look.measure.scale, heatmap.signed)
         ax.text(*place, text, va="bottom" if partial[row, column] else "center", fontsize=look.font, **style)
         if partial[row, column]:
             n = f"n={heatmap.count[row, column]}"

@@ -12,7 +12,8 @@ from plotting.logs import NOT_RECORDED, SCORE, Grid
 from sweep.logbook import DONE, FAILED, NOT_RUN, SKIPPED, Log
 from tasks import TASKS, Measure
 
-MEAN, STD, SUCCESS = STATISTICS = ("mean", "std", "success")
+MEAN, STD, MEDIAN, SUCCESS, EXACT = STATISTICS = ("mean", "std", "median", "success", "exact")
+SHARES = (SUCCESS, EXACT)  # shares of the seeds; EXACT is coloured by them, and its numbers are medians
 FEW, UNDEFINED = "fewer than 2 seeds", "undefined"  # no standard deviation; inf - inf
 REASONS = (FAILED, NOT_RUN, NOT_RECORDED, UNDEFINED, FEW, SKIPPED)  # of cells without a number: the first of any seed
 LARGEST = 1e100  # larger numbers come from a fit that diverged, and do not stretch the colours
@@ -45,7 +46,7 @@ class Quantity:
 
     def on(self, task: str) -> Quantity:
         """The same on a task, whose threshold of exact recovery counts where none is given."""
-        if self.statistic != SUCCESS or self.threshold is not None or self.metric != SCORE or task not in TASKS:
+        if self.statistic not in SHARES or self.threshold is not None or self.metric != SCORE or task not in TASKS:
             return self
         return replace(self, threshold=TASKS[task].exact)
 
@@ -53,8 +54,8 @@ class Quantity:
     def suffix(self) -> str:
         """What the names of its pictures end with; nothing for the mean score."""
         words = [self.metric] if self.metric != SCORE else []
-        if self.statistic == SUCCESS:
-            words.append(f"success{self.threshold:g}")
+        if self.statistic in SHARES:
+            words.append(f"{self.statistic}{self.threshold:g}")
         elif self.statistic != MEAN:
             words.append(self.statistic)
         return "".join(f"_{re.sub(r'[^A-Za-z0-9_.+-]', '-', word)}" for word in words)
@@ -72,6 +73,7 @@ class Heatmap:
         seeds: number of seeds of the grid.
         pathless: [m, s], share of the seeds whose network has no path from input to output.
         signed: whether the values are differences.
+        medians: [m, s], written into the cells in place of the values, where there are some.
     """
 
     mlist: tuple[int, ...]
@@ -82,6 +84,12 @@ class Heatmap:
     seeds: int
     pathless: np.ndarray
     signed: bool = False
+    medians: np.ndarray | None = None
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """What is written into the cells [m, s]."""
+        return self.values if self.medians is None else self.medians
 
 
 # ---- one number per cell ----
@@ -91,7 +99,11 @@ def heatmap(grid: Grid, quantity: Quantity, measure: Measure) -> Heatmap:
     """The heatmap of a quantity; `measure` says whether its numbers are of a log scale, and better if high."""
     values = seed_values(grid, quantity, measure, logarithms=quantity.statistic == STD)
     pathless, _ = mean_over_seeds(1 - grid.values("connected"))
-    return reduce_seeds(grid, values, reasons_without(grid, quantity), quantity.statistic, np.nan_to_num(pathless))
+    shown = reduce_seeds(grid, values, reasons_without(grid, quantity), quantity.statistic, np.nan_to_num(pathless))
+    if quantity.statistic != EXACT:
+        return shown
+    medians, _ = median_over_seeds(seed_values(grid, Quantity(quantity.metric), measure, logarithms=False))
+    return replace(shown, medians=medians)
 
 
 def difference(first: Grid, second: Grid, quantity: Quantity, measure: Measure) -> Heatmap:
@@ -122,7 +134,7 @@ def on_scale(values: np.ndarray, measure: Measure) -> np.ndarray:
 def seed_values(grid: Grid, quantity: Quantity, measure: Measure, logarithms: bool) -> np.ndarray:
     """The numbers [m, s, seed] that are to be reduced: as they are, their logarithms on a log scale, or 1 = success."""
     values = np.where(grid.kinds == DONE, grid.values(quantity.metric), np.nan)
-    if quantity.statistic == SUCCESS:
+    if quantity.statistic in SHARES:
         success = values > quantity.threshold if measure.higher_is_better else values < quantity.threshold
         return np.where(np.isnan(values), np.nan, success)
     return on_scale(values, measure) if logarithms else values
@@ -137,7 +149,7 @@ def reasons_without(grid: Grid, quantity: Quantity) -> np.ndarray:
 def reduce_seeds(grid: Grid, values: np.ndarray, reasons: np.ndarray, statistic: str, pathless: np.ndarray,
                  signed: bool = False) -> Heatmap:
     """The heatmap of numbers [m, s, seed]; the reasons [m, s, ...] are those of the seeds that have none."""
-    reduced, count = (std_over_seeds if statistic == STD else mean_over_seeds)(values)
+    reduced, count = {STD: std_over_seeds, MEDIAN: median_over_seeds}.get(statistic, mean_over_seeds)(values)
     why = np.where((statistic == STD) & (count == 1), FEW, UNDEFINED)
     for reason in reversed(REASONS):
         why[(count == 0) & np.any(reasons == reason, axis=2)] = reason
@@ -151,6 +163,15 @@ def mean_over_seeds(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(invalid="ignore"):  # an exact fit scores inf dB, and inf - inf is NaN
         total = np.nansum(table, axis=2)
     return np.where(count, total / np.maximum(count, 1), np.nan), count
+
+
+def median_over_seeds(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The median, as mean_over_seeds."""
+    count, ordered = np.sum(~np.isnan(table), axis=2), np.sort(table, axis=2)  # NaN comes last
+    low, high = (np.take_along_axis(ordered, np.clip(place, 0, None)[..., None], axis=2)[..., 0]
+                 for place in ((count - 1) // 2, np.minimum(count // 2, table.shape[2] - 1)))
+    with np.errstate(invalid="ignore"):  # inf - inf
+        return np.where(low == high, low, (low + high) / 2), count
 
 
 def std_over_seeds(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -180,9 +201,10 @@ def measured(logs: Iterable[Log], task: str, metric: str) -> Measure:
 def shown(measure: Measure, quantity: Quantity, signed: bool = False) -> Measure:
     """What a quantity of numbers `measure` is called, or with signed the difference of two."""
     name, unit, logarithm = measure.name, measure.unit, measure.scale == "log"
-    if quantity.statistic == SUCCESS:
+    if quantity.statistic in SHARES:
+        written = f"; numbers: median {name}{unit and f' ({unit})'}" * (quantity.statistic == EXACT and not signed)
         name = f"{name} {'>' if measure.higher_is_better else '<'} {quantity.threshold:g}{unit and ' ' + unit}"
-        name = f"{'difference in ' if signed else ''}share of seeds with {name}"
+        name = f"{'difference in ' if signed else ''}share of seeds with {name}{written}"
         return Measure(name, range=(-1, 1) if signed else (0, 1))
     if signed:
         name, unit = (f"log10 ratio of {name}", "") if logarithm else (f"difference in {name}", unit)

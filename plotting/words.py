@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plotting.logs import ANY
-from plotting.numbers import MEAN, STD, SUCCESS, Heatmap, Quantity
+from plotting.numbers import EXACT, MEAN, MEDIAN, STD, SUCCESS, Heatmap, Quantity
 from sweep.logbook import Log, completed
 from sweep.methods import METHODS
 from sweep.settings import make_settings, setting_words
@@ -17,7 +17,8 @@ from tasks import TASKS
 if TYPE_CHECKING:
     from plotting.figures import Entry, Row
 
-REDUCED = {MEAN: "mean", STD: "standard deviation", SUCCESS: "share of successes"}
+REDUCED = {MEAN: "mean", STD: "standard deviation", MEDIAN: "median", SUCCESS: "share of successes",
+           EXACT: "share of exact recoveries and median"}
 
 
 def depth_words(num_layers: int) -> str:

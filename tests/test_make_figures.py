@@ -91,6 +91,7 @@ def test_the_shipped_logs_are_no_logs_of_the_user(folder, drawn):
 @pytest.mark.parametrize("flags, suffix", [
     ("", ""), ("--statistic mean --metric score", ""), ("--statistic std", "_std"),
     ("--statistic success", "_success100"), ("--statistic success --threshold -1.5", "_success-1.5"),
+    ("--statistic median", "_median"), ("--statistic exact", "_exact100"),
     ("--metric seconds", "_seconds"), ("--metric seconds --statistic std", "_seconds_std"),
     ("--metric connected --statistic success --threshold 0.5", "_connected_success0.5"),
 ])
@@ -185,7 +186,7 @@ def test_a_clash_of_logs_is_one_line(folder, capsys, drawn):
     ("--figure 9", ["--figure", "baselines"]), ("--figure 1 --task mnist", ["leave --task and --method out"]),
     ("--figure 1 --method aiht", ["leave"]), ("--threshold 3", ["--statistic success"]),
     ("--threshold 3 --statistic std", ["--statistic success"]), ("--statistic success --threshold nan", ["nan"]),
-    ("--statistic success --threshold x", ["number"]), ("--statistic median", ["success"]),
+    ("--statistic success --threshold x", ["number"]), ("--statistic mode", ["success"]),
     ("--tolerance 1", ["--against"]), ("--against logs --tolerance -1", ["-1"]),
     ("--against logs --statistic std", ["--against", "leave"]), ("--against elsewhere", ["elsewhere"]),
     ("--tas mnist", ["--help"]), ("--task", ["--help"]), ("extra", ["--help"]),
