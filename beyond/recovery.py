@@ -101,9 +101,9 @@ def scale_rows(W: csr_matrix, factors: np.ndarray) -> csr_matrix:
 def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]:
     """How much of the planted network a fitted one has found.
 
-    The matching makes the weight error least. It is not defined, and {} is returned, for deeper networks (AIHT fits
-    their first layers to y, not to planted layers, and each layer is known up to the scales of the one before), for
-    fixed random gates (--convex: no ReLU neurons), and for weights that are not finite.
+    The matching makes the weight error least. It is not defined, and {} is returned, for deeper networks (those with
+    two hidden layers: beyond.deep.recovery), for fixed random gates (--convex: no ReLU neurons), and for weights that
+    are not finite.
 
     Returns:
         support_precision, support_recall: of the nonzero weights of matched neurons that both have, the share in

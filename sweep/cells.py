@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from beyond import recovery
+from beyond.deep import recovery as deep_recovery
 from models import SparseNet
 from sweep.logbook import DONE, FAILED, SKIPPED, Cell
 from sweep.methods import METHODS
@@ -75,7 +76,8 @@ def fit_all(m: int, slist: list[int], seed: int, settings: Settings, device: str
         if np.isnan(fit.score):
             raise FloatingPointError("the score is not a number")
         if fit.net and problem.planted:
-            fit.details.update(recovery.compare(fit.net, problem.planted))
+            measure = deep_recovery if len(problem.planted.layers) == 2 else recovery
+            fit.details.update(measure.compare(fit.net, problem.planted))
         if fit.net and problem.clean is not None:
             fit.details["clean_score"] = score(replace(problem, Y_eval=problem.clean), fit.net.predict(problem.X_eval))
     return {s: Result(DONE, fit.score, dict(fit.details), fit.net) for s, fit in fits.items()}

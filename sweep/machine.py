@@ -30,7 +30,7 @@ def choose_device(settings: Settings) -> Device:
         return Device("cpu", "CPU")
     gpu = settings.gpu
     try:
-        name = torch_on(gpu) if METHODS[settings.method].library == "torch" else cupy_on(gpu)[1]
+        name = gpu_name(settings.method, gpu)
         return Device(f"cuda:{gpu}", f"GPU {gpu}, {name}")
     except PrecisionError as error:
         raise UsageError(str(error)) from None
@@ -45,6 +45,14 @@ def choose_device(settings: Settings) -> Device:
 def gpus_of_workers(settings: Settings, device: str) -> int:
     """GPUs that the workers of a sweep share, as the library of its method counts them; 0 on a CPU."""
     return 0 if device == "cpu" else count_gpus(METHODS[settings.method].library)
+
+
+def gpu_name(method: str, gpu: int) -> str:
+    """The name of a GPU that the library of a method can use; raises GpuError, which says what is missing."""
+    library = METHODS[method].library
+    if not library:
+        raise GpuError(f"{method} computes on the CPU alone")
+    return torch_on(gpu) if library == "torch" else cupy_on(gpu)[1]
 
 
 def describe(settings: Settings, device: Device) -> dict:

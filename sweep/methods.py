@@ -42,12 +42,12 @@ class Method:
         summary: a line for --help.
         run: function (problem, m, slist, seed, settings, device) -> {s: Fit}.
         most_outputs: the largest number of outputs k that it can fit; None for any.
-        most_layers: the largest number of hidden layers; None for any.
+        depths: the numbers of hidden layers that it can fit; () for any.
         signs: whether one output may be a difference of neurons, sum_j +-relu(w_j . x), and not only a sum.
         unsuited: names of tasks that it cannot solve.
         settings: names of settings that were declared for other methods and have an effect on this one, too.
         defaults: of settings, where they are not those of the table of settings.
-        library: what moves it to a GPU, "cupy" or "torch".
+        library: what moves it to a GPU, "cupy" or "torch"; "" where nothing does.
         serves_list: whether one run serves all s of a list (on tasks whose data do not depend on s).
         splits_budget: whether each of L hidden layers gets the budget int(s / L), so that s < L leaves nothing.
     """
@@ -56,7 +56,7 @@ class Method:
     summary: str
     run: Callable
     most_outputs: int | None = None
-    most_layers: int | None = None
+    depths: tuple[int, ...] = ()
     signs: bool = False
     unsuited: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
@@ -192,6 +192,15 @@ def fit_creases(problem: Problem, X: Array, Y: Array, s: int, settings: Settings
     return scored(problem, found.net, energy_left=found.residual, steps=found.steps)
 
 
+def fit_deep(problem: Problem, X: Array, Y: Array, s: int, settings: Settings, **given: object) -> Fit:
+    """Two hidden layers at once, and what the search says of its own answer."""
+    from beyond import deep
+
+    found = deep.solve(X, Y, s, num_layers=settings.num_layers, num_epochs=settings.num_epochs, **given)
+    return scored(problem, found.net, energy_left=found.energy, exact=found.exact, determined=found.determined,
+                  held_out=None if np.isnan(found.held_out) else found.held_out, steps=found.steps)
+
+
 # RigL's paper updates the masks every 100 steps; SET's does so once an epoch.
 DYNAMIC = {"library": "torch", "signs": True, "splits_budget": False, "defaults": {"update_every": 100}}
 
@@ -202,8 +211,11 @@ METHODS = {
     "gnhtp": Method("GNHTP", "Gauss-Newton hard thresholding pursuit, beyond the paper",
                     fitted_by("beyond.gnhtp.fit", gnhtp_options), most_outputs=1, defaults={"num_epochs": 108}),
     "creases": Method("Creases", "crease pursuit, beyond the paper: one hidden layer, any signs and outputs",
-                      one_by_one(fit_creases), most_layers=1, signs=True,
+                      one_by_one(fit_creases), depths=(1,), signs=True,
                       unsuited=("mnist", "inr_mnist", "inr_cifar10"), defaults={"num_epochs": 60}),
+    "deep": Method("Joint", "two hidden layers at once, beyond the paper: planted networks", one_by_one(fit_deep),
+                   most_outputs=1, depths=(2,), library="", defaults={"num_layers": 2, "num_epochs": 1000},
+                   unsuited=("binary_mnist", "mnist", "binary_cifar10", "inr_mnist", "inr_cifar10")),
     "set": Method("SET", "sparse evolutionary training, which moves weights to random places", run_dst("random"),
                   **DYNAMIC),
     "rigl": Method("RigL", "the same, to the places of the largest gradients", run_dst("gradient"), **DYNAMIC),

@@ -15,7 +15,7 @@ from tasks import Measure
 
 RECALL = Measure("support recall", range=(0, 1))  # of the planted weights, see beyond/recovery.py
 
-NOT_EXACT = 1e-9  # share of the energy of the targets beyond which a fit is not exact, where a method says what it left
+NOT_EXACT = 1e-9  # share of the energy of the targets that an exact fit may leave, where the method has no word on it
 
 
 def cell_line(cell: Cell, result: Result, measure: Measure) -> str:
@@ -29,8 +29,9 @@ def cell_line(cell: Cell, result: Result, measure: Measure) -> str:
         text += f"  recall {result.details['support_recall']:.3f}"
     if "support_error" in result.details:
         text += f"  support error {result.details['support_error']:.3f}"
-    if result.details.get("energy_left", 0) > NOT_EXACT:
-        text += f"  {result.details['energy_left']:.0e} of the energy is left"
+    energy_left = result.details.get("energy_left", 0)
+    if not result.details.get("exact", energy_left <= NOT_EXACT):
+        text += f"  {energy_left:.0e} of the energy is left"
     if not result.details.get("connected", True):
         text += "  no path from input to output is left"
     if result.details.get("moved") == 0:

@@ -80,7 +80,7 @@ WHAT = (
     Setting("batch_size", flags.count, 0, "samples per step, 0 for all of them",
             methods=("aiht", "pruning", *DYNAMIC), tasks=NETWORKS, in_name="bs{}", words="batch {}"),
     Setting("bias", bool, False, "append a constant 1 to the inputs", tasks=IMAGES, in_name="bias{}", words="bias"),
-    Setting("num_epochs", flags.positive, 15, "passes through the data; pruning: per round; gnhtp: outer steps at most",
+    Setting("num_epochs", flags.positive, 15, "passes through the data; pruning: per round; gnhtp, deep: steps at most",
             in_name="{}epochs", words="epochs {}"),
     Setting("input_dim", flags.positive, 100, "inputs d", tasks=("mlp_planted",), words="inputs {}"),
     Setting("output_dim", flags.positive, 1, "outputs k", tasks=("mlp_planted",), words="outputs {}"),
@@ -258,9 +258,9 @@ def refuse_without_effect(settings: Settings) -> None:
     if settings.planted_signs and not method.signs:
         raise UsageError(f"argument --planted_signs: {settings.method} fits sums of relu(w . x), not differences; use "
                          "--method creases or pruning")
-    if method.most_layers and settings.num_layers > method.most_layers:
-        raise UsageError(f"argument --num_layers: {settings.method} fits {method.most_layers} hidden layer; use "
-                         "--method aiht")
+    if method.depths and settings.num_layers not in method.depths:
+        raise UsageError(f"argument --num_layers: {settings.method} fits {method.depths[0]} hidden layer(s), not "
+                         f"{settings.num_layers}; use --method {'creases' if settings.num_layers == 1 else 'aiht'}")
     if settings.task in method.unsuited:
         raise UsageError(f"argument --task: {settings.method} needs targets that a sparse network made, or nearly, and "
                          f"more samples than inputs; for {settings.task} use --method gnhtp or aiht")

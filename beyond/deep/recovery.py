@@ -5,11 +5,12 @@
 Many weights give the same function, so both networks are first brought to a normal form (`normal_form`): what has no
 effect is left out; the rows of W have unit length, and their lengths stand in the columns of A; units of W that are
 positive multiples of each other are one unit, and so are rows of A. All rows of A without negative weights are one row,
-which passes h = relu(W x) on: for them relu(A_j h) = A_j h. Then units are matched, then rows. Two identities are not
-undone, so that a network may be equivalent in spite of a low precision:
+which passes h = relu(W x) on: for them relu(A_j h) = A_j h. Then units are matched, then rows. Three identities are
+not undone, so that a network may be equivalent in spite of a low precision:
 
     relu(z) = z + relu(-z): a row of A and its negative, with the difference in the row that passes h on,
-    relu(a) - relu(-a) = a for the units of W, where such pairs cancel.
+    relu(a) - relu(-a) = a for the units of W, where such pairs cancel,
+    relu(a relu(p) - c relu(q)) = relu(a relu(p - (c / a) q) - c relu(-q)) for a, c > 0: a row and two units of its own.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ from beyond.recovery import best_matching
 from models import SparseNet
 
 
+def has_normal_form(net: SparseNet) -> bool:
+    """Whether it has two hidden layers of ReLU units, one output, their sum, and finite weights."""
+    return (len(net.layers) == 2 and net.output is None and net.gates is None
+            and all(np.isfinite(layer.w.values).all() for layer in net.layers))
+
+
 def normal_form(net: SparseNet) -> TwoLayers:
     """W [a, d] with rows of unit length, and A [b, a], in which the row that passes h on comes first, if there is one.
 
     Raises:
-        ValueError: the network has no two hidden layers, or its outputs are not summed.
+        ValueError: it has no such form, see has_normal_form.
     """
-    if len(net.layers) != 2 or net.output is not None or net.gates is not None:
+    if not has_normal_form(net):
         raise ValueError(f"{net!r} is no network with two hidden layers whose outputs are summed")
     form = tidied(TwoLayers(*(layer.dense().astype(np.float64) for layer in net.layers)))
     length = np.linalg.norm(form.W, axis=1)
@@ -52,6 +59,9 @@ def aligned(fitted: TwoLayers, true: TwoLayers) -> tuple[TwoLayers, TwoLayers]:
 def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]:
     """How much of a planted network a fitted one has found, both in normal form; see beyond.recovery for one layer.
 
+    It is not defined, and {} is returned, where one of them has no normal form: dense training gives output weights of
+    both signs (--method pruning, set, rigl), and several outputs have weights too.
+
     Returns:
         support_precision, support_recall: of the nonzero weights that both have, on matched units and rows, the share
         in those of the fitted network and of the planted one; None where a network has no path from input to output.
@@ -59,6 +69,8 @@ def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]
         weights_planted, weights_used: nonzero weights of the normal forms.
         neurons_planted, neurons_lost: units and rows, and those without a match.
     """
+    if not (has_normal_form(net) and has_normal_form(planted)):
+        return {}
     fitted, true = normal_form(net), normal_form(planted)
     a, b = aligned(fitted, true)
     both = [int(np.count_nonzero((x != 0) & (y != 0))) for x, y in ((a.W, b.W), (a.A, b.A))]
