@@ -131,6 +131,16 @@ def test_planted_networks_are_recovered(given, m, s):
     assert found.net.num_nonzero <= s and len(found.net.layers[0].neurons) <= m
 
 
+@pytest.mark.parametrize("kind", ["correlated", "skewed"])
+def test_other_inputs_are_no_harder(kind):
+    instance, rng = problem(8, 30, planted_signs=True), np.random.default_rng(0)
+    X = rng.exponential(size=(4000, 30)) - 1
+    if kind == "correlated":
+        X = X @ np.linalg.cholesky(0.9 ** np.abs(np.subtract.outer(range(30), range(30)))).T
+    X = X.astype(np.float32)
+    assert creases.recover(X, instance.planted.predict(X).astype(np.float32), 30, width=8).exact
+
+
 def test_a_cell_that_is_not_exact_says_so():
     instance = problem(4, 20, snr=20.0)
     found = creases.recover(instance.X, instance.Y, 20, width=4)
