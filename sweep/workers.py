@@ -67,8 +67,7 @@ def outcomes(client: Client, jobs: list, function: Callable) -> Iterator:
     futures = {client.submit(function, job, pure=False, priority=-number): job for number, job in enumerate(jobs)}
     for future in as_completed(list(futures)):
         if future.cancelled():  # by nobody here
-            address = client.scheduler.address
-            raise WorkersError(f"argument --scheduler: {address} was lost; start it again, then the same command")
+            raise lost(client.scheduler.address)
         outcome = future.exception() if future.status == "error" else future.result()
         yield futures.pop(future), outcome
         future.release()
@@ -78,6 +77,7 @@ def outcomes(client: Client, jobs: list, function: Callable) -> Iterator:
 def connected(workers: int, scheduler: str | None, gpus: int) -> Iterator:
     """A Dask client of a running cluster, or of one started here for the time of the block."""
     from distributed import Client
+    from distributed.comm import CommClosedError
 
     logging.disable(SILENT)  # a lost worker is told by its job, in one line
     if scheduler:
@@ -91,12 +91,19 @@ def connected(workers: int, scheduler: str | None, gpus: int) -> Iterator:
         try:
             check_code(client)
             yield client
+        except (ConnectionError, CommClosedError):
+            raise lost(scheduler) from None
         finally:
             with contextlib.suppress(Exception):  # a client whose scheduler was lost cannot say goodbye
                 client.close()
         return
     with local_cluster(workers, gpus) as cluster, Client(cluster) as client:
         yield client
+
+
+def lost(scheduler: str) -> WorkersError:
+    """What is said of a scheduler that was killed."""
+    return WorkersError(f"argument --scheduler: {scheduler} was lost; start it again, then the same command")
 
 
 def check_code(client: Client) -> None:

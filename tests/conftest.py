@@ -4,11 +4,12 @@ import os
 import signal
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from numerics.workspace import Workspace
 
-settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None,
+                          suppress_health_check=[HealthCheck.too_slow])  # other processes may be at work
 settings.load_profile("repeatable")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's "make test &": the runs of tests would inherit it
