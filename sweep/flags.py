@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+VERSION = "1.0.0"  # of the project; CHANGELOG.md says what is new in it
 LARGEST = 2**31 - 1  # of the whole-number flags
 LARGEST_SEED = 2**32 - 3  # RandomState takes 32 bits, and the planted task adds 2
 MOST_ROUNDS = 10**6  # of --prune_iters: a plan of 2^31 rounds would not fit into memory
@@ -26,6 +27,7 @@ class Parser(argparse.ArgumentParser):
         epilog = "\n".join(["examples:", *(f"  {line}" for line in examples)]) if examples else None
         super().__init__(prog=prog, description=description, allow_abbrev=False, epilog=epilog,
                          formatter_class=argparse.RawDescriptionHelpFormatter)
+        self.add_argument("--version", action="version", version=VERSION)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see --help")

@@ -20,13 +20,14 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 import make_figures
 from sweep import settings
-from sweep.flags import UsageError
+from sweep.flags import VERSION, UsageError
 from sweep.methods import METHODS
 from sweep.settings import flag_table, make_parser
 from tests.helpers import ROOT as REPOSITORY
 from tests.helpers import copy_project, recipe  # found by that name from the root, too: see write_flag_table
 
-PAGES = {path: path.read_text() for path in (REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md")))}
+PAGES = {path: path.read_text() for path in (*(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+                                             *sorted(REPOSITORY.glob("docs/*.md")))}
 README, CLI = PAGES[REPOSITORY / "README.md"], PAGES[REPOSITORY / "docs/cli.md"]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 VERBS = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()
@@ -317,6 +318,11 @@ def test_the_map_of_the_code_is_complete():
 def test_pages_are_short():
     assert README.count("\n") <= 150
     assert {path.name: text.count("\n") for path, text in PAGES.items() if text.count("\n") > 200} == {}
+
+
+def test_one_version_is_named_everywhere():
+    assert f"\nversion: {VERSION}\n" in (REPOSITORY / "CITATION.cff").read_text()
+    assert f"## {VERSION}\n" == next(line for line in open(REPOSITORY / "CHANGELOG.md") if line.startswith("## "))
 
 
 def test_what_the_pages_link_to_exists():
