@@ -68,7 +68,8 @@ class Entry:
 
 # ---- the table ----
 
-AIHT, IMP, GNHTP, CREASES = (METHODS[name].title for name in ("aiht", "pruning", "gnhtp", "creases"))
+AIHT, IMP, GNHTP, CREASES, SET, RIGL = (METHODS[name].title
+                                        for name in ("aiht", "pruning", "gnhtp", "creases", "set", "rigl"))
 
 
 def both(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
@@ -101,6 +102,15 @@ def recovery(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object)
     paper = both(mlist, slist, **settings).columns
     ours |= {"method": "creases", "num_epochs": ANY}
     return Row(mlist, slist, {IMP: paper[IMP], AIHT: paper[AIHT], CREASES: ours})
+
+
+def dynamic(mlist: tuple[int, ...], slist: tuple[int, ...], trained: dict[str, Any], finetuned: dict[str, Any],
+            **settings: object) -> Row:
+    """A row of SET and RigL, with the settings `trained`, beside IMP, with the settings `finetuned`, and AIHT."""
+    return Row(mlist, slist, {SET: settings | trained | {"method": "set"},
+                              RIGL: settings | trained | {"method": "rigl"},
+                              f"{IMP}, finetuned": settings | finetuned | {"method": "pruning"},
+                              AIHT: settings | {"method": "aiht"}})
 
 
 def inputs(method: str, **settings: object) -> Row:
@@ -137,6 +147,10 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
                   **PLANTED),
         baselines((5, 20, 100), (10, 50, 200), 30, {"num_epochs": 30, "prune_iters": 0.2}, **BINARY),
         baselines((5, 20, 100), (20, 100, 500), 300, {"num_epochs": 300, "prune_iters": 0.2}, **INR_MNIST),
+    )),
+    "dst": Entry("Dynamic sparse training", (
+        dynamic((5, 20, 100), (20, 100, 500), {"num_epochs": 3000},
+                {"num_epochs": 300, "prune_iters": 0.2, "finetune_epochs": 300}, **INR_MNIST),
     )),
     "gnhtp": Entry("Beyond the paper", (
         beyond((1, 2, 5, 10, 20), (5, 10, 20, 50, 100), **PLANTED),

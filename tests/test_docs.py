@@ -26,8 +26,8 @@ from sweep.settings import flag_table, make_parser
 from tests.helpers import ROOT as REPOSITORY
 from tests.helpers import copy_project, recipe  # found by that name from the root, too: see write_flag_table
 
-PAGES = {path: path.read_text() for path in (*(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-                                             *sorted(REPOSITORY.glob("docs/*.md")))}
+PAGES = {path: path.read_text() for path in (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md",
+                                             REPOSITORY / "CHANGELOG.md", *sorted(REPOSITORY.glob("docs/*.md")))}
 README, CLI = PAGES[REPOSITORY / "README.md"], PAGES[REPOSITORY / "docs/cli.md"]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 VERBS = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()

@@ -24,7 +24,7 @@ is the same on every run; such a step takes 0.11 s on one core of an AMD EPYC. W
 (m, s) = (5, 10) to (20, 50) in 0.1 to 7 s, 30 of 30 exact; (5, 50), (10, 100), (50, 100) in 1 to 95 s, 12 of 12;
 (20, 100) in 15 to 28 s, 7 of 8 (the miss ends at 97 dB after 108 s); (20, 200) is not found (30 to 33 dB).
 
-    python -c "from beyond.deep import solve; help(solve)"
+    python runner.py --task mlp_planted --method deep --mlist 5 --slist 20 --nmeasurements 10000
 """
 
 from __future__ import annotations
