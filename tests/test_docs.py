@@ -293,7 +293,7 @@ def test_a_wrong_command_is_noticed(folder, line):
 def test_the_table_of_flags_is_that_of_the_settings():
     """To write it anew: python -c "import tests.test_docs as t; t.write_flag_table()"."""
     assert FLAGS.search(CLI)[1].strip().splitlines() == flag_table()
-    assert {action.dest for action in make_parser()._actions} - {"help"} == {
+    assert {action.dest for action in make_parser()._actions} - {"help", "version"} == {
         flag for line in flag_table() for flag in re.findall(r"^\| `--(\w+)`", line)}
 
 
