@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | draw | figure1 ... figure5 | pictures | ablation | inputs | conditions | bench | memory | clean
+# make setup | demo | test | lint | draw | tables | figure1 ... figure5 | pictures | ablation | inputs | conditions | bench | memory | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test lint draw figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions bench memory clean
+.PHONY: setup demo test lint draw tables figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions bench memory clean
 
 setup: $(STAMP)
 
@@ -57,6 +57,10 @@ draw: $(FIGURES:%=draw-%)
 
 draw-%: $(STAMP)
 	$(RUN) make_figures.py --figure $* --logs_dir logs/reference
+
+# The tables of the docs, from the same logs.
+tables: $(STAMP)
+	$(RUN) -m studies.tables
 
 # The commands of each figure of the paper, into ./logs, then the figure. They resume if called again.
 M1 := 1 2 5 10 20 50 100 200 500 1000

@@ -19,15 +19,17 @@ import pytest
 from packaging.requirements import InvalidRequirement, Requirement
 
 import make_figures
+from studies import tables
 from sweep import settings
 from sweep.flags import VERSION, UsageError
 from sweep.methods import METHODS
 from sweep.settings import flag_table, make_parser
 from tests.helpers import ROOT as REPOSITORY
-from tests.helpers import copy_project, recipe  # found by that name from the root, too: see write_flag_table
+from tests.helpers import copy_project, recipe, save_log  # found by that name from the root, too: see write_flag_table
 
 PAGES = {path: path.read_text() for path in (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md",
                                              REPOSITORY / "CHANGELOG.md", *sorted(REPOSITORY.glob("docs/*.md")))}
+WITH_TABLES = [page for page, text in PAGES.items() if "<!-- table:" in text]
 README, CLI = PAGES[REPOSITORY / "README.md"], PAGES[REPOSITORY / "docs/cli.md"]
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 VERBS = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()
@@ -318,6 +320,23 @@ def test_the_map_of_the_code_is_complete():
 def test_pages_are_short():
     assert README.count("\n") <= 150
     assert {path.name: text.count("\n") for path, text in PAGES.items() if text.count("\n") > 200} == {}
+
+
+@pytest.mark.parametrize("page", WITH_TABLES, ids=lambda page: page.name)
+def test_tables_are_those_of_the_logs(page):
+    """To write them anew: make tables."""
+    assert tables.filled(PAGES[page]) == PAGES[page]
+
+
+def test_a_table_counts_what_the_logs_hold(tmp_path, monkeypatch):
+    save_log("a", [[[150, 150], [150, 90]], [[20, np.nan], [30, 40]]], folder=tmp_path, num_epochs=15)
+    save_log("b", [[[50, 50], [40, 40]], [[np.nan] * 2, [35, 35]]], method="pruning", folder=tmp_path,
+             num_epochs=15)
+    monkeypatch.setattr(tables, "LOGS", tmp_path)
+    tables.shipped.cache_clear()
+    [row] = [row for row in tables.figures() if row.startswith("| 1: mlp_planted, 1 hidden")]
+    tables.shipped.cache_clear()
+    assert row.endswith("| +60.0 dB | +80.0 dB | 2 of 3 | 3 of 7 | 0 of 6 |")
 
 
 def test_one_version_is_named_everywhere():

@@ -1,0 +1,164 @@
+"""The tables of the docs that follow from logs, written in place.
+
+    python -m studies.tables
+
+A block between `<!-- table: NAME -->` and `<!-- end -->` in README.md or docs/ is filled with the table of that name,
+computed from logs/reference. Exact means beyond the score that tasks.py calls exact recovery. A mean or median is one
+over cells, each first reduced over its seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from plotting.figures import AIHT, FIGURES, IMP, MINUS, Row
+from plotting.heatmaps import bar_label
+from plotting.logs import Grid, agrees, find_logs, gather, read_log
+from plotting.numbers import MEAN, MEDIAN, Quantity, difference, heatmap
+from plotting.words import depth_words
+from sweep.flags import Parser, UsageError, run_main
+from sweep.logbook import DONE, NOT_RUN, SKIPPED, Log, LogError, replace_files
+from tasks import TASKS, Measure
+
+PROG = "python -m studies.tables"
+ROOT = Path(__file__).resolve().parents[1]
+LOGS = ROOT / "logs" / "reference"
+BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+@functools.cache
+def shipped() -> tuple[Log, ...]:
+    """All logs of LOGS. Raises UsageError."""
+    try:
+        return tuple(read_log(path) for path in find_logs(LOGS))
+    except LogError as error:
+        raise UsageError(str(error)) from None
+
+
+def grids(name: str) -> Iterator[tuple[Row, dict[str, Grid]]]:
+    """The rows of an entry of FIGURES with the grid of each column."""
+    entry = FIGURES[name]
+    for row in entry.rows:
+        yield row, {heading: gather([log for log in shipped() if agrees(log, selection)], row.mlist, row.slist,
+                                    entry.seeds)[0] for heading, selection in row.columns.items()}
+
+
+# ---- cells of tables ----
+
+
+def line(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def header(*cells: str) -> list[str]:
+    return [line(*cells), "|" + "---|" * len(cells)]
+
+
+def coverage(grid: Grid) -> str:
+    """How many of a grid's cells and seeds were run, and for how long."""
+    run, skipped = np.count_nonzero(grid.kinds != NOT_RUN), np.count_nonzero(grid.kinds == SKIPPED)
+    of = "" if run == grid.kinds.size else f" of {grid.kinds.size}"
+    without = f", {skipped} of them skipped" * bool(skipped)
+    return f"{run}{of} cells{without}; {np.nansum(grid.values('seconds')):.0f} s"
+
+
+def signed(value: float, measure: Measure) -> str:
+    """A difference with its unit."""
+    text = f"{value:+.1f} {measure.unit}" if measure.unit else f"{value:+.3f}"
+    return text.replace("-", MINUS)
+
+
+def reduced(grid: Grid, measure: Measure, statistic: str = MEAN) -> np.ndarray:
+    """A number [m, s] for each cell, NaN where it was not run."""
+    return heatmap(grid, Quantity(statistic=statistic), measure).values
+
+
+def exact(grid: Grid, task: str) -> str:
+    """How many seeds are exact, of those that ran, on a task that has such a thing."""
+    if TASKS[task].exact is None:
+        return ""
+    scores = grid.values("score")[grid.kinds == DONE]
+    return f"{np.count_nonzero(scores >= TASKS[task].exact)} of {scores.size}" if scores.size else ""
+
+
+# ---- the tables ----
+
+
+def figures() -> list[str]:
+    """Figures 1 to 5: what was run, and AIHT against IMP."""
+    lines = header("figure", "AIHT", "IMP", f"AIHT {MINUS} IMP, mean", "median", "AIHT ahead in", "exact: AIHT", "IMP")
+    for name in "12345":
+        for row, found in grids(name):
+            measure, selection = TASKS[row.task].measure, row.columns[AIHT]
+            gaps = {statistic: difference(found[AIHT], found[IMP], Quantity(statistic=statistic), measure).values
+                    for statistic in (MEAN, MEDIAN)}
+            there, medians = (gap[~np.isnan(gap)] for gap in gaps.values())
+            lines.append(line(
+                f"{name}: {row.task}, {depth_words(selection.get('num_layers', 1))}",
+                *(coverage(found[method]) for method in (AIHT, IMP)),
+                *(signed(f(values), measure) if values.size else ""
+                  for f, values in ((np.mean, there), (np.median, medians))),
+                f"{np.count_nonzero(there > 0)} of {there.size}",
+                *(exact(found[method], row.task) for method in (AIHT, IMP))))
+    return lines
+
+
+def columns_of(name: str) -> list[str]:
+    """An entry of FIGURES: a row for each task and method, its mean and median over cells, and its exact fits."""
+    lines = header("", "method", "cells", "mean", "median", "exact")
+    for row, found in grids(name):
+        measure = TASKS[row.task].measure
+        for heading, grid in found.items():
+            values = [reduced(grid, measure, statistic) for statistic in (MEAN, MEDIAN)]
+            if np.isnan(values[0]).all():
+                continue
+            mean, median = (np.nanmean(values[0]), np.nanmedian(values[1]))
+            form = ".1f" if measure.unit else ".3f"
+            lines.append(line(f"{row.task}, {bar_label(measure)}", heading, np.count_nonzero(~np.isnan(values[0])),
+                              f"{mean:{form}}", f"{median:{form}}", exact(grid, row.task)))
+    return lines
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "figures": figures,
+    "recovery": lambda: columns_of("recovery"),
+    "baselines": lambda: columns_of("baselines"),
+    "dst": lambda: columns_of("dst"),
+    "gnhtp": lambda: columns_of("gnhtp"),
+    "inputs": lambda: columns_of("inputs"),
+}
+
+
+def filled(text: str) -> str:
+    """A page with its tables written anew. Raises UsageError for an unknown name."""
+    def fill(match: re.Match) -> str:
+        if match[2] not in TABLES:
+            raise UsageError(f"a page asks for the table {match[2]!r}; choose among {', '.join(TABLES)}")
+        return match[1] + "".join(f"{row}\n" for row in TABLES[match[2]]()) + match[3]
+
+    return BLOCK.sub(fill, text)
+
+
+def run(_: argparse.Namespace) -> None:
+    """Write the tables. Raises UsageError."""
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = page.read_text()
+        if (new := filled(text)) != text:
+            replace_files({page: new.encode()})
+            print(f"{page.relative_to(ROOT)}: tables written")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(PROG, __doc__.split("\n")[0])
+    return run_main(PROG, lambda: run(parser.parse_args(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
