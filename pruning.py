@@ -34,12 +34,12 @@ import numpy as np
 from models import mlp_forward, mlp_weights
 from numerics.arrays import check_finite
 from numerics.streams import Stream
-from training import chunk_rows, train
+from numerics.training import chunk_rows, train
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training import Batches
+    from numerics.training import Batches
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from threadpoolctl import threadpool_limits
 import aiht
 import aiht_vector
 import pruning
-import training
 from aiht_vector import RandomFill, VectorSensing
 from benchmarks import memory, per_neuron
 from models import SparseNet
+from numerics import training
 from numerics.countsketch import CountSketch
 from numerics.sparse import SparseVector
 from numerics.workspace import Workspace

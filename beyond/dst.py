@@ -41,8 +41,8 @@ import numpy as np
 from models import mlp_weights
 from numerics.arrays import check_finite
 from numerics.streams import Stream
+from numerics.training import EPSILON, LEARNING_RATE, MEAN_DECAY, SQUARE_DECAY, gradient
 from pruning import batches_per_epoch, kept_masks, live_units, trim
-from training import EPSILON, LEARNING_RATE, MEAN_DECAY, SQUARE_DECAY, gradient
 
 if TYPE_CHECKING:
     from torch import Tensor

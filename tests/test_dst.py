@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pruning
-import training
 from beyond import dst
 from models import SparseNet, mlp_forward, mlp_weights
+from numerics import training
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = {"width": 5, "num_layers": 1, "num_epochs": 12, "batch_size": 0, "grow": "gradient", "mask_init": "erk",

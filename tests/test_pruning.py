@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch.nn.utils import prune as torch_prune
 
 import pruning
-import training
 from models import mlp_forward
+from numerics import training
 from pruning import RANKINGS, after_pruning, check_prune_iters, kept_masks, lamp, prune, runs
 
 pytestmark = pytest.mark.usefixtures("one_thread")

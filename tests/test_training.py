@@ -1,12 +1,12 @@
-"""training.py: its gradients and steps against torch's automatic differentiation and torch's Adam."""
+"""numerics/training.py: its gradients and steps against torch's automatic differentiation and torch's Adam."""
 
 import pytest
 import torch
 from torch.nn import functional
 
-import training
 from models import mlp_forward
-from training import Network, cut, gradient, is_sparse, train
+from numerics import training
+from numerics.training import Network, cut, gradient, is_sparse, train
 
 LOSSES = {"squared": functional.mse_loss, "cross_entropy": functional.cross_entropy}
 
