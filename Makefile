@@ -51,7 +51,7 @@ conditions: $(STAMP)
 	$(RUN) -m studies.conditions
 
 # All figures from the logs that are shipped.
-FIGURES := 1 2 3 4 5 baselines dst gnhtp inputs
+FIGURES := 1 2 3 4 5 baselines dst opponents recovery gnhtp inputs
 
 draw: $(FIGURES:%=draw-%)
 

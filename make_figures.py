@@ -48,6 +48,7 @@ from plotting.figures import (
     shared_measure,
     summaries,
 )
+from plotting.lines import draw_lines
 from plotting.logs import (
     PUBLISHED,
     SCORE,
@@ -143,6 +144,9 @@ def refuse_combinations(args: argparse.Namespace) -> None:
         raise UsageError("argument --figure: has its own tasks and methods; leave --task and --method out")
     if args.statistic is None:
         args.statistic = FIGURES[args.figure].statistic if args.figure and not args.against else MEAN
+    if args.figure and FIGURES[args.figure].as_lines and not args.against and (
+            args.metric, args.statistic) != (SCORE, MEAN):
+        raise UsageError(f"argument --figure: {args.figure} shows scores as lines; leave --metric and --statistic out")
     if args.threshold is not None and args.statistic not in SHARES:
         raise UsageError(f"argument --threshold: {args.threshold:g} has no effect without --statistic "
                          f"{' or '.join(SHARES)}; add that")
@@ -262,6 +266,9 @@ def draw_figure(args: argparse.Namespace) -> int:
     """The picture of an entry of FIGURES; returns an exit code. Raises UsageError."""
     quantity, entry = Quantity(args.metric, args.statistic, args.threshold), FIGURES[args.figure]
     logs, code = read_entry(entry, args.logs_dir)
+    if entry.as_lines and logs:
+        page.make_folder(args.figures_dir)
+        return max(code, draw_pictures({f"figure_{args.figure}": partial(draw_lines, entry, logs)}, args.figures_dir))
     if logs:
         check_quantity(quantity, logs, {row.task for row in entry.rows})
         strips, clashes = assemble(entry, logs, quantity)

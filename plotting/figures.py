@@ -52,6 +52,7 @@ class Entry:
     Args:
         differences: (column, the column that is subtracted), drawn right of the others.
         statistic: over the seeds, where no other is asked for.
+        as_lines: whether it is drawn by plotting/lines.py; its rows then have one width each.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Entry:
     differences: tuple[tuple[str, str], ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     statistic: str = MEAN
+    as_lines: bool = False
 
     @property
     def selections(self) -> list[dict[str, Any]]:
@@ -113,6 +115,29 @@ def dynamic(mlist: tuple[int, ...], slist: tuple[int, ...], trained: dict[str, A
                               AIHT: settings | {"method": "aiht"}})
 
 
+def finetuned(finetune_epochs: int, **trained: Any) -> tuple[dict[str, Any], ...]:
+    """The settings of IMP trained and finetuned, and of that with LAMP."""
+    tuned = trained | {"finetune_epochs": finetune_epochs}
+    return tuned, tuned | {"prune_score": "lamp"}
+
+
+def opponents(slist: tuple[int, ...], imp: tuple[dict[str, Any], ...], dynamic: dict[str, Any], ours: str,
+              **settings: object) -> Row:
+    """A row, at m = 20, of all methods: IMP as published and with other settings, SET, RigL, AIHT and one of ours.
+
+    Args:
+        imp: settings in which IMP is trained and finetuned, then those with LAMP.  dynamic: of SET and RigL.
+    """
+    task = {name: value for name, value in settings.items() if name in ("task", "output_dim")}
+    columns = {f"{IMP} as published": settings | {"method": "pruning"}}
+    columns |= {f"{IMP}, {name}": settings | given | {"method": "pruning"}
+                for name, given in zip(("finetuned", "LAMP, finetuned"), imp, strict=False)}
+    columns |= {METHODS[name].title: task | dynamic | {"method": name} for name in ("set", "rigl")}
+    columns |= {AIHT: settings | {"method": "aiht"}}
+    columns |= {METHODS[ours].title: task | {"method": ours, "num_epochs": ANY}} if ours else {}
+    return Row((20,), slist, columns)
+
+
 def inputs(method: str, **settings: object) -> Row:
     """A row of one method on planted networks, a column for every distribution of their inputs."""
     settings |= {"task": "mlp_planted", "method": method, "nmeasurements": 10000}
@@ -152,6 +177,16 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
         dynamic((5, 20, 100), (20, 100, 500), {"num_epochs": 3000},
                 {"num_epochs": 300, "prune_iters": 0.2, "finetune_epochs": 300}, **INR_MNIST),
     )),
+    "opponents": Entry("Every method at m = 20: median of three seeds, band from the worst to the best", (
+        opponents((20, 100, 500), finetuned(300, batch_size=1000, num_epochs=100, prune_iters=5),
+                  {"batch_size": 1000, "num_epochs": 800}, "creases", **PLANTED),
+        opponents((10, 20, 50, 100), (), {}, "creases", **PLANTED_VECTOR),
+        opponents((10, 50, 200), finetuned(30, num_epochs=30, prune_iters=0.2),
+                  {"batch_size": 1000, "num_epochs": 800}, "", **BINARY),
+        opponents((20, 100, 500), finetuned(300, num_epochs=300, prune_iters=0.2), {"num_epochs": 3000}, "gnhtp",
+                  **INR_MNIST),
+        opponents((20, 100, 500), (), {"num_epochs": 3000}, "gnhtp", **INR_CIFAR),
+    ), as_lines=True),
     "gnhtp": Entry("Beyond the paper", (
         beyond((1, 2, 5, 10, 20), (5, 10, 20, 50, 100), **PLANTED),
         beyond((5, 20, 100), (20, 100, 500), **INR_MNIST),

@@ -77,6 +77,12 @@ def row_heading(row: Row) -> str:
     return f"{', '.join([row.task, *depth])}: {', '.join(said)}"
 
 
+def outputs_words(row: Row) -> str:
+    """The number of outputs of a row, where it is not the default."""
+    outputs = completed(next(iter(row.columns.values())))["output_dim"]
+    return f", {outputs} outputs" if outputs != 1 else ""
+
+
 def column_notes(row: Row) -> dict[str, str]:
     """{heading: how this column was trained}; {} where that is the same for all columns."""
     common = common_settings(row)

@@ -13,6 +13,7 @@ from test_plotting import PUBLISHED, SMALL, SMALL_AXES, TABLE, save_published
 import make_figures as mf
 from plotting import figures as pf
 from plotting import logs as pl
+from plotting.lines import draw_lines
 
 
 @pytest.fixture
@@ -200,6 +201,19 @@ def test_what_cannot_be_drawn_is_one_line(folder, monkeypatch, capsys, line, wor
     monkeypatch.setattr(mf, "FIGURES", mf.FIGURES | {"off": off})
     refused(capsys, line, *words)
     assert not Path("figures").exists()
+
+
+def test_lines_are_medians_with_a_band_from_the_worst_to_the_best(folder, capsys):
+    save_log("a", [[[10, 13, 30], [20, 25, 21]]], "inr_mnist", axes=[[20], [20, 100], [0, 1, 2]], num_epochs=100)
+    save_log("b", [[[7, 9, 5]]], "inr_mnist", "rigl", axes=[[20], [100], [0, 1, 2]], num_epochs=3000)
+    assert mf.main(["--figure", "opponents"]) == 0 and Path("figures/figure_opponents.png").exists()
+    figure = draw_lines(mf.FIGURES["opponents"], [pl.read_log(path) for path in pl.find_logs(Path("logs"))])
+    [ax] = [ax for ax in figure.axes if ax.lines]
+    assert {line.get_label(): line.get_xydata().tolist() for line in ax.lines} == {
+        "RigL": [[100, 7]], "AIHT": [[20, 13], [100, 21]]}
+    bands = [collection.get_paths()[0].get_extents() for collection in ax.collections]
+    assert [(band.y0, band.y1) for band in bands] == [(5, 9), (10, 30)]
+    refused(capsys, "--figure opponents --statistic std", "--figure", "opponents", "--statistic")
 
 
 # ---- tables ----

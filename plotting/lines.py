@@ -1,0 +1,78 @@
+"""Entries of FIGURES that are drawn as lines: a panel for each row, the score against s, a line for each column.
+
+A line is the median over the seeds, its band reaches from the worst to the best of them. All panels have one width m.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from plotting import page, words
+from plotting.heatmaps import bar_label
+from plotting.logs import SCORE, Grid, agrees, gather
+from plotting.numbers import median_over_seeds
+from sweep.logbook import DONE, Log
+from tasks import TASKS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from plotting.figures import Entry, Row
+
+# A colour and a marker per line: Okabe and Ito's colours, which read without colour vision, and in grey by the markers.
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+MARKERS = "osv^DPX*"
+PER_ROW, PANEL = 3, (3.3, 2.7)  # panels side by side, and the size of one in inches
+
+
+def curves(row: Row, logs: Sequence[Log], seeds: Sequence[int]) -> dict[str, Grid]:
+    """The grid of each column of a row that was run at all."""
+    grids = {heading: gather([log for log in logs if agrees(log, selection)], row.mlist, row.slist, seeds)[0]
+             for heading, selection in row.columns.items()}
+    return {heading: grid for heading, grid in grids.items() if (grid.kinds == DONE).any()}
+
+
+def draw_lines(entry: Entry, logs: Sequence[Log]) -> Figure:
+    """The figure of an entry whose rows have one width each."""
+    found = [(row, grids) for row in entry.rows if (grids := curves(row, logs, entry.seeds))]
+    headings = list(dict.fromkeys(heading for row in entry.rows for heading in row.columns))
+    styles = {heading: {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+              for number, heading in enumerate(headings)}
+    columns = min(PER_ROW, len(found))
+    rows = -(-len(found) // columns)
+    figure = page.new_figure(PANEL[0] * columns, PANEL[1] * rows + 0.7)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, (row, grids) in zip(panels, found, strict=False):
+        draw_panel(ax, row, grids, styles)
+    for ax in panels[len(found):]:
+        ax.set_axis_off()
+    handles = {label: handle for ax in panels for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend([handles[heading] for heading in headings if heading in handles],
+                  [heading for heading in headings if heading in handles], loc="outside lower center",
+                  ncols=4, frameon=False, fontsize=8)
+    figure.suptitle(entry.title, fontsize=11)
+    return figure
+
+
+def draw_panel(ax: Axes, row: Row, grids: dict[str, Grid], styles: dict[str, dict[str, str]]) -> None:
+    """One task: its score against s."""
+    for heading, grid in grids.items():
+        scores = np.where(grid.kinds == DONE, grid.values(SCORE), np.nan)
+        median, count = median_over_seeds(scores)
+        there = count[0] > 0
+        s, seeds = np.array(row.slist)[there], scores[0][there]
+        ax.plot(s, median[0][there], label=heading, markersize=4, linewidth=1.3, **styles[heading])
+        ax.fill_between(s, np.nanmin(seeds, axis=1), np.nanmax(seeds, axis=1), color=styles[heading]["color"],
+                        alpha=0.15, linewidth=0)
+    ax.set_xscale("log")
+    ax.set_xticks(row.slist, map(str, row.slist))
+    ax.minorticks_off()
+    ax.set_title(f"{row.task}, m = {row.mlist[0]}{words.outputs_words(row)}", fontsize=9)
+    ax.set_xlabel("nonzeros s", fontsize=8)
+    ax.set_ylabel(bar_label(TASKS[row.task].measure), fontsize=8)
+    ax.tick_params(labelsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
