@@ -70,8 +70,7 @@ class Entry:
 
 # ---- the table ----
 
-AIHT, IMP, GNHTP, CREASES, SET, RIGL = (METHODS[name].title
-                                        for name in ("aiht", "pruning", "gnhtp", "creases", "set", "rigl"))
+AIHT, IMP, GNHTP, SET, RIGL = (METHODS[name].title for name in ("aiht", "pruning", "gnhtp", "set", "rigl"))
 
 
 def both(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
@@ -98,12 +97,12 @@ def beyond(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -
     return Row(mlist, slist, {AIHT: settings | {"method": "aiht"}, GNHTP: gnhtp})
 
 
-def recovery(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
-    """A row of the paper's methods, as it runs them, beside crease pursuit."""
-    ours = {name: value for name, value in settings.items() if name in ("task", "output_dim")}
+def recovery(method: str, mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
+    """A row of the paper's methods, as it runs them, beside one of ours."""
+    ours = {name: value for name, value in settings.items() if name in ("task", "output_dim", "num_layers")}
     paper = both(mlist, slist, **settings).columns
-    ours |= {"method": "creases", "num_epochs": ANY}
-    return Row(mlist, slist, {IMP: paper[IMP], AIHT: paper[AIHT], CREASES: ours})
+    ours |= {"method": method, "num_epochs": ANY}
+    return Row(mlist, slist, {IMP: paper[IMP], AIHT: paper[AIHT], METHODS[method].title: ours})
 
 
 def dynamic(mlist: tuple[int, ...], slist: tuple[int, ...], trained: dict[str, Any], finetuned: dict[str, Any],
@@ -195,8 +194,9 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
     "inputs": Entry("Distributions of the inputs", (inputs("aiht", num_epochs=15), inputs("gnhtp"),
                                                         inputs("creases"))),
     "recovery": Entry("What is recovered of planted networks", (
-        recovery(TO_1000, TO_1000, **PLANTED),
-        recovery(TO_1000, TO_1000, **PLANTED_VECTOR),
+        recovery("creases", TO_1000, TO_1000, **PLANTED),
+        recovery("creases", TO_1000, TO_1000, **PLANTED_VECTOR),
+        recovery("deep", TO_1000[1:], TO_1000[3:], **PLANTED, num_layers=2),
     ), statistic=EXACT),
 }
 
