@@ -190,6 +190,7 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
         beyond((1, 2, 5, 10, 20), (5, 10, 20, 50, 100), **PLANTED),
         beyond((5, 20, 100), (20, 100, 500), **INR_MNIST),
         beyond((5, 20, 100), (20, 100, 500), **INR_CIFAR),
+        beyond((5, 20, 100), (20, 100, 500), **INR_MNIST, num_layers=2),
     ), ((GNHTP, AIHT),)),
     "inputs": Entry("Distributions of the inputs", (inputs("aiht", num_epochs=15), inputs("gnhtp"),
                                                         inputs("creases"))),
