@@ -18,7 +18,8 @@ import numpy as np
 
 from aiht_vector import fit_with_restarts, split
 from models import SparseLayer, SparseNet
-from numerics.arrays import Array, array_module, check_finite, take_samples, to_device, to_host
+from numerics.arrays import Array, array_module, check_finite, to_device, to_host
+from numerics.batches import with_samples
 from numerics.sparse import SparseVector, largest
 from numerics.streams import Stream
 from numerics.workspace import Workspace, workspace_or_new
@@ -156,13 +157,13 @@ def iterates(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable
         after each step w and the gates for the next: the random ones, or those of w itself (sequential convex).
     """
     d = len(XT)
-    w, H = SparseVector.zeros(gates.m * d, array_module(XT)), gates
-    for _, batch, update in schedule:
-        A = ReluSensing(take_samples(XT, batch), H, gates.m, work)
-        w = aiht_step(A, take_samples(y, batch), w, s, INNER_STEPS)
+    w, A = SparseVector.zeros(gates.m * d, array_module(XT)), ReluSensing(XT, gates, gates.m, work)
+    for _, X_b, y_b, update in with_samples(schedule, XT, y, work):
+        A = A.on(X_b, A.gates)
+        w = aiht_step(A, y_b, w, s, INNER_STEPS)
         if update:
-            H = WeightGates(w, d)
-        yield w, H
+            A = A.on(X_b, WeightGates(w, d))
+        yield w, A.gates
 
 
 def fit_scalar_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable, work: Workspace) -> LayerFit:

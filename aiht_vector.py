@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from numerics.arrays import DTYPE, Array, array_module, take_samples, to_device, to_host
+from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
+from numerics.batches import with_samples
 from numerics.countsketch import CountSketch
 from numerics.sparse import SparseVector, top_mask
 from numerics.streams import Stream, draw_rows
@@ -233,18 +234,17 @@ def try_step_size(XT: Array, Y: Array, s: int, mu: float, gates: RandomGates, fa
     fill = RandomFill(gates.seed, gates.layer, gates.m, d, k, fan_in)
     theta = SparseVector.zeros(gates.m * (d + k), xp)
     sketch = CountSketch(theta.size, s, Stream.SKETCH.generator(gates.seed, gates.layer), xp, work.map)
-    H, last_epoch = gates, -1
+    A, last_epoch = VectorSensing(XT, gates, gates.m, work), -1
     with np.errstate(over="ignore", invalid="ignore"):  # the sketch never forgets an update: it shows a divergence
-        for epoch, batch, update in schedule:
-            full = isinstance(batch, slice)
-            start_up = epoch > last_epoch and (not full or epoch == 0)
+        for epoch, X_b, Y_b, update in with_samples(schedule, XT, Y, work):
+            start_up = epoch > last_epoch and (X_b is not XT or epoch == 0)
             if epoch > last_epoch and not xp.isfinite(sketch.table).all():
                 return None
             last_epoch = epoch
-            A = VectorSensing(take_samples(XT, batch), H, gates.m, work)
-            theta = vector_step(A, take_samples(Y, batch), theta, s, mu, sketch, fill if start_up else None, loss)
+            A = A.on(X_b, A.gates)
+            theta = vector_step(A, Y_b, theta, s, mu, sketch, fill if start_up else None, loss)
             if update:
-                H = WeightGates(split(theta, d, k)[0], d)
+                A = A.on(X_b, WeightGates(split(theta, d, k)[0], d))
     finite = xp.isfinite(sketch.table).all() and xp.isfinite(theta.values).all()  # float64 and float32
     return theta if finite else None
 

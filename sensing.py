@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -164,10 +164,15 @@ class ReluSensing:
     """
 
     def __init__(self, XT: Array, gates: Gates, m: int, work: Workspace):
-        self.XT, self.gates, self.work = XT, gates, work
+        self.XT, self.gates, self.m, self.work = XT, gates, m, work
         self.d, n = XT.shape
         self.shape = (n, m * self.d)
         self.xp = array_module(XT)
+
+    def on(self, XT: Array, gates: Gates) -> Self:
+        """The operator of other samples or gates; itself, with what it holds, where they are the same objects."""
+        same = XT is self.XT and gates is self.gates
+        return self if same else type(self)(XT, gates, self.m, self.work)
 
     def _gate_tile(self, rows, tile: slice):
         """1{h_j . x_i > 0} [b, n_t] bool."""
