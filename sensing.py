@@ -23,6 +23,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
+from numerics.products import pays, row_blocks, sparse_matrix
 from numerics.sparse import SparseVector
 from numerics.streams import DRAW_BLOCK, Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
@@ -45,6 +46,7 @@ class Gates(Protocol):
 
     neurons: Sequence[int] | np.ndarray
     may_be_held = True  # the gates [neurons, n] of all listed neurons at once, where they fit the memory budget
+    density = 1.0  # share of nonzeros of the listed generators
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """H[neurons] [b, d] float32 on the host, for ascending neurons [b]; zeros for those not listed."""
@@ -82,6 +84,7 @@ class WeightGates(Gates):
     def __init__(self, w: SparseVector, d: int):
         self.w, self.d = w.to_host(), d
         self.neurons = np.unique(self.w.indices // d)
+        self.density = len(w) / max(len(self.neurons) * d, 1)
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """W[neurons] [b, d] for ascending neurons [b]."""
@@ -174,9 +177,15 @@ class ReluSensing:
         same = XT is self.XT and gates is self.gates
         return self if same else type(self)(XT, gates, self.m, self.work)
 
-    def _gate_tile(self, rows, tile: slice):
-        """1{h_j . x_i > 0} [b, n_t] bool."""
-        return rows @ self.XT[:, tile] > 0
+    @functools.cached_property
+    def _sparse_gates(self) -> bool:
+        """Whether products with the generators are sparse, those of some neurons too: it decides on bits."""
+        return pays(self.gates.density, len(self.gates.neurons), self.XT.shape, self.xp)
+
+    def _rows(self, neurons):
+        """H[neurons] [b, d], a sparse matrix where that multiplies faster."""
+        rows = self.gates.rows(neurons)
+        return sparse_matrix(rows, self.XT) if self._sparse_gates else to_device(rows, self.XT)
 
     @functools.cached_property
     def _held_gates(self):
@@ -184,21 +193,26 @@ class ReluSensing:
         neurons, n = self.gates.neurons, self.shape[0]
         if not self.gates.may_be_held or len(neurons) * n > self.work.bytes // 4:
             return None
-        rows = to_device(self.gates.rows(neurons), self.XT)
-        held = self.xp.empty((len(neurons), n), dtype=bool)
+        rows, held = self._rows(neurons), self.xp.empty((len(neurons), n), dtype=bool)
 
         def fill(tile):
-            held[:, tile] = self._gate_tile(rows, tile)
+            held[:, tile] = rows @ self.XT[:, tile] > 0
 
-        self.work.map(fill, sample_tiles(len(neurons), n, self.xp))
+        def fill_rows(block):
+            held[block] = rows[block] @ self.XT > 0
+
+        if self._sparse_gates:
+            self.work.map(fill_rows, row_blocks(len(neurons), n, self.xp))
+        else:
+            self.work.map(fill, sample_tiles(len(neurons), n, self.xp))
         return held
 
     def gates_of(self, neurons: np.ndarray) -> Callable[[slice], Array]:
         """A function of a tile giving the gates of `neurons` (ascending, on the host) there, [b, n_t] bool."""
         held = self._held_gates
         if held is None or not np.isin(neurons, self.gates.neurons).all():
-            rows = to_device(self.gates.rows(neurons), self.XT)
-            return lambda tile: self._gate_tile(rows, tile)
+            rows = self._rows(neurons)
+            return lambda tile: rows @ self.XT[:, tile] > 0
         place = np.searchsorted(self.gates.neurons, neurons)
         if len(place) == len(held):
             return lambda tile: held[:, tile]
