@@ -16,6 +16,7 @@ import numpy as np
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.batches import with_samples
 from numerics.countsketch import CountSketch
+from numerics.products import density, fill_product, pays, sparse_matrix, times_transposed
 from numerics.sparse import SparseVector, top_mask
 from numerics.streams import Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
@@ -34,7 +35,7 @@ class VectorSensing(ReluSensing):
 
     def __init__(self, XT: Array, gates: Gates, m: int, work: Workspace):
         super().__init__(XT, gates, m, work)
-        self._activations = {}  # {block of neurons: {start of a tile: relu(X w)' [b, n_t]}}
+        self._activations = {}  # {block of neurons: relu(X w)' [b, n]}
 
     def _hidden(self, neurons: np.ndarray, W) -> Callable:
         """A function of a tile giving the gates of `neurons` and gate * (X w) there, both [b, n_t]."""
@@ -46,15 +47,14 @@ class VectorSensing(ReluSensing):
                 return gate, gate * (W @ self.XT[:, tile])
 
             return gated
-        keep = 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2
-        held = self._activations.setdefault(neurons.tobytes(), {}) if keep else {}
+        matrix = sparse_matrix(to_host(W), self.XT) if pays(density(W), len(W), self.XT.shape, self.xp) else W
+        held = self._activations.get(neurons.tobytes())
+        if held is None and 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2:
+            held = self._activations[neurons.tobytes()] = self.xp.empty((len(W), self.shape[0]), dtype=DTYPE)
+            fill_product(held, matrix, self.XT, lambda product: self.xp.maximum(product, 0), self.work)
 
         def relu(tile):
-            z = held.get(tile.start)
-            if z is None:
-                z = self.xp.maximum(W @ self.XT[:, tile], 0)
-                if keep:
-                    held[tile.start] = z
+            z = self.xp.maximum(matrix @ self.XT[:, tile], 0) if held is None else held[:, tile]
             return z > 0, z
 
         return relu
@@ -77,7 +77,7 @@ class VectorSensing(ReluSensing):
 
         def product(tile):
             gate, activation = hidden(tile)
-            w_part = ((V @ R[:, tile]) * gate) @ self.XT[:, tile].T
+            w_part = times_transposed((V @ R[:, tile]) * gate, self.XT[:, tile])
             return self.xp.concatenate([w_part, activation @ R[:, tile].T], axis=1)
 
         return self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))

@@ -23,7 +23,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
-from numerics.products import pays, row_blocks, sparse_matrix
+from numerics.products import fill_product, pays, sparse_matrix, times_transposed
 from numerics.sparse import SparseVector
 from numerics.streams import DRAW_BLOCK, Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
@@ -194,17 +194,7 @@ class ReluSensing:
         if not self.gates.may_be_held or len(neurons) * n > self.work.bytes // 4:
             return None
         rows, held = self._rows(neurons), self.xp.empty((len(neurons), n), dtype=bool)
-
-        def fill(tile):
-            held[:, tile] = rows @ self.XT[:, tile] > 0
-
-        def fill_rows(block):
-            held[block] = rows[block] @ self.XT > 0
-
-        if self._sparse_gates:
-            self.work.map(fill_rows, row_blocks(len(neurons), n, self.xp))
-        else:
-            self.work.map(fill, sample_tiles(len(neurons), n, self.xp))
+        fill_product(held, rows, self.XT, lambda product: product > 0, self.work)
         return held
 
     def gates_of(self, neurons: np.ndarray) -> Callable[[slice], Array]:
@@ -241,8 +231,10 @@ class ReluSensing:
 
             def product(tile, gates=gates):
                 gate, X = gates(tile), self.XT[:, tile]
-                adjoint = (gate * r[tile]) @ X.T  # [b, d]
-                return self.xp.stack([adjoint, gate.astype(DTYPE) @ self.xp.square(X).T]) if norms else adjoint[None]
+                adjoint = times_transposed(gate * r[tile], X)  # [b, d]
+                if not norms:
+                    return adjoint[None]
+                return self.xp.stack([adjoint, times_transposed(gate.astype(DTYPE), self.xp.square(X))])
 
             total, *squares = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
             first = to_device(neurons * self.d, self.XT)
