@@ -16,7 +16,7 @@ import numpy as np
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.batches import with_samples
 from numerics.countsketch import CountSketch
-from numerics.products import density, fill_product, pays, sparse_matrix, times_transposed
+from numerics.products import density, each_product, pays, sparse_matrix, times_transposed
 from numerics.sparse import SparseVector, top_mask
 from numerics.streams import Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
@@ -51,7 +51,8 @@ class VectorSensing(ReluSensing):
         held = self._activations.get(neurons.tobytes())
         if held is None and 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2:
             held = self._activations[neurons.tobytes()] = self.xp.empty((len(W), self.shape[0]), dtype=DTYPE)
-            fill_product(held, matrix, self.XT, lambda product: self.xp.maximum(product, 0), self.work)
+            each_product(matrix, self.XT, lambda rows, tile, product: self.xp.maximum(product, 0, out=held[rows, tile]),
+                         self.work)
 
         def relu(tile):
             z = self.xp.maximum(matrix @ self.XT[:, tile], 0) if held is None else held[:, tile]

@@ -23,12 +23,13 @@ from typing import Protocol, Self
 import numpy as np
 
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
-from numerics.products import fill_product, pays, sparse_matrix, times_transposed
+from numerics.products import Positive, pays, sparse_matrix, times_transposed
 from numerics.sparse import SparseVector
 from numerics.streams import DRAW_BLOCK, Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
 
 NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h fills a 1 MiB cache
+HELD_GATES = 2**26  # random gates that are held, as 8 MiB of bits; not a share of the budget: it decides on bits
 BLOCK_ENTRIES = 2**17  # entries of A' r per block: with GROUPS partial sums in float64, 8 MiB
 
 
@@ -45,7 +46,7 @@ class Gates(Protocol):
     """
 
     neurons: Sequence[int] | np.ndarray
-    may_be_held = True  # the gates [neurons, n] of all listed neurons at once, where they fit the memory budget
+    most_held: int | None = None  # number of gates [neurons, n] up to which they are held; None: by the memory budget
     density = 1.0  # share of nonzeros of the listed generators
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
@@ -62,7 +63,7 @@ class RandomGates(Gates):
     Each block of DRAW_BLOCK neurons has a stream of its own, so any rows can be drawn again.
     """
 
-    may_be_held = False  # there are m of them, not about s, and a fit needs them for a step or two
+    most_held = HELD_GATES  # there are m of them, not about s, and a fit needs them for a step or two
 
     def __init__(self, seed: int, layer: int, m: int, d: int):
         self.seed, self.layer, self.m, self.d = seed, layer, m, d
@@ -188,28 +189,31 @@ class ReluSensing:
         return sparse_matrix(rows, self.XT) if self._sparse_gates else to_device(rows, self.XT)
 
     @functools.cached_property
-    def _held_gates(self):
-        """Gates of all listed neurons [b, n] bool, where they may be held and fit; else None."""
-        neurons, n = self.gates.neurons, self.shape[0]
-        if not self.gates.may_be_held or len(neurons) * n > self.work.bytes // 4:
+    def _held_gates(self) -> Positive | None:
+        """The gates of all listed neurons, where they may be held; else None."""
+        neurons, n, in_bits = self.gates.neurons, self.shape[0], self.xp is np
+        if len(neurons) * n > (self.gates.most_held or self.work.bytes // 4 * (8 if in_bits else 1)):
             return None
-        rows, held = self._rows(neurons), self.xp.empty((len(neurons), n), dtype=bool)
-        fill_product(held, rows, self.XT, lambda product: product > 0, self.work)
+        held, first = Positive(len(neurons), n, self.xp), 0
+        for block in self.blocks(neurons):
+            held.fill(first, self._rows(block), self.XT, self.work)
+            first += len(block)
         return held
 
     def gates_of(self, neurons: np.ndarray) -> Callable[[slice], Array]:
-        """A function of a tile giving the gates of `neurons` (ascending, on the host) there, [b, n_t] bool."""
-        held = self._held_gates
-        if held is None or not np.isin(neurons, self.gates.neurons).all():
-            rows = self._rows(neurons)
+        """A function of a tile giving the gates of `neurons` (ascending, repeated or not, on the host), [b, n_t] bool."""
+        held, listed = self._held_gates, self.gates.neurons
+        if held is not None and len(held):
+            place = np.minimum(np.searchsorted(listed, neurons), len(listed) - 1)
+            if (np.asarray(listed)[place] == neurons).all():
+                in_a_row = len(place) and place[-1] - place[0] == len(place) - 1 and (np.diff(place) == 1).all()
+                place = slice(place[0], place[-1] + 1) if in_a_row else to_device(place, self.XT)
+                return lambda tile: held.tile(place, tile)
+        once, place = np.unique(neurons, return_inverse=True)
+        rows, place = self._rows(once), to_device(place, self.XT)
+        if len(once) == len(neurons):
             return lambda tile: rows @ self.XT[:, tile] > 0
-        place = np.searchsorted(self.gates.neurons, neurons)
-        if len(place) == len(held):
-            return lambda tile: held[:, tile]
-        if len(place) and place[-1] - place[0] == len(place) - 1:
-            return lambda tile: held[place[0] : place[-1] + 1, tile]
-        place = to_device(place, self.XT)
-        return lambda tile: held[:, tile][place]
+        return lambda tile: (rows @ self.XT[:, tile] > 0)[place]
 
     def blocks(self, neurons: np.ndarray) -> Iterator[np.ndarray]:
         """Cut neurons into blocks; like the tiles, they depend on the shapes alone, since they decide on bits."""
@@ -244,11 +248,10 @@ class ReluSensing:
     def columns(self, indices: Array) -> Columns:
         """A_S for ascending indices S [s]."""
         owner, feature = self.xp.divmod(indices, self.d)
-        neurons, place = np.unique(to_host(owner), return_inverse=True)
-        gates, place = self.gates_of(neurons), to_device(place, self.XT)
+        gates = self.gates_of(to_host(owner))
 
         def fill(tile, out):
-            self.xp.multiply(self.XT[:, tile][feature], gates(tile)[place], out=out)
+            self.xp.multiply(self.XT[:, tile][feature], gates(tile), out=out)
 
         shape = (self.shape[0], len(indices))
         return Columns(fill, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)

@@ -1,7 +1,7 @@
-"""Products W X' with weights of which few are not zero, by the sparse matrices of SciPy or CuPy.
+"""Products W X' [b, n]: sparse ones where few weights are not zero, and their signs held as bits.
 
-Each entry of such a product is summed in the order of the weights, so its bits depend on no tile, block or thread. An
-array stays as it is where the dense product is faster: see `pays`.
+Each entry of a sparse product is summed in the order of the weights, so its bits depend on no tile, block or thread. A
+dense product is made instead where that is faster: see `pays`.
 """
 
 from __future__ import annotations
@@ -45,18 +45,19 @@ def sparse_matrix(W: np.ndarray, like: Array) -> csr_matrix:
     return module.csr_matrix(tuple(to_device(part, like) for part in parts), shape=W.shape)
 
 
-def fill_product(out: Array, W: Array | csr_matrix, XT: Array, finish: Callable, work: Workspace) -> None:
-    """out [b, n] = finish(W X'), for an array W in tiles of samples, for a sparse matrix in blocks of rows.
+def each_product(W: Array | csr_matrix, XT: Array, use: Callable, work: Workspace) -> None:
+    """Call use(rows, tile, W[rows] @ X'[:, tile]) for all blocks of W X' [b, n], on the threads.
 
-    Blocks of rows take all samples: a sparse product would copy a tile of X' first.
+    For an array W they are tiles of samples, whole bytes of bits; for a sparse matrix blocks of rows with all samples,
+    since a sparse product would copy a tile of X' first.
     """
-    xp, (b, n) = array_module(XT), out.shape
-
-    def fill(block: slice) -> None:
-        rows, tile = (slice(None), block) if type(W) is type(XT) else (block, slice(None))
-        out[rows, tile] = finish(W[rows] @ XT[:, tile])
-
-    work.map(fill, sample_tiles(b, n, xp) if type(W) is type(XT) else row_blocks(b, n, xp))
+    xp, b, n, everything = array_module(XT), W.shape[0], XT.shape[1], slice(None)
+    if type(W) is type(XT):
+        length = -(-sample_tiles(b, n, xp)[0].stop // 8) * 8
+        blocks = [(everything, slice(start, min(start + length, n))) for start in range(0, n, length)]
+    else:
+        blocks = [(rows, everything) for rows in row_blocks(b, n, xp)]
+    work.map(lambda block: use(*block, W[block[0]] @ XT[:, block[1]]), blocks)
 
 
 def row_blocks(rows: int, n: int, xp: ModuleType) -> list[slice]:
@@ -68,3 +69,41 @@ def row_blocks(rows: int, n: int, xp: ModuleType) -> list[slice]:
 def times_transposed(G: Array, X: Array) -> Array:
     """G X' [b, d] for G [b, n] and X [d, n]: the BLAS is faster with the longer side first (20 x 1500: 3.5, not 5 ms)."""
     return (X @ G.T).T if len(X) > len(G) else G @ X.T
+
+
+class Positive:
+    """Where some product W X' is positive, held: [b, n] as bits on a CPU, where packing them costs next to nothing.
+
+    On a GPU as bool, since CuPy packs flat arrays only.
+    """
+
+    def __init__(self, b: int, n: int, xp: ModuleType):
+        self.xp = xp
+        self.held = xp.empty((b, n), dtype=bool) if xp is not np else np.empty((b, -(-n // 8)), np.uint8)
+
+    def fill(self, first: int, W: Array | csr_matrix, XT: Array, work: Workspace) -> None:
+        """Set the rows from `first` on to where W X' > 0."""
+
+        def use(rows: slice, tile: slice, product: Array) -> None:
+            rows = slice(first, first + W.shape[0]) if rows == slice(None) else slice(first + rows.start, first + rows.stop)
+            if self.xp is np:
+                self.held[rows, in_bytes(tile)] = np.packbits(product > 0, axis=1)
+            else:
+                self.held[rows, tile] = product > 0
+
+        each_product(W, XT, use, work)
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def tile(self, rows: slice | Array, tile: slice) -> Array:
+        """Some rows of a tile of samples, [., n_t] bool."""
+        if self.xp is not np:
+            return self.held[:, tile][rows]
+        bits = np.unpackbits(self.held[rows, in_bytes(tile)], axis=1)
+        return bits[:, tile.start % 8 :][:, : tile.stop - tile.start].view(bool)
+
+
+def in_bytes(tile: slice) -> slice:
+    """The bytes that hold a tile of bits."""
+    return tile if tile == slice(None) else slice(tile.start // 8, -(-tile.stop // 8))
