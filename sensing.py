@@ -56,6 +56,13 @@ class Gates(Protocol):
         """Whether H[neurons] equals W [b, d], weights on any device: then gate * (X w) is relu(X w)."""
         return False
 
+    def places(self, neurons: np.ndarray) -> np.ndarray | None:
+        """Where ascending neurons [b], repeated or not, stand among those listed; None if some do not."""
+        listed = np.asarray(self.neurons)
+        places = np.searchsorted(listed, neurons)
+        inside = not len(places) or places[-1] < len(listed)
+        return places if inside and (listed[places] == neurons).all() else None
+
 
 class RandomGates(Gates):
     """Gate generators h_j ~ N(0, I_d), drawn on the host when asked for: H [m, d] is never held.
@@ -77,6 +84,10 @@ class RandomGates(Gates):
             return generator.standard_normal((count, self.d), dtype=DTYPE)
 
         return draw_rows(neurons, self.m, self.d, draw)
+
+    def places(self, neurons: np.ndarray) -> np.ndarray:
+        """The neurons themselves: all are listed."""
+        return neurons
 
 
 class WeightGates(Gates):
@@ -201,14 +212,13 @@ class ReluSensing:
         return held
 
     def gates_of(self, neurons: np.ndarray) -> Callable[[slice], Array]:
-        """A function of a tile giving the gates of `neurons` (ascending, repeated or not, on the host), [b, n_t] bool."""
-        held, listed = self._held_gates, self.gates.neurons
-        if held is not None and len(held):
-            place = np.minimum(np.searchsorted(listed, neurons), len(listed) - 1)
-            if (np.asarray(listed)[place] == neurons).all():
-                in_a_row = len(place) and place[-1] - place[0] == len(place) - 1 and (np.diff(place) == 1).all()
-                place = slice(place[0], place[-1] + 1) if in_a_row else to_device(place, self.XT)
-                return lambda tile: held.tile(place, tile)
+        """A function of a tile giving the gates [b, n_t] of `neurons` [b], ascending, repeated or not, on the host."""
+        held = self._held_gates
+        places = None if held is None else self.gates.places(neurons)
+        if places is not None:
+            in_a_row = len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all()
+            place = slice(places[0], places[-1] + 1) if in_a_row else to_device(places, self.XT)
+            return lambda tile: held.tile(place, tile)
         once, place = np.unique(neurons, return_inverse=True)
         rows, place = self._rows(once), to_device(place, self.XT)
         if len(once) == len(neurons):
@@ -251,7 +261,7 @@ class ReluSensing:
         gates = self.gates_of(to_host(owner))
 
         def fill(tile, out):
-            self.xp.multiply(self.XT[:, tile][feature], gates(tile), out=out)
+            self.xp.multiply(self.XT[feature, tile], gates(tile).astype(DTYPE), out=out)
 
         shape = (self.shape[0], len(indices))
         return Columns(fill, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)
