@@ -39,15 +39,18 @@ def aiht_step(A: ReluSensing | GaussianSensing, y: Array, w: SparseVector, s: in
     Returns:
         the new iterate, at most s nonzeros; `w` is not changed.
     """
-    r, mu = residual_and_step(A.columns(w.indices), w, y)
-    w = hard_threshold(w, mu, A.adjoint_blocks(r), s)
-    return descend_on_support(A.columns(w.indices), y, w, mu, inner_steps)
+    A_S = A.columns(w.indices)
+    r, mu = residual_and_step(A_S, w, y)
+    new = hard_threshold(w, mu, A.adjoint_blocks(r), s)
+    if not new.is_on_support_of(w):
+        A_S = None  # so that the next one can have its memory
+        A_S = A.columns(new.indices)
+    return descend_on_support(A_S, y, new, mu, inner_steps)
 
 
 def residual_and_step(A_S: Columns, w: SparseVector, y: Array) -> tuple[Array, Array | float]:
     """r = A w - y [n] and the step size mu = |g_S|^2 / |A g_S|^2, exact along the gradient g = A' r on the support."""
-    r = A_S.apply(w.values) - y
-    g = A_S.adjoint(r)
+    r, g = A_S.residual(w.values, y)
     return r, (g @ g) / (g @ A_S.gram(g) + 1e-8) if len(w) else FIRST_STEP
 
 
@@ -75,7 +78,8 @@ def descend_on_support(A_S: Columns, y: Array, w: SparseVector, mu: Array | floa
     xp = array_module(w.values)
     halves = 0.5 ** xp.arange(REFUSALS)
     x = start = w.values.astype(np.float64)
-    g = start_g = A_S.adjoint(A_S.apply(x) - y)
+    _, start_g = A_S.residual(x, y)
+    g = start_g
     for _ in range(inner_steps):
         q = A_S.gram(g)  # g . q = |A_S g|^2
         refusals = xp.count_nonzero(mu * halves * (g @ q) > 1.1 * (g @ g))

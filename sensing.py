@@ -146,6 +146,17 @@ class Columns:
         """A_S' r: [n] -> [s], float64."""
         return self.work.sum(lambda tile: self._tile(tile) @ r[tile], self.tiles)
 
+    def residual(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """r = A_S x - y [n] and A_S' r [s] float64, in a single pass over A_S."""
+        x, r = x.astype(DTYPE), self.xp.empty_like(y)
+
+        def product(tile):
+            A_t = self._tile(tile)
+            r[tile] = x @ A_t - y[tile]
+            return A_t @ r[tile]
+
+        return r, self.work.sum(product, self.tiles)
+
     def gram(self, x: Array) -> Array:
         """A_S' (A_S x): [s] -> [s], float64, in a single pass over A_S."""
         x = x.astype(DTYPE)

@@ -48,6 +48,10 @@ class SparseVector:
             xp.add.at(entries, at, xp.where(places[at] == self.indices, self.values, 0))
         return entries
 
+    def is_on_support_of(self, other: SparseVector) -> bool:
+        """Whether both store the same entries."""
+        return len(self) == len(other) and bool((self.indices == other.indices).all())
+
     def toarray(self) -> Array:
         """The dense vector [size]."""
         dense = array_module(self.values).zeros(self.size, dtype=self.values.dtype)
