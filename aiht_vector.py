@@ -17,7 +17,7 @@ from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.batches import with_samples
 from numerics.countsketch import CountSketch
 from numerics.products import density, each_product, pays, sparse_matrix, times_transposed
-from numerics.sparse import SparseVector, top_mask
+from numerics.sparse import SparseVector, distinct, top_mask
 from numerics.streams import Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
 from sensing import Gates, RandomGates, ReluSensing, WeightGates
@@ -47,18 +47,28 @@ class VectorSensing(ReluSensing):
                 return gate, gate * (W @ self.XT[:, tile])
 
             return gated
-        matrix = sparse_matrix(to_host(W), self.XT) if pays(density(W), len(W), self.XT.shape, self.xp) else W
         held = self._activations.get(neurons.tobytes())
-        if held is None and 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2:
-            held = self._activations[neurons.tobytes()] = self.xp.empty((len(W), self.shape[0]), dtype=DTYPE)
-            each_product(matrix, self.XT, lambda rows, tile, product: self.xp.maximum(product, 0, out=held[rows, tile]),
-                         self.work)
+        if held is None:
+            sparse = pays(density(W), len(W), self.XT.shape, self.xp)
+            W = sparse_matrix(to_host(W), self.XT) if sparse else W
+            if 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2:
+                held = self._activations[neurons.tobytes()] = self._activate(W)
 
         def relu(tile):
-            z = self.xp.maximum(matrix @ self.XT[:, tile], 0) if held is None else held[:, tile]
+            z = self.xp.maximum(W @ self.XT[:, tile], 0) if held is None else held[:, tile]
             return z > 0, z
 
         return relu
+
+    def _activate(self, W) -> Array:
+        """relu(X W')' [b, n] for weights W [b, d], an array or a sparse matrix."""
+        held = self.xp.empty((W.shape[0], self.shape[0]), dtype=DTYPE)
+
+        def use(rows, tile, product):
+            self.xp.maximum(product, 0, out=held[rows, tile])
+
+        each_product(W, self.XT, use, self.work)
+        return held
 
     def outputs(self, neurons: np.ndarray, W: Array, V: Array) -> Array:
         """sum_j gate_j * (X w_j) v_j', as [k, n], over neurons with weights W [b, d] and output weights V [b, k]."""
@@ -124,7 +134,7 @@ def predict(A: VectorSensing, theta: SparseVector, k: int) -> Array:
     """The predictions [k, n] of the network theta with the gates of A."""
     length = A.d + k
     total = A.xp.zeros((k, A.shape[0]), dtype=A.XT.dtype)
-    live = np.unique(to_host(theta.indices) // length)
+    live = distinct(to_host(theta.indices) // length)
     for neurons in A.blocks(live[np.isin(live, A.gates.neurons)]):
         rows = theta.rows(to_device(neurons, A.XT), length)
         total += A.outputs(neurons, rows[:, : A.d], rows[:, A.d :])
@@ -153,7 +163,7 @@ class Updates:
     def __init__(self, A: VectorSensing, theta: SparseVector, R: Array, mu: float, fill: RandomFill | None,
                  num_held: int):
         self.A, self.theta, self.R, self.mu, self.fill = A, theta, R, mu, fill
-        live = np.unique(to_host(theta.indices) // (A.d + len(R)))
+        live = distinct(to_host(theta.indices) // (A.d + len(R)))
         if fill is not None:
             live = np.arange(fill.m)
         gated = np.isin(live, A.gates.neurons)

@@ -24,7 +24,7 @@ import numpy as np
 
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.products import Positive, pays, sparse_matrix, times_transposed
-from numerics.sparse import SparseVector
+from numerics.sparse import SparseVector, distinct
 from numerics.streams import DRAW_BLOCK, Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
 
@@ -95,7 +95,7 @@ class WeightGates(Gates):
 
     def __init__(self, w: SparseVector, d: int):
         self.w, self.d = w.to_host(), d
-        self.neurons = np.unique(self.w.indices // d)
+        self.neurons = distinct(self.w.indices // d)
         self.density = len(w) / max(len(self.neurons) * d, 1)
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
@@ -230,8 +230,8 @@ class ReluSensing:
             in_a_row = len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all()
             place = slice(places[0], places[-1] + 1) if in_a_row else to_device(places, self.XT)
             return lambda tile: held.tile(place, tile)
-        once, place = np.unique(neurons, return_inverse=True)
-        rows, place = self._rows(once), to_device(place, self.XT)
+        once = distinct(neurons)
+        rows, place = self._rows(once), to_device(np.searchsorted(once, neurons), self.XT)
         if len(once) == len(neurons):
             return lambda tile: rows @ self.XT[:, tile] > 0
         return lambda tile: (rows @ self.XT[:, tile] > 0)[place]
