@@ -19,7 +19,8 @@ import numpy as np
 
 from aiht_vector import fit_with_restarts, split
 from models import Callback, Progress, SparseLayer, SparseNet
-from numerics.arrays import Array, array_module, fit_data, take_samples, to_device, to_host
+from numerics.arrays import Array, array_module, fit_data, to_device, to_host
+from numerics.batches import with_samples
 from numerics.sparse import SparseVector, largest
 from numerics.streams import Stream
 from numerics.workspace import Workspace, workspace_or_new
@@ -39,15 +40,18 @@ def aiht_step(A: ReluSensing | GaussianSensing, y: Array, w: SparseVector, s: in
     Returns:
         the new iterate, at most s nonzeros; `w` is not changed.
     """
-    r, mu = residual_and_step(A.columns(w.indices), w, y)
-    w = hard_threshold(w, mu, A.adjoint_blocks(r), s)
-    return descend_on_support(A.columns(w.indices), y, w, mu, inner_steps)
+    A_S = A.columns(w.indices)
+    r, mu = residual_and_step(A_S, w, y)
+    new = hard_threshold(w, mu, A.adjoint_blocks(r), s)
+    if not new.is_on_support_of(w):
+        A_S = None  # so that the next one can have its memory
+        A_S = A.columns(new.indices)
+    return descend_on_support(A_S, y, new, mu, inner_steps)
 
 
 def residual_and_step(A_S: Columns, w: SparseVector, y: Array) -> tuple[Array, Array | float]:
     """r = A w - y [n] and the step size mu = |g_S|^2 / |A g_S|^2, exact along the gradient g = A' r on the support."""
-    r = A_S.apply(w.values) - y
-    g = A_S.adjoint(r)
+    r, g = A_S.residual(w.values, y)
     return r, (g @ g) / (g @ A_S.gram(g) + 1e-8) if len(w) else FIRST_STEP
 
 
@@ -75,7 +79,8 @@ def descend_on_support(A_S: Columns, y: Array, w: SparseVector, mu: Array | floa
     xp = array_module(w.values)
     halves = 0.5 ** xp.arange(REFUSALS)
     x = start = w.values.astype(np.float64)
-    g = start_g = A_S.adjoint(A_S.apply(x) - y)
+    _, start_g = A_S.residual(x, y)
+    g = start_g
     for _ in range(inner_steps):
         q = A_S.gram(g)  # g . q = |A_S g|^2
         refusals = xp.count_nonzero(mu * halves * (g @ q) > 1.1 * (g @ g))
@@ -157,13 +162,13 @@ def iterates(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable
         after each step w and the gates for the next: the random ones, or those of w itself (sequential convex).
     """
     d = len(XT)
-    w, H = SparseVector.zeros(gates.m * d, array_module(XT)), gates
-    for _, batch, update in schedule:
-        A = ReluSensing(take_samples(XT, batch), H, gates.m, work)
-        w = aiht_step(A, take_samples(y, batch), w, s, INNER_STEPS)
+    w, A = SparseVector.zeros(gates.m * d, array_module(XT)), ReluSensing(XT, gates, gates.m, work)
+    for _, X_b, y_b, update in with_samples(schedule, XT, y, work):
+        A = A.on(X_b, A.gates)
+        w = aiht_step(A, y_b, w, s, INNER_STEPS)
         if update:
-            H = WeightGates(w, d)
-        yield w, H
+            A = A.on(X_b, WeightGates(w, d))
+        yield w, A.gates
 
 
 def fit_scalar_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable, work: Workspace,

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from models import Progress
-from numerics.arrays import DTYPE, Array, array_module, take_samples, to_device, to_host
+from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
+from numerics.batches import with_samples
 from numerics.countsketch import CountSketch
-from numerics.sparse import SparseVector, top_mask
+from numerics.products import density, each_product, pays, sparse_matrix, times_transposed
+from numerics.sparse import SparseVector, distinct, top_mask
 from numerics.streams import Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
 from sensing import Gates, RandomGates, ReluSensing, WeightGates
@@ -34,7 +36,7 @@ class VectorSensing(ReluSensing):
 
     def __init__(self, XT: Array, gates: Gates, m: int, work: Workspace):
         super().__init__(XT, gates, m, work)
-        self._activations = {}  # {block of neurons: {start of a tile: relu(X w)' [b, n_t]}}
+        self._activations = {}  # {block of neurons: relu(X w)' [b, n]}
 
     def _hidden(self, neurons: np.ndarray, W) -> Callable:
         """A function of a tile giving the gates of `neurons` and gate * (X w) there, both [b, n_t]."""
@@ -46,18 +48,28 @@ class VectorSensing(ReluSensing):
                 return gate, gate * (W @ self.XT[:, tile])
 
             return gated
-        keep = 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2
-        held = self._activations.setdefault(neurons.tobytes(), {}) if keep else {}
+        held = self._activations.get(neurons.tobytes())
+        if held is None:
+            sparse = pays(density(W), len(W), self.XT.shape, self.xp)
+            W = sparse_matrix(to_host(W), self.XT) if sparse else W
+            if 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2:
+                held = self._activations[neurons.tobytes()] = self._activate(W)
 
         def relu(tile):
-            z = held.get(tile.start)
-            if z is None:
-                z = self.xp.maximum(W @ self.XT[:, tile], 0)
-                if keep:
-                    held[tile.start] = z
+            z = self.xp.maximum(W @ self.XT[:, tile], 0) if held is None else held[:, tile]
             return z > 0, z
 
         return relu
+
+    def _activate(self, W) -> Array:
+        """relu(X W')' [b, n] for weights W [b, d], an array or a sparse matrix."""
+        held = self.xp.empty((W.shape[0], self.shape[0]), dtype=DTYPE)
+
+        def use(rows, tile, product):
+            self.xp.maximum(product, 0, out=held[rows, tile])
+
+        each_product(W, self.XT, use, self.work)
+        return held
 
     def outputs(self, neurons: np.ndarray, W: Array, V: Array) -> Array:
         """sum_j gate_j * (X w_j) v_j', as [k, n], over neurons with weights W [b, d] and output weights V [b, k]."""
@@ -77,7 +89,7 @@ class VectorSensing(ReluSensing):
 
         def product(tile):
             gate, activation = hidden(tile)
-            w_part = ((V @ R[:, tile]) * gate) @ self.XT[:, tile].T
+            w_part = times_transposed((V @ R[:, tile]) * gate, self.XT[:, tile])
             return self.xp.concatenate([w_part, activation @ R[:, tile].T], axis=1)
 
         return self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
@@ -123,7 +135,7 @@ def predict(A: VectorSensing, theta: SparseVector, k: int) -> Array:
     """The predictions [k, n] of the network theta with the gates of A."""
     length = A.d + k
     total = A.xp.zeros((k, A.shape[0]), dtype=A.XT.dtype)
-    live = np.unique(to_host(theta.indices) // length)
+    live = distinct(to_host(theta.indices) // length)
     for neurons in A.blocks(live[np.isin(live, A.gates.neurons)]):
         rows = theta.rows(to_device(neurons, A.XT), length)
         total += A.outputs(neurons, rows[:, : A.d], rows[:, A.d :])
@@ -152,7 +164,7 @@ class Updates:
     def __init__(self, A: VectorSensing, theta: SparseVector, R: Array, mu: float, fill: RandomFill | None,
                  num_held: int):
         self.A, self.theta, self.R, self.mu, self.fill = A, theta, R, mu, fill
-        live = np.unique(to_host(theta.indices) // (A.d + len(R)))
+        live = distinct(to_host(theta.indices) // (A.d + len(R)))
         if fill is not None:
             live = np.arange(fill.m)
         gated = np.isin(live, A.gates.neurons)
@@ -235,20 +247,19 @@ def try_step_size(XT: Array, Y: Array, s: int, mu: float, gates: RandomGates, fa
     fill = RandomFill(gates.seed, gates.layer, gates.m, d, k, fan_in)
     theta = SparseVector.zeros(gates.m * (d + k), xp)
     sketch = CountSketch(theta.size, s, Stream.SKETCH.generator(gates.seed, gates.layer), xp, work.map)
-    H, last_epoch = gates, -1
+    A, last_epoch = VectorSensing(XT, gates, gates.m, work), -1
     if progress:
         progress.restart()
     with np.errstate(over="ignore", invalid="ignore"):  # the sketch never forgets an update: it shows a divergence
-        for epoch, batch, update in schedule:
-            full = isinstance(batch, slice)
-            start_up = epoch > last_epoch and (not full or epoch == 0)
+        for epoch, X_b, Y_b, update in with_samples(schedule, XT, Y, work):
+            start_up = epoch > last_epoch and (X_b is not XT or epoch == 0)
             if epoch > last_epoch and not xp.isfinite(sketch.table).all():
                 return None
             last_epoch = epoch
-            A = VectorSensing(take_samples(XT, batch), H, gates.m, work)
-            theta = vector_step(A, take_samples(Y, batch), theta, s, mu, sketch, fill if start_up else None, loss)
+            A = A.on(X_b, A.gates)
+            theta = vector_step(A, Y_b, theta, s, mu, sketch, fill if start_up else None, loss)
             if update:
-                H = WeightGates(split(theta, d, k)[0], d)
+                A = A.on(X_b, WeightGates(split(theta, d, k)[0], d))
             if progress:
                 progress.step(*split(theta, d, k))
     finite = xp.isfinite(sketch.table).all() and xp.isfinite(theta.values).all()  # float64 and float32

@@ -18,16 +18,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
-from numerics.sparse import SparseVector
+from numerics.products import Positive, pays, sparse_matrix, times_transposed
+from numerics.sparse import SparseVector, distinct
 from numerics.streams import DRAW_BLOCK, Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
 
 NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h fills a 1 MiB cache
+HELD_GATES = 2**26  # random gates that are held, as 8 MiB of bits; not a share of the budget: it decides on bits
+ONE_TILE = 2**19  # entries of A_S that two threads do not go through faster than one (784 x 500: 117, 45 us)
 BLOCK_ENTRIES = 2**17  # entries of A' r per block: with GROUPS partial sums in float64, 8 MiB
 
 
@@ -44,7 +47,8 @@ class Gates(Protocol):
     """
 
     neurons: Sequence[int] | np.ndarray
-    may_be_held = True  # the gates [neurons, n] of all listed neurons at once, where they fit the memory budget
+    most_held: int | None = None  # number of gates [neurons, n] up to which they are held; None: by the memory budget
+    density = 1.0  # share of nonzeros of the listed generators
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """H[neurons] [b, d] float32 on the host, for ascending neurons [b]; zeros for those not listed."""
@@ -53,6 +57,13 @@ class Gates(Protocol):
         """Whether H[neurons] equals W [b, d], weights on any device: then gate * (X w) is relu(X w)."""
         return False
 
+    def places(self, neurons: np.ndarray) -> np.ndarray | None:
+        """Where ascending neurons [b], repeated or not, stand among those listed; None if some do not."""
+        listed = np.asarray(self.neurons)
+        places = np.searchsorted(listed, neurons)
+        inside = not len(places) or places[-1] < len(listed)
+        return places if inside and (listed[places] == neurons).all() else None
+
 
 class RandomGates(Gates):
     """Gate generators h_j ~ N(0, I_d), drawn on the host when asked for: H [m, d] is never held.
@@ -60,7 +71,7 @@ class RandomGates(Gates):
     Each block of DRAW_BLOCK neurons has a stream of its own, so any rows can be drawn again.
     """
 
-    may_be_held = False  # there are m of them, not about s, and a fit needs them for a step or two
+    most_held = HELD_GATES  # there are m of them, not about s, and a fit needs them for a step or two
 
     def __init__(self, seed: int, layer: int, m: int, d: int):
         self.seed, self.layer, self.m, self.d = seed, layer, m, d
@@ -75,13 +86,18 @@ class RandomGates(Gates):
 
         return draw_rows(neurons, self.m, self.d, draw)
 
+    def places(self, neurons: np.ndarray) -> np.ndarray:
+        """The neurons themselves: all are listed."""
+        return neurons
+
 
 class WeightGates(Gates):
     """Gate generators H = W, weights w [m d] (sequential convex): only neurons with weights have a gate."""
 
     def __init__(self, w: SparseVector, d: int):
         self.w, self.d = w.to_host(), d
-        self.neurons = np.unique(self.w.indices // d)
+        self.neurons = distinct(self.w.indices // d)
+        self.density = len(w) / max(len(self.neurons) * d, 1)
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """W[neurons] [b, d] for ascending neurons [b]."""
@@ -103,7 +119,8 @@ class Columns:
 
     def __init__(self, fill: Callable, shape: tuple[int, int], xp: ModuleType, work: Workspace, keep: bool):
         self.shape, self.xp, self.work, self.keep, self._fill = shape, xp, work, keep, fill
-        self.tiles = sample_tiles(shape[1], shape[0], xp)
+        at_once = shape[0] <= 8192 and shape[0] * shape[1] <= ONE_TILE
+        self.tiles = [slice(0, shape[0])] if at_once else sample_tiles(shape[1], shape[0], xp)
         if keep:
             size = shape[0] * shape[1]
             self._held = work.borrow(size, self) if xp is np else xp.empty(size, dtype=DTYPE)
@@ -130,6 +147,17 @@ class Columns:
     def adjoint(self, r: Array) -> Array:
         """A_S' r: [n] -> [s], float64."""
         return self.work.sum(lambda tile: self._tile(tile) @ r[tile], self.tiles)
+
+    def residual(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """r = A_S x - y [n] and A_S' r [s] float64, in a single pass over A_S."""
+        x, r = x.astype(DTYPE), self.xp.empty_like(y)
+
+        def product(tile):
+            A_t = self._tile(tile)
+            r[tile] = x @ A_t - y[tile]
+            return A_t @ r[tile]
+
+        return r, self.work.sum(product, self.tiles)
 
     def gram(self, x: Array) -> Array:
         """A_S' (A_S x): [s] -> [s], float64, in a single pass over A_S."""
@@ -164,43 +192,51 @@ class ReluSensing:
     """
 
     def __init__(self, XT: Array, gates: Gates, m: int, work: Workspace):
-        self.XT, self.gates, self.work = XT, gates, work
+        self.XT, self.gates, self.m, self.work = XT, gates, m, work
         self.d, n = XT.shape
         self.shape = (n, m * self.d)
         self.xp = array_module(XT)
 
-    def _gate_tile(self, rows, tile: slice):
-        """1{h_j . x_i > 0} [b, n_t] bool."""
-        return rows @ self.XT[:, tile] > 0
+    def on(self, XT: Array, gates: Gates) -> Self:
+        """The operator of other samples or gates; itself, with what it holds, where they are the same objects."""
+        same = XT is self.XT and gates is self.gates
+        return self if same else type(self)(XT, gates, self.m, self.work)
 
     @functools.cached_property
-    def _held_gates(self):
-        """Gates of all listed neurons [b, n] bool, where they may be held and fit; else None."""
-        neurons, n = self.gates.neurons, self.shape[0]
-        if not self.gates.may_be_held or len(neurons) * n > self.work.bytes // 4:
+    def _sparse_gates(self) -> bool:
+        """Whether products with the generators are sparse, those of some neurons too: it decides on bits."""
+        return pays(self.gates.density, len(self.gates.neurons), self.XT.shape, self.xp)
+
+    def _rows(self, neurons):
+        """H[neurons] [b, d], a sparse matrix where that multiplies faster."""
+        rows = self.gates.rows(neurons)
+        return sparse_matrix(rows, self.XT) if self._sparse_gates else to_device(rows, self.XT)
+
+    @functools.cached_property
+    def _held_gates(self) -> Positive | None:
+        """The gates of all listed neurons, where they may be held; else None."""
+        neurons, n, in_bits = self.gates.neurons, self.shape[0], self.xp is np
+        if len(neurons) * n > (self.gates.most_held or self.work.bytes // 4 * (8 if in_bits else 1)):
             return None
-        rows = to_device(self.gates.rows(neurons), self.XT)
-        held = self.xp.empty((len(neurons), n), dtype=bool)
-
-        def fill(tile):
-            held[:, tile] = self._gate_tile(rows, tile)
-
-        self.work.map(fill, sample_tiles(len(neurons), n, self.xp))
+        held, first = Positive(len(neurons), n, self.xp), 0
+        for block in self.blocks(neurons):
+            held.fill(first, self._rows(block), self.XT, self.work)
+            first += len(block)
         return held
 
     def gates_of(self, neurons: np.ndarray) -> Callable[[slice], Array]:
-        """A function of a tile giving the gates of `neurons` (ascending, on the host) there, [b, n_t] bool."""
+        """A function of a tile giving the gates [b, n_t] of `neurons` [b], ascending, repeated or not, on the host."""
         held = self._held_gates
-        if held is None or not np.isin(neurons, self.gates.neurons).all():
-            rows = to_device(self.gates.rows(neurons), self.XT)
-            return lambda tile: self._gate_tile(rows, tile)
-        place = np.searchsorted(self.gates.neurons, neurons)
-        if len(place) == len(held):
-            return lambda tile: held[:, tile]
-        if len(place) and place[-1] - place[0] == len(place) - 1:
-            return lambda tile: held[place[0] : place[-1] + 1, tile]
-        place = to_device(place, self.XT)
-        return lambda tile: held[:, tile][place]
+        places = None if held is None else self.gates.places(neurons)
+        if places is not None:
+            in_a_row = len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all()
+            place = slice(places[0], places[-1] + 1) if in_a_row else to_device(places, self.XT)
+            return lambda tile: held.tile(place, tile)
+        once = distinct(neurons)
+        rows, place = self._rows(once), to_device(np.searchsorted(once, neurons), self.XT)
+        if len(once) == len(neurons):
+            return lambda tile: rows @ self.XT[:, tile] > 0
+        return lambda tile: (rows @ self.XT[:, tile] > 0)[place]
 
     def blocks(self, neurons: np.ndarray) -> Iterator[np.ndarray]:
         """Cut neurons into blocks; like the tiles, they depend on the shapes alone, since they decide on bits."""
@@ -222,8 +258,10 @@ class ReluSensing:
 
             def product(tile, gates=gates):
                 gate, X = gates(tile), self.XT[:, tile]
-                adjoint = (gate * r[tile]) @ X.T  # [b, d]
-                return self.xp.stack([adjoint, gate.astype(DTYPE) @ self.xp.square(X).T]) if norms else adjoint[None]
+                adjoint = times_transposed(gate * r[tile], X)  # [b, d]
+                if not norms:
+                    return adjoint[None]
+                return self.xp.stack([adjoint, times_transposed(gate.astype(DTYPE), self.xp.square(X))])
 
             total, *squares = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
             first = to_device(neurons * self.d, self.XT)
@@ -233,11 +271,10 @@ class ReluSensing:
     def columns(self, indices: Array) -> Columns:
         """A_S for ascending indices S [s]."""
         owner, feature = self.xp.divmod(indices, self.d)
-        neurons, place = np.unique(to_host(owner), return_inverse=True)
-        gates, place = self.gates_of(neurons), to_device(place, self.XT)
+        gates = self.gates_of(to_host(owner))
 
         def fill(tile, out):
-            self.xp.multiply(self.XT[:, tile][feature], gates(tile)[place], out=out)
+            self.xp.multiply(self.XT[feature, tile], gates(tile).astype(DTYPE), out=out)
 
         shape = (self.shape[0], len(indices))
         return Columns(fill, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)

@@ -50,6 +50,7 @@ class Workspace:
 
     def __enter__(self) -> Workspace:
         import scipy.linalg  # noqa: F401  (has a BLAS of its own, which can only be limited once it is loaded)
+        import scipy.sparse  # noqa: F401  (before threads want it all at once)
 
         self._limits = threadpool_limits(1, user_api="blas")
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None

@@ -11,9 +11,11 @@ It counts what is slow on a GPU: `launches` of kernels (operations that compute 
 from __future__ import annotations
 
 import operator
+import sys
 from types import ModuleType
 
 import numpy as np
+import scipy.sparse
 
 launches = uploads = synchronisations = 0
 
@@ -184,3 +186,24 @@ def __getattr__(name):
     if isinstance(attribute, type) or not callable(attribute):
         return attribute
     return _function(attribute, name)
+
+
+class csr_matrix:  # noqa: N801
+    """A sparse matrix on the pretended device, made of (data, indices, indptr), for products and slices of rows."""
+
+    def __init__(self, parts, shape):
+        if not all(isinstance(part, ndarray) for part in parts):
+            raise TypeError("a sparse matrix of the device is made of arrays of the device")
+        self._matrix = scipy.sparse.csr_matrix(_unwrap(parts), shape=shape)
+
+    def __matmul__(self, other):
+        if not isinstance(other, ndarray):
+            raise TypeError(f"a sparse matrix of the device meets {type(other).__name__}")
+        return ndarray(self._matrix @ other._data)
+
+    def __getitem__(self, rows):
+        part = self._matrix[rows]
+        return csr_matrix(tuple(map(ndarray, (part.data, part.indices, part.indptr))), part.shape)
+
+
+sys.modules[f"{__name__}x.scipy.sparse"] = sys.modules[__name__]  # as cupyx.scipy.sparse belongs to cupy

@@ -157,10 +157,13 @@ def test_conjugate_gradients_may_go_on_when_they_are_done(work, steps):
 def test_the_ridge_is_the_smallest_that_makes_a_matrix_definite(smallest, ridge):
     Q = np.linalg.qr(np.random.default_rng(3).standard_normal((6, 6)))[0]
     K = (Q * np.array([1.0, 1, 1, 1, 1, smallest])) @ Q.T * 50
-    added = least_squares.positive_definite(K) - K
-    np.testing.assert_allclose(added, ridge * np.trace(K) / 6 * np.eye(6), rtol=1e-6, atol=1e-12)
+    factor, b = least_squares.Factor(K), np.random.default_rng(4).standard_normal(6)
+    expected = K + ridge * np.trace(K) / 6 * np.eye(6)
+    assert factor.ridge == pytest.approx(ridge * np.trace(K) / 6)
+    np.testing.assert_allclose(expected @ factor.solve(b), b, atol=1e-7)
+    np.testing.assert_allclose(factor.inverse(), np.linalg.inv(expected), rtol=1e-6)
     with pytest.raises(FloatingPointError, match="not finite"):  # and no endless loop
-        least_squares.positive_definite(K * np.inf)
+        least_squares.Factor(K * np.inf)
 
 
 # ---- supports and candidates ----

@@ -21,32 +21,46 @@ TINY = 1e-300  # keeps conjugate gradients from 0 / 0: when they are done, and f
 def cholesky(A_S: Columns, y: Array) -> np.ndarray:
     """Least squares x [s] float64 by the normal equations in float64, then one step of iterative refinement.
 
-    The Gram matrix [s, s] is summed in float64 from products in single precision; see positive_definite.
+    The Gram matrix [s, s] is summed in float64 from products in single precision; see Factor.
     """
-    K = positive_definite(to_host(A_S.gram_matrix()))
-    x = np.linalg.solve(K, to_host(A_S.adjoint(y)))
+    K = Factor(to_host(A_S.gram_matrix()))
+    x = K.solve(to_host(A_S.adjoint(y)))
     r = y - A_S.apply(to_device(x, y))
-    return x + np.linalg.solve(K, to_host(A_S.adjoint(r)))
+    return x + K.solve(to_host(A_S.adjoint(r)))
 
 
-def positive_definite(K: np.ndarray) -> np.ndarray:
-    """K + ridge I for the smallest ridge of 1e-6, 1e-5, ... of the mean diagonal that has a Cholesky factor.
+class Factor:
+    """The Cholesky factor of K + ridge I, for the smallest ridge of 1e-6, 1e-5, ... of the mean diagonal that has one.
 
-    Products in single precision leave a Gram matrix of nearly equal columns slightly indefinite.
+    Products in single precision leave a Gram matrix K [s, s] of nearly equal columns slightly indefinite.
 
     Raises:
         FloatingPointError: K is not finite.
     """
-    if not np.isfinite(K).all():
-        raise FloatingPointError("a Gram matrix is not finite: the inputs are too large for single precision")
-    ridge = RIDGE * np.trace(K) / max(len(K), 1) or 1.0
-    while True:
-        ridged = K + ridge * np.eye(len(K))
-        try:
-            np.linalg.cholesky(ridged)
-            return ridged
-        except np.linalg.LinAlgError:
-            ridge *= 10
+
+    def __init__(self, K: np.ndarray):
+        from scipy.linalg import LinAlgError, cho_factor
+
+        if not np.isfinite(K).all():
+            raise FloatingPointError("a Gram matrix is not finite: the inputs are too large for single precision")
+        self.size, self.ridge, self._factor = len(K), RIDGE * np.trace(K) / max(len(K), 1) or 1.0, None
+        while self._factor is None:
+            ridged = K.copy()
+            ridged.flat[:: len(K) + 1] += self.ridge
+            try:
+                self._factor = cho_factor(ridged, overwrite_a=True, check_finite=False)
+            except LinAlgError:
+                self.ridge *= 10
+
+    def solve(self, right: np.ndarray) -> np.ndarray:
+        """(K + ridge I)^-1 times right [s] or [s, c], float64."""
+        from scipy.linalg import cho_solve
+
+        return cho_solve(self._factor, right, check_finite=False)
+
+    def inverse(self) -> np.ndarray:
+        """(K + ridge I)^-1 [s, s]."""
+        return self.solve(np.eye(self.size))
 
 
 def conjugate_gradients(A_S: Columns, y: Array, x: Array, steps: int) -> np.ndarray:

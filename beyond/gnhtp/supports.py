@@ -14,7 +14,7 @@ import numpy as np
 
 from beyond import elimination
 from beyond.gnhtp.layer import COLUMN_FLOOR, Layer, num_active
-from beyond.gnhtp.least_squares import positive_definite
+from beyond.gnhtp.least_squares import Factor
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.sparse import SparseVector, largest
 from numerics.streams import Stream, draw_rows
@@ -91,7 +91,7 @@ def keep_best(layer: Layer, A: ReluSensing, pool: np.ndarray, s: int) -> np.ndar
 
 def eliminate(A_P: Columns, y: Array, s: int) -> np.ndarray:
     """Places [s] of the columns of a pool that survive backward elimination."""
-    inverse = np.linalg.inv(positive_definite(to_host(A_P.gram_matrix())))
+    inverse = Factor(to_host(A_P.gram_matrix())).inverse()
     return elimination.eliminate(inverse, to_host(A_P.adjoint(y)), s)[0]
 
 
