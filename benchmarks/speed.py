@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 import aiht
 import aiht_vector
 import pruning
+import training
 from aiht_vector import RandomFill, VectorSensing
 from benchmarks import memory, per_neuron
 from models import SparseNet
@@ -233,9 +234,9 @@ def pruning_case(n: int, d: int, m: int, repeats: int, threads: int) -> list[Row
     generator = torch.Generator().manual_seed(0)
     sparse = [torch.rand(W.shape, generator=generator) < DENSITY for W in weights]
     spread = [sparse[0], sparse[0].any(1)[None]]  # the harder case: every neuron with a weight has an output weight
-    rows_at_once = pruning.chunk_rows(weights, X)
+    rows_at_once = training.chunk_rows(weights, X)
 
-    def training(masks: list) -> Callable:
+    def trained(masks: list) -> Callable:
         return lambda: pruning.train_round(pruning.masked(weights, masks), masks, [(X, Y)], ADAM_STEPS, "squared")
 
     def products() -> None:
@@ -245,8 +246,8 @@ def pruning_case(n: int, d: int, m: int, repeats: int, threads: int) -> list[Row
                 Z @ weights[1].T
                 Z.T @ x
 
-    dense, bare = in_turn(repeats, training(full), products)
-    thin, wide, again = in_turn(repeats, *map(training, (sparse, spread, full)))
+    dense, bare = in_turn(repeats, trained(full), products)
+    thin, wide, again = in_turn(repeats, *map(trained, (sparse, spread, full)))
     live = [int(pruning.live_units(masks)[1].sum()) for masks in (sparse, spread)]
     density = f"{100 * DENSITY:g} %"
     return [Row(f"IMP: n {n}, d {d}, m {m}: an Adam step", dense / ADAM_STEPS, bare / ADAM_STEPS, "<= 1.5"),

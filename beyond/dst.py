@@ -41,12 +41,12 @@ import numpy as np
 from models import mlp_weights
 from numerics.arrays import check_finite
 from numerics.streams import Stream
-from pruning import LEARNING_RATE, backpropagate, batches_per_epoch, kept_masks, live_units, trim
+from pruning import batches_per_epoch, kept_masks, live_units, trim
+from training import EPSILON, LEARNING_RATE, MEAN_DECAY, SQUARE_DECAY, gradient
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8  # of Adam; the defaults of torch, which pruning.py uses too
 MOVING_PART = 0.75  # of the training, after which no weight moves (RigL's paper: 25,000 of 32,000 steps)
 GROWTH = ("random", "gradient")  # SET, RigL
 PROPORTIONS = {  # the number of weights of a layer is proportional to this function of its inputs and outputs
@@ -206,13 +206,6 @@ def advance(layers: list[Layer], X: Tensor, Y: Tensor, batches: list[slice | Ten
         inner = [adam_step(layer, G) for layer, G in zip(inner, gradients, strict=True)]
     return [Layer(*(T.masked_scatter(after[:, None] & before, block) for T, block in zip(layer, part, strict=True)))
             for layer, part, (before, after) in zip(layers, inner, pairwise(live), strict=True)]
-
-
-def gradient(weights: list[Tensor], X: Tensor, Y: Tensor, loss: str) -> list[Tensor]:
-    """The gradient of the mean loss with respect to all weights, those outside the masks among them."""
-    leaves = [W.detach().requires_grad_() for W in weights]
-    backpropagate(leaves, X, Y, loss)
-    return [W.grad for W in leaves]
 
 
 def adam_step(layer: Layer, G: Tensor) -> Layer:

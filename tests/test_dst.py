@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pruning
+import training
 from beyond import dst
 from models import SparseNet, mlp_forward, mlp_weights
 
@@ -217,7 +218,7 @@ def test_grown_weights_start_afresh_and_all_others_go_on(seed, density, by_gradi
         assert not after[grown].any() and torch.equal(after[stays], before[stays]) and not after[~new.mask].any()
     gradient = torch.full_like(layer.W, -2.0)
     stepped = dst.adam_step(new, gradient)
-    assert torch.allclose(stepped.W[grown], torch.tensor(pruning.LEARNING_RATE))  # Adam's first step, at any time
+    assert torch.allclose(stepped.W[grown], torch.tensor(training.LEARNING_RATE))  # Adam's first step, at any time
     assert (stepped.age[new.mask] == new.age[new.mask] + 1).all()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAPER = {"aiht", "aiht_vector", "pruning", "tasks", "datasets"}
+PAPER = {"aiht", "aiht_vector", "pruning", "training", "tasks", "datasets"}
 ARROWS = [{"numerics"}, {"sensing"}, {"models"}, PAPER, {"beyond"}, {"sweep"}, {"runner", "plotting"}, {"make_figures"},
           {"studies", "benchmarks"}]  # each imports those before it, and itself
 RANK = {room: rank for rank, rooms in enumerate(ARROWS) for room in rooms}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.utils import prune as torch_prune
 
 import pruning
+import training
 from models import mlp_forward
 from pruning import RANKINGS, after_pruning, check_prune_iters, kept_masks, lamp, prune, runs
 
@@ -318,7 +319,7 @@ def reference(batches_of_rounds, sizes, counts, seed, num_epochs, loss, score, f
 @pytest.mark.parametrize("num_layers, k, batch_size, loss", [
     (1, None, 0, "squared"), (2, 3, 0, "squared"), (1, 3, 64, "cross_entropy"), (2, None, 64, "squared")])
 def test_agreement_with_modules_and_autograd(rounds, monkeypatch, chunk, num_layers, k, batch_size, loss, choices):
-    monkeypatch.setitem(pruning.CHUNK_VALUES, "cpu", chunk)
+    monkeypatch.setitem(training.CHUNK_VALUES, "cpu", chunk)
     X, Y = problem(n=200, d=12, k=k)
     Y = Y if loss == "squared" else np.eye(3, dtype=np.float32)[Y.argmax(1)]
     sizes = (12, *[8] * num_layers, k or 1)
