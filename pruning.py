@@ -76,7 +76,8 @@ def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.
         raise ValueError(f"prune_score is {prune_score!r}: use {' or '.join(RANKINGS)}")
     sizes = (X.shape[1], *[width] * num_layers, 1 if Y.ndim == 1 else Y.shape[1])
     plan = runs(sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes)), slist, prune_iters)
-    rounds = Rounds(torch.tensor(X, device=device), torch.tensor(Y.reshape(len(Y), -1), device=device),
+    rows = np.ascontiguousarray(X)  # mini-batches take rows
+    rounds = Rounds(torch.tensor(rows, device=device), torch.tensor(Y.reshape(len(Y), -1), device=device),
                     [W.to(device) for W in mlp_weights(sizes, seed)], seed, num_epochs, batch_size, loss,
                     prune_score, finetune_epochs)
     eval_inputs = rounds.X if X_eval is X else torch.tensor(X_eval, device=device)

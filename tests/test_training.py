@@ -1,0 +1,78 @@
+"""training.py: its gradients and steps against torch's automatic differentiation and torch's Adam."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+import training
+from models import mlp_forward
+from training import Network, cut, gradient, is_sparse, train
+
+LOSSES = {"squared": functional.mse_loss, "cross_entropy": functional.cross_entropy}
+
+
+def instance(num_layers, k, density, loss, seed=0):
+    """Masked weights of a network d = 12, m = 9, their masks, and 60 samples."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [12, *[9] * num_layers, k]
+    masks = [torch.rand(o, i, generator=generator) < density for i, o in zip(sizes, sizes[1:], strict=False)]
+    weights = [torch.randn(mask.shape, generator=generator) * mask for mask in masks]
+    X, Y = torch.randn(60, 12, generator=generator), torch.randn(60, k, generator=generator)
+    return weights, masks, X, Y if loss == "squared" else functional.one_hot(Y.argmax(1), k).float()
+
+
+def by_autograd(weights, X, Y, loss):
+    leaves = [W.clone().requires_grad_() for W in weights]
+    LOSSES[loss](mlp_forward(leaves, X), Y).backward()
+    return [W.grad for W in leaves]
+
+
+CASES = [(num_layers, k, loss) for num_layers in (1, 2, 3) for k, loss in ((1, "squared"), (4, "squared"),
+                                                                          (4, "cross_entropy"))]
+
+
+@pytest.mark.parametrize("num_layers, k, loss", CASES)
+def test_gradients_are_those_of_autograd(monkeypatch, num_layers, k, loss):
+    """Of all weights, in one tile or several; of those in a mask, as matrices and as sparse ones."""
+    weights, masks, X, Y = instance(num_layers, k, 0.4, loss)
+    expected = by_autograd(weights, X, Y, loss)
+    for chunk in (10**6, 9 * 7):
+        monkeypatch.setitem(training.CHUNK_VALUES, "cpu", chunk)
+        torch.testing.assert_close(gradient(weights, X, Y, loss), expected, rtol=1e-4, atol=1e-6)
+    for density, sparse in ((0, False), (2, True)):
+        monkeypatch.setattr(training, "SPARSE_DENSITY", density)
+        assert [is_sparse(mask) for mask in masks] == [sparse] * len(masks)
+        network = Network(weights, masks)
+        torch.testing.assert_close(network.weights(), weights)
+        for _ in range(2):  # the slopes of the first call are gone in the second
+            network.differentiate(cut(X, Y, 25), loss)
+        network.values.copy_(network.slopes)  # so that they come out as weights
+        masked = [W * mask for W, mask in zip(expected, masks, strict=True)]
+        torch.testing.assert_close(network.weights(), masked, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("density", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("num_layers, k, loss", CASES)
+def test_a_training_is_that_of_torch(num_layers, k, loss, density):
+    weights, masks, X, Y = instance(num_layers, k, density, loss, seed=1)
+    batches = list(zip(X.split(25), Y.split(25), strict=True))
+    expected = [W.clone() for W in weights]
+    optimizer = torch.optim.Adam(expected, lr=1e-3)
+    for _ in range(20):
+        for x, y in batches:
+            for W, G, mask in zip(expected, by_autograd(expected, x, y, loss), masks, strict=True):
+                W.grad = G * mask
+            optimizer.step()
+    before = [W.clone() for W in weights]
+    trained = train(weights, masks, batches, 20, loss)
+    torch.testing.assert_close(trained, expected, rtol=1e-3, atol=1e-5)
+    assert all(torch.equal(W, V) for W, V in zip(weights, before, strict=True))
+    assert not any(W[~mask].any() for W, mask in zip(trained, masks, strict=True))
+
+
+def test_what_decides_whether_a_layer_is_sparse(monkeypatch):
+    mask = torch.zeros(4, 8, dtype=torch.bool)
+    mask.view(-1)[:3] = True
+    assert is_sparse(mask) and not is_sparse(mask.T[:1]) and not is_sparse(mask | (torch.arange(8) < 1))
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    assert not is_sparse(mask)
