@@ -76,8 +76,8 @@ def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.
         raise ValueError(f"prune_score is {prune_score!r}: use {' or '.join(RANKINGS)}")
     sizes = (X.shape[1], *[width] * num_layers, 1 if Y.ndim == 1 else Y.shape[1])
     plan = runs(sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes)), slist, prune_iters)
-    rows = np.ascontiguousarray(X)  # mini-batches take rows
-    rounds = Rounds(torch.tensor(rows, device=device), torch.tensor(Y.reshape(len(Y), -1), device=device),
+    inputs = np.asfortranarray(X) if batches_per_epoch(len(X), batch_size) == 1 else np.ascontiguousarray(X)
+    rounds = Rounds(torch.tensor(inputs, device=device), torch.tensor(Y.reshape(len(Y), -1), device=device),
                     [W.to(device) for W in mlp_weights(sizes, seed)], seed, num_epochs, batch_size, loss,
                     prune_score, finetune_epochs)
     eval_inputs = rounds.X if X_eval is X else torch.tensor(X_eval, device=device)
@@ -196,13 +196,16 @@ def batches_per_epoch(n: int, batch_size: int) -> int:
 
 
 def split_batches(X: Tensor, Y: Tensor, batch_size: int, rng: np.random.Generator) -> Batches:
-    """The batches (X_b, Y_b) of one training: everything, or slices of one random order, the last of them smaller."""
+    """The batches (X_b, Y_b) of one training: everything, or slices of one random order, the last of them smaller.
+
+    Those are gathered by rows and then turned, so that X_b is feature-major as the training needs it.
+    """
     import torch
 
     if not 0 < batch_size < len(X):
         return [(X, Y)]
-    order = torch.from_numpy(rng.permutation(len(X))).to(X.device)
-    return list(zip(X[order].split(batch_size), Y[order].split(batch_size), strict=True))
+    parts = torch.from_numpy(rng.permutation(len(X))).to(X.device).split(batch_size)
+    return [(X.index_select(0, part).T.contiguous().T, Y.index_select(0, part)) for part in parts]
 
 
 def train_round(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epochs: int,
@@ -216,8 +219,9 @@ def train_round(weights: list[Tensor], masks: list[Tensor], batches: Batches, nu
         return weights
     live[-1] = live[-1] | True  # an output that nothing reaches is 0 and still counts in the loss
     columns = live[0].nonzero()[:, 0]
-    trained = train(trim(weights, live), trim(masks, live), [(X.index_select(1, columns), Y) for X, Y in batches],
-                    num_epochs, loss)
+    if len(columns) < len(live[0]):
+        batches = [(X.T.index_select(0, columns).T, Y) for X, Y in batches]
+    trained = train(trim(weights, live), trim(masks, live), batches, num_epochs, loss)
     if not all(W.isfinite().all() for W in trained):
         raise FloatingPointError(f"training diverged: a weight is not finite after {num_epochs} epochs")
     return [W.masked_scatter(after[:, None] & before, block)

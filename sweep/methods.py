@@ -141,16 +141,21 @@ def gnhtp_options(problem: Problem, settings: Settings) -> dict:
             "least_squares": settings.least_squares}
 
 
+def prepare_torch(settings: Settings, device: str) -> None:
+    """Set the threads of this process, which may be a worker, and the precision of its GPU if it has one."""
+    import torch
+
+    torch.set_num_threads(settings.threads)
+    if device != "cpu":
+        torch_on(int(device.partition(":")[2]))
+
+
 def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings,
                 device: str) -> dict[int, Fit]:
     """Iterative magnitude pruning."""
-    import torch
-
     import pruning
 
-    if device != "cpu":
-        torch_on(int(device.partition(":")[2]))  # a worker is a process of its own, with a torch of its own
-    torch.set_num_threads(settings.threads)
+    prepare_torch(settings, device)
     fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist, seed,
                          width=m, num_layers=settings.num_layers, num_epochs=settings.num_epochs,
                          batch_size=settings.batch_size, prune_iters=settings.prune_iters,
@@ -165,11 +170,9 @@ def run_dst(grow: str) -> Callable:
     """The `run` of dynamic sparse training: SET where `grow` is "random", RigL where it is "gradient"."""
 
     def run(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings, device: str) -> dict[int, Fit]:
-        import torch
-
         from beyond import dst
 
-        torch.set_num_threads(settings.threads)
+        prepare_torch(settings, device)
 
         def fit_one(s: int) -> Fit:
             found = dst.train(problem.X, problem.Y, s, width=m, num_layers=settings.num_layers,

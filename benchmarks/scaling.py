@@ -1,0 +1,47 @@
+"""How time and memory grow with n, d, m and s: slopes in logarithms, each varied alone around a base point.
+
+Called by `python -m benchmarks.speed --scaling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from benchmarks import floors, memory
+from sweep.methods import METHODS
+from sweep.settings import make_settings
+from tasks import TASKS
+
+BASE = {"n": 10000, "d": 100, "m": 100, "s": 100}
+FACTORS = (1, 2, 4, 8)
+SMALL, SMALL_FACTORS = {"n": 300, "d": 10, "m": 5, "s": 5}, (1, 2)
+RUNS = {"aiht": {"num_epochs": 15}, "pruning": {"num_epochs": 5, "prune_iters": 0}}  # IMP: one round, pruned once
+
+
+def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """The exponent a of the power law value = c size^a that fits best in logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-9)), 1)[0])
+
+
+def cell_time(method: str, n: int, d: int, m: int, s: int, threads: int) -> float:
+    """Median seconds of a fit of a planted network of s weights, without making the data."""
+    settings = make_settings(task="mlp_planted", method=method, mlist=[m], slist=[s], nmeasurements=n, input_dim=d,
+                             device="cpu", threads=threads, **RUNS[method])
+    problem = TASKS["mlp_planted"].build(settings, m, s, 0)
+    return floors.median_seconds(lambda: METHODS[method].run(problem, m, [s], 0, settings, "cpu"))
+
+
+def table(base: dict[str, int], factors: Sequence[int], threads: int) -> Iterator[str]:
+    """The lines of a table: for each method and quantity its values and their slopes; peak memory as in memory.py."""
+    yield "| method | varied | values | seconds | slope | MiB | slope |\n|---|---|---|---|---|---|---|"
+    for method in RUNS:
+        for axis in base:
+            points = [base | {axis: base[axis] * factor} for factor in factors]
+            sizes = [point[axis] for point in points]
+            times = [cell_time(method, **point, threads=threads) for point in points]
+            peaks = [memory.in_fresh_process(method=method, **point) for point in points]
+            yield (f"| {METHODS[method].title} | {axis} | {', '.join(map(str, sizes))} | "
+                   f"{', '.join(f'{value:.3f}' for value in times)} | {slope(sizes, times):.2f} | "
+                   f"{', '.join(f'{value:.1f}' for value in peaks)} | {slope(sizes, peaks):.2f} |")
