@@ -104,7 +104,7 @@ class Row:
         outputs = TASKS[of.task].outputs(of)
         return (f"| {number} | {self.figure} | {of.task}{f', {outputs} outputs' if outputs > 1 else ''} | "
                 f"{METHODS[of.method].title} | {of.num_layers} | {of.mlist[0]} | {of.slist[0]} | {epochs} | "
-                f"{self.seconds:.2f} | {self.floor:.2f} | {self.ratio:.2f} |")
+                f"{self.seconds:.3f} | {self.floor:.3f} | {self.ratio:.2f} |")
 
 
 HEAD = ("| | figure | task | method | hidden layers | m | s | epochs | seconds | floor | ratio |\n"
@@ -122,7 +122,8 @@ def time_cell(settings: Settings, repeats: int) -> tuple[float, float]:
         if result.status != DONE:
             raise RuntimeError(f"{settings.task}, {settings.method}: {result.status}")
 
-    times = [(floors.floor_seconds(problem, m, s, settings), floors.seconds(run)) for _ in range(repeats)]
+    times = [(floors.floor_seconds(problem, m, s, settings), floors.seconds(run, settings.threads))
+             for _ in range(repeats)]
     floor, cell = map(statistics.median, zip(*times, strict=True))
     return cell, floor
 
@@ -141,7 +142,7 @@ def loop_line(n: int, d: int, m: int, s: int, num_epochs: int, threads: int) -> 
     problem, nets = TASKS["mlp_planted"].build(settings, m, s, 0), []
     with Workspace(threads) as work:
         ours = floors.median_seconds(lambda: nets.append(aiht.fit(problem.X, problem.Y, s, width=m,
-                                                                  num_epochs=num_epochs, work=work)))
+                                                                  num_epochs=num_epochs, work=work)), threads)
     plain, careful = (per_neuron.loop_seconds(problem, nets[-1], num_epochs, threads, skip) for skip in (False, True))
     return (f"AIHT, n {n}, d {d}, m {m}, s {s}, {num_epochs} steps: {ours:.2f} s. A Python loop over single neurons, "
             f"its products timed once each and counted: {plain:.3g} s, {plain / ours:.0f} times as long; passing over "
@@ -194,7 +195,8 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.figure:
         page.make_folder(Path(args.figures_dir))
-    print(f"Medians of {args.repeats}, the floor and the cell in turn.\n\n{HEAD}", flush=True)
+    clock = "Processor" if args.threads == 1 else "Wall"
+    print(f"{clock} seconds, medians of {args.repeats}, the floor and the cell in turn.\n\n{HEAD}", flush=True)
     timed = []
     for row in rows(COMMANDS, args.repeats, args.threads, QUICK_EPOCHS if args.quick else None):
         timed.append(row)
