@@ -41,15 +41,21 @@ def tiny(monkeypatch, one_thread):
 
 
 def test_every_cell_of_speed_has_a_floor_and_is_drawn(tiny, tmp_path, capsys):
-    assert speed.main(f"--repeats 1 --threads 1 --figure --figures_dir {tmp_path}".split()) == 0
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- cells: why -->\nold\n<!-- end -->\nafter\n<!-- growth: why -->\nkept\n<!-- end -->\n")
+    line = f"--repeats 1 --threads 1 --figure --figures_dir {tmp_path / 'figures'} --page {page}"
+    assert speed.main(line.split()) == 0
     out = capsys.readouterr().out
+    assert page.read_text() == (f"before\n<!-- cells: why -->\n{out}<!-- end -->\nafter\n<!-- growth: why -->\nkept\n"
+                                "<!-- end -->\n")
     lines = [[part.strip() for part in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")]
     assert [line[:8] for line in lines[1:]] == [
         ["1", "1", "mlp_planted", "AIHT", "1", "8", "12", "2"], ["2", "1", "mlp_planted", "IMP", "1", "8", "12", "2"],
         ["3", "2", "mlp_planted, 3 outputs", "AIHT", "2", "8", "40", "5"],
         ["4", "2", "mlp_planted, 3 outputs", "IMP", "2", "8", "40", "2 of 5"]]
     assert all(float(line[8]) > 0 and float(line[10]) > 1 for line in lines[1:])
-    assert "times as long" in out and {path.name for path in tmp_path.iterdir()} == {"speed.png", "speed.pdf"}
+    assert "times as long" in out and {path.name for path in (tmp_path / "figures").iterdir()} == {
+        "speed.png", "speed.pdf"}
 
 
 def test_the_commands_are_those_of_the_figures():
@@ -126,7 +132,9 @@ def test_workers_are_timed_on_equal_tables(monkeypatch, capsys):
     assert capsys.readouterr().err == "python -m benchmarks.workers: the tables differ\n"
 
 
-@pytest.mark.parametrize("module, line", [(speed, "--repeats x"), (memory, "--widths 0"), (workers, "--workers 0")])
+@pytest.mark.parametrize("module, line", [
+    (speed, "--repeats x"), (speed, "--figure --scaling"), (speed, "--page no/such/page.md"),
+    (speed, f"--page {__file__}"), (memory, "--widths 0"), (workers, "--workers 0")])
 def test_a_mistake_is_refused_in_a_line(capsys, module, line):
     assert module.main(line.split()) == 2
     [message] = capsys.readouterr().err.splitlines()
