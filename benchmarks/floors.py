@@ -44,16 +44,17 @@ class Product(NamedTuple):
     random: bool
 
 
-def seconds(function: Callable) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
+def seconds(function: Callable, threads: int) -> float:
+    """Time of one call: of one thread its processor time, which other processes disturb less, else wall time."""
+    clock = time.process_time if threads == 1 else time.perf_counter
+    start = clock()
     function()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def median_seconds(function: Callable) -> float:
+def median_seconds(function: Callable, threads: int) -> float:
     """Median of TRIES calls, after one that is not timed."""
-    return statistics.median([seconds(function) for _ in range(TRIES + 1)][1:])
+    return statistics.median([seconds(function, threads) for _ in range(TRIES + 1)][1:])
 
 
 def floor_seconds(problem: Problem, m: int, s: int, settings: Settings) -> float:
@@ -61,8 +62,9 @@ def floor_seconds(problem: Problem, m: int, s: int, settings: Settings) -> float
     if settings.method == "aiht":
         steps = aiht_products(problem, m, s, settings)
         with threadpool_limits(settings.threads, user_api="blas"):
-            return sum(count * product_seconds(product) for product, count in steps.items())
-    return sum(steps * training_seconds(*training) for steps, *training in trainings(problem, m, s, settings))
+            return sum(count * product_seconds(product, settings.threads) for product, count in steps.items())
+    return sum(steps * training_seconds(*training, settings.threads)
+               for steps, *training in trainings(problem, m, s, settings))
 
 
 # ---- AIHT ----
@@ -89,7 +91,7 @@ def aiht_products(problem: Problem, m: int, s: int, settings: Settings) -> Count
     return products
 
 
-def product_seconds(product: Product) -> float:
+def product_seconds(product: Product, threads: int) -> float:
     """Seconds of the products of one step."""
     rng, (neurons, d, n, random) = np.random.default_rng(0), product
     X, R, W = (rng.standard_normal(shape, dtype=DTYPE) for shape in ((n, d), (neurons, n), (neurons, d)))
@@ -100,7 +102,7 @@ def product_seconds(product: Product) -> float:
             W @ XT
         R @ XT.T
 
-    return median_seconds(run)
+    return median_seconds(run, threads)
 
 
 # ---- IMP ----
@@ -125,7 +127,7 @@ def trainings(problem: Problem, m: int, s: int, settings: Settings) -> list[tupl
     return found
 
 
-def training_seconds(weights: list[Tensor], masks: list[Tensor], samples: int) -> float:
+def training_seconds(weights: list[Tensor], masks: list[Tensor], samples: int, threads: int) -> float:
     """Seconds of the products and the update of one step."""
     import torch
 
@@ -141,7 +143,7 @@ def training_seconds(weights: list[Tensor], masks: list[Tensor], samples: int) -
             products(network, tile)
         adam.step(network.slopes)
 
-    return median_seconds(step)
+    return median_seconds(step, threads)
 
 
 def products(network: Network, X: Tensor) -> None:

@@ -48,8 +48,8 @@ def loop_seconds(problem: Problem, net: SparseNet, steps: int, threads: int, ski
     neurons = np.flatnonzero(W.any(axis=1)) if skip_empty else np.arange(layer.m)
     gates = []
     with threadpool_limits(threads, user_api="blas"):
-        gating = seconds(lambda: gates.extend(open_gates(X, W)))
-        forward = seconds(lambda: apply(X, gates, W, neurons))
-        backward = seconds(lambda: adjoint(X, gates, problem.Y, neurons))
-        gradient = seconds(lambda: adjoint(X, gates, problem.Y, np.arange(layer.m)))
+        gating = seconds(lambda: gates.extend(open_gates(X, W)), threads)
+        forward = seconds(lambda: apply(X, gates, W, neurons), threads)
+        backward = seconds(lambda: adjoint(X, gates, problem.Y, neurons), threads)
+        gradient = seconds(lambda: adjoint(X, gates, problem.Y, np.arange(layer.m)), threads)
     return steps * (gating + 2 * forward + gradient + aiht.INNER_STEPS * (2 * forward + backward))

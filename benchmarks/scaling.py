@@ -22,7 +22,7 @@ RUNS = {"aiht": {"num_epochs": 15}, "pruning": {"num_epochs": 5, "prune_iters": 
 
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
     """The exponent a of the power law value = c size^a that fits best in logarithms."""
-    return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-9)), 1)[0])
+    return round(float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-9)), 1)[0]), 2) + 0.0  # never -0.0
 
 
 def cell_time(method: str, n: int, d: int, m: int, s: int, threads: int) -> float:
@@ -30,7 +30,7 @@ def cell_time(method: str, n: int, d: int, m: int, s: int, threads: int) -> floa
     settings = make_settings(task="mlp_planted", method=method, mlist=[m], slist=[s], nmeasurements=n, input_dim=d,
                              device="cpu", threads=threads, **RUNS[method])
     problem = TASKS["mlp_planted"].build(settings, m, s, 0)
-    return floors.median_seconds(lambda: METHODS[method].run(problem, m, [s], 0, settings, "cpu"))
+    return floors.median_seconds(lambda: METHODS[method].run(problem, m, [s], 0, settings, "cpu"), threads)
 
 
 def table(base: dict[str, int], factors: Sequence[int], threads: int) -> Iterator[str]:

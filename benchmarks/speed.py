@@ -1,6 +1,6 @@
 """How close the code is to the floor, whole cells: one typical cell of each command of the paper's figures.
 
-    python -m benchmarks.speed [--repeats 3] [--figure] [--scaling]
+    python -m benchmarks.speed [--repeats 3] [--figure] [--scaling] [--page docs/performance.md]
 
 Prints the tables of docs/performance.md: the seconds of a cell, from its data to its score, with the data set in
 memory; its floor (floors.py), timed in the same process; and their ratio. A last line compares a fit of AIHT with a
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ from runner import read_data
 from sweep import flags
 from sweep.cells import run_job
 from sweep.flags import Parser, UsageError, run_main
-from sweep.logbook import DONE
+from sweep.logbook import DONE, replace_files
 from sweep.machine import blas_kernels, processor_name, versions
 from sweep.methods import METHODS
 from sweep.settings import Settings, make_settings, num_cores
@@ -104,7 +105,7 @@ class Row:
         outputs = TASKS[of.task].outputs(of)
         return (f"| {number} | {self.figure} | {of.task}{f', {outputs} outputs' if outputs > 1 else ''} | "
                 f"{METHODS[of.method].title} | {of.num_layers} | {of.mlist[0]} | {of.slist[0]} | {epochs} | "
-                f"{self.seconds:.2f} | {self.floor:.2f} | {self.ratio:.2f} |")
+                f"{self.seconds:.3f} | {self.floor:.3f} | {self.ratio:.2f} |")
 
 
 HEAD = ("| | figure | task | method | hidden layers | m | s | epochs | seconds | floor | ratio |\n"
@@ -122,7 +123,8 @@ def time_cell(settings: Settings, repeats: int) -> tuple[float, float]:
         if result.status != DONE:
             raise RuntimeError(f"{settings.task}, {settings.method}: {result.status}")
 
-    times = [(floors.floor_seconds(problem, m, s, settings), floors.seconds(run)) for _ in range(repeats)]
+    times = [(floors.floor_seconds(problem, m, s, settings), floors.seconds(run, settings.threads))
+             for _ in range(repeats)]
     floor, cell = map(statistics.median, zip(*times, strict=True))
     return cell, floor
 
@@ -141,7 +143,7 @@ def loop_line(n: int, d: int, m: int, s: int, num_epochs: int, threads: int) -> 
     problem, nets = TASKS["mlp_planted"].build(settings, m, s, 0), []
     with Workspace(threads) as work:
         ours = floors.median_seconds(lambda: nets.append(aiht.fit(problem.X, problem.Y, s, width=m,
-                                                                  num_epochs=num_epochs, work=work)))
+                                                                  num_epochs=num_epochs, work=work)), threads)
     plain, careful = (per_neuron.loop_seconds(problem, nets[-1], num_epochs, threads, skip) for skip in (False, True))
     return (f"AIHT, n {n}, d {d}, m {m}, s {s}, {num_epochs} steps: {ours:.2f} s. A Python loop over single neurons, "
             f"its products timed once each and counted: {plain:.3g} s, {plain / ours:.0f} times as long; passing over "
@@ -175,6 +177,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--figure", action="store_true", help="draw the seconds against the floors")
     add("--figures_dir", type=flags.folder, default="figures", help="for the figure (default: ./figures)")
     add("--scaling", action="store_true", help="measure how time and memory grow with n, d, m and s, instead of cells")
+    add("--page", type=flags.folder, metavar="FILE", help="put the tables into this page, docs/performance.md")
     add("--quick", action="store_true", help="fewest epochs and small shapes, to see that it runs")
     args = parser.parse_args(argv)
     if args.scaling and args.figure:
@@ -182,27 +185,62 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def run(args: argparse.Namespace) -> None:
-    """Time what is asked for and print the tables. Raises UsageError."""
+def head(threads: int) -> str:
+    """The machine and the versions, in a line."""
     found = versions(with_cupy=False)
-    print(f"{processor_name()}, {args.threads} thread(s); Python {platform.python_version()}, NumPy {found['numpy']} "
-          f"({', '.join(blas_kernels())}), torch {found['torch']}")
-    if args.scaling:
-        shapes = (scaling.SMALL, scaling.SMALL_FACTORS) if args.quick else (scaling.BASE, scaling.FACTORS)
-        for line in scaling.table(*shapes, args.threads):
-            print(line, flush=True)
-        return
-    if args.figure:
-        page.make_folder(Path(args.figures_dir))
-    print(f"Medians of {args.repeats}, the floor and the cell in turn.\n\n{HEAD}", flush=True)
+    return (f"{processor_name()}, {threads} thread(s); Python {platform.python_version()}, NumPy {found['numpy']} "
+            f"({', '.join(blas_kernels())}), torch {found['torch']}.")
+
+
+def cells(args: argparse.Namespace) -> Iterator[str]:
+    """Time the cells, and draw them if asked to; yields the lines of the page as they are ready."""
+    clock = "Processor" if args.threads == 1 else "Wall"
+    yield f"{clock} seconds, medians of {args.repeats}, the floor and the cell in turn. {head(args.threads)}\n\n{HEAD}"
     timed = []
     for row in rows(COMMANDS, args.repeats, args.threads, QUICK_EPOCHS if args.quick else None):
         timed.append(row)
-        print(row.line(len(timed)), flush=True)
-    print("", loop_line(**QUICK_LOOP if args.quick else LOOP, threads=args.threads), sep="\n")
+        yield row.line(len(timed))
+    yield "\n" + loop_line(**QUICK_LOOP if args.quick else LOOP, threads=args.threads)
     if args.figure:
         with page.style():
-            print(*page.save(draw(timed), Path(args.figures_dir, "speed")), sep="\n")
+            page.save(draw(timed), Path(args.figures_dir, "speed"))
+
+
+def growth(args: argparse.Namespace) -> Iterator[str]:
+    """Measure how time and memory grow; yields the lines of the page as they are ready."""
+    shapes = (scaling.SMALL, scaling.SMALL_FACTORS) if args.quick else (scaling.BASE, scaling.FACTORS)
+    yield f"Around {', '.join(f'{axis} {value}' for axis, value in shapes[0].items())}. {head(args.threads)}\n"
+    yield from scaling.table(*shapes, args.threads)
+
+
+def put(text: str, block: str, content: str) -> str:
+    """A page with new content in a block, which begins with <!-- block: ... --> and ends with <!-- end -->."""
+    pattern = re.compile(rf"(<!-- {block}: [^\n]*-->\n).*?(<!-- end -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise UsageError(f"argument --page: it has no block {block!r}; name docs/performance.md, or leave it out")
+    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure what is asked for, print it and put it into the page. Raises UsageError."""
+    block, measure = ("growth", growth) if args.scaling else ("cells", cells)
+    if args.figure:
+        page.make_folder(Path(args.figures_dir))
+    if args.page:
+        put(read_page(args.page), block, "")  # a mistake is refused before the work
+    lines = []
+    for line in measure(args):
+        lines.append(line)
+        print(line, flush=True)
+    if args.page:
+        replace_files({Path(args.page): put(read_page(args.page), block, "\n".join(lines)).encode()})
+
+
+def read_page(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError as error:
+        raise UsageError(f"argument --page: cannot read {path} ({error.strerror})") from None
 
 
 def main(argv: list[str] | None = None) -> int:

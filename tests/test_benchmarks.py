@@ -1,11 +1,15 @@
 """benchmarks/: small cases of each, and the plain loop against the operator that it is compared with."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks import memory, per_neuron, speed, workers
-from benchmarks.speed import Row
+from benchmarks import floors, memory, per_neuron, scaling, speed, workers
+from benchmarks.speed import Command
 from sensing import RandomGates, ReluSensing
+from tasks import mlp_planted
 
 
 def test_the_loop_over_neurons_has_the_products_of_the_operator(work):
@@ -22,18 +26,85 @@ def test_the_loop_over_neurons_has_the_products_of_the_operator(work):
     assert set(np.flatnonzero(some.any(axis=1))) == {2, 5}
 
 
-def test_every_case_of_speed_runs(work):
-    rows = [*speed.scalar_case(n=300, d=10, m=8, s=12, steps=3, repeats=1, work=work),
-            *speed.vector_case(n=60, d=12, m=8, s=40, k=3, repeats=1, work=work),
-            *speed.pruning_case(n=300, d=40, m=30, repeats=1, threads=1)]
-    assert len(rows) == 9 and all(row.ours > 0 and row.floor > 0 for row in rows)
+# ---- speed ----
 
 
-def test_a_table_says_which_targets_are_met():
-    rows = [Row("a", 3.0, 2.0, "<= 1.5"), Row("b", 3.0, 2.0, ">= 1.6"), Row("c", 1.0, 4.0)]
-    assert [line.split() for line in speed.table(rows, "s")[1:]] == [
-        ["a", "3.0000", "2.0000", "1.50", "<=", "1.5", "met"], ["b", "3.0000", "2.0000", "1.50", ">=", "1.6", "MISSED"],
-        ["c", "1.0000", "4.0000", "0.25"]]
+TINY = (Command(1, "mlp_planted", 2, {"nmeasurements": 300, "input_dim": 10}, 8, 12, {}),
+        Command(2, "mlp_planted", 5, {"nmeasurements": 300, "input_dim": 10, "output_dim": 3, "batch_size": 128,
+                                      "num_layers": 2}, 8, 40, {"pruning": 2}))
+
+
+@pytest.fixture
+def tiny(monkeypatch, one_thread):
+    monkeypatch.setattr(speed, "COMMANDS", TINY)
+    monkeypatch.setattr(speed, "LOOP", speed.QUICK_LOOP)
+
+
+def test_every_cell_of_speed_has_a_floor_and_is_drawn(tiny, tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- cells: why -->\nold\n<!-- end -->\nafter\n<!-- growth: why -->\nkept\n<!-- end -->\n")
+    line = f"--repeats 1 --threads 1 --figure --figures_dir {tmp_path / 'figures'} --page {page}"
+    assert speed.main(line.split()) == 0
+    out = capsys.readouterr().out
+    assert page.read_text() == (f"before\n<!-- cells: why -->\n{out}<!-- end -->\nafter\n<!-- growth: why -->\nkept\n"
+                                "<!-- end -->\n")
+    lines = [[part.strip() for part in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")]
+    assert [line[:8] for line in lines[1:]] == [
+        ["1", "1", "mlp_planted", "AIHT", "1", "8", "12", "2"], ["2", "1", "mlp_planted", "IMP", "1", "8", "12", "2"],
+        ["3", "2", "mlp_planted, 3 outputs", "AIHT", "2", "8", "40", "5"],
+        ["4", "2", "mlp_planted, 3 outputs", "IMP", "2", "8", "40", "2 of 5"]]
+    assert all(float(line[8]) > 0 and float(line[10]) > 1 for line in lines[1:])
+    assert "times as long" in out and {path.name for path in (tmp_path / "figures").iterdir()} == {
+        "speed.png", "speed.pdf"}
+
+
+def test_the_commands_are_those_of_the_figures():
+    """As the Makefile has them, without their lists; a cell may have fewer epochs, and is one of the lists."""
+    makefile = (Path(speed.__file__).parents[1] / "Makefile").read_text()
+    for name, values in re.findall(r"^([MS]\d) := (.*)$", makefile, re.MULTILINE):
+        makefile = makefile.replace(f"$({name})", values)
+    calls = re.findall(r"call BOTH,(.*)\)$", makefile, re.MULTILINE)
+    for call, command in zip(calls, speed.COMMANDS, strict=True):
+        wanted = {"task": command.task, "num_epochs": command.num_epochs, **command.flags}
+        pairs = dict(part.split(" ", 1) for part in call.strip("- ").split(" --"))
+        assert str(command.m) in pairs.pop("mlist").split() and str(command.s) in pairs.pop("slist").split()
+        assert pairs == {name: str(value) for name, value in wanted.items()}
+        assert all(epochs < command.num_epochs for epochs in command.reduced.values())
+    assert [command.figure for command in speed.COMMANDS] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+def test_the_floor_of_aiht_counts_the_products_of_its_steps():
+    """Mini-batches of 128, 128 and 44 samples for 3 epochs: the gates are random for an epoch and a step."""
+    settings = TINY[1].settings("aiht", 1, 3)
+    products = floors.aiht_products(mlp_planted(settings, 8, 40, 0), 8, 40, settings)
+    random = {product: count for product, count in products.items() if product.random}
+    assert sum(products.values()) % 9 == 0 and sum(random.values()) * 9 == sum(products.values()) * 4
+    assert {product.neurons for product in random} == {8} and {product.n for product in products} == {128, 44}
+    assert all(product.neurons <= 8 and product.d <= 10 for product in products)
+
+
+def test_the_floor_of_imp_counts_the_steps_of_its_rounds():
+    settings = TINY[1].settings("pruning", 1, 3)
+    problem = mlp_planted(settings, 8, 40, 0)
+    found = floors.trainings(problem, 8, 40, settings)
+    assert len(found) > 5 and {steps for steps, *_ in found} == {3 * 300 / 128}
+    assert found[0][1][0].shape == (8, 10) and all(mask.all() for mask in found[0][2])
+    assert [mask.shape for mask in found[-1][2]] != [mask.shape for mask in found[0][2]]  # only live units take part
+
+
+def test_slopes_are_exponents(monkeypatch):
+    assert scaling.slope([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+    monkeypatch.setattr(scaling, "cell_time", lambda method, n, d, m, s, threads: n * d**0.5)
+    monkeypatch.setattr(memory, "in_fresh_process", lambda method, n, d, m, s: m / n)
+    rows = [line.split(" | ") for line in scaling.table(scaling.SMALL, (1, 2), 1)][1:]
+    assert [(row[0], row[1], row[4], row[6]) for row in rows[:4]] == [
+        ("| AIHT", "n", "1.00", "-1.00 |"), ("| AIHT", "d", "0.50", "0.00 |"), ("| AIHT", "m", "0.00", "1.00 |"),
+        ("| AIHT", "s", "0.00", "0.00 |")] and len(rows) == 8
+    monkeypatch.undo()
+    assert all(scaling.cell_time(method, **scaling.SMALL, threads=1) > 0 for method in scaling.RUNS)
+
+
+# ---- memory and workers ----
 
 
 @pytest.mark.parametrize("method", ["aiht", "pruning"])
@@ -61,7 +132,9 @@ def test_workers_are_timed_on_equal_tables(monkeypatch, capsys):
     assert capsys.readouterr().err == "python -m benchmarks.workers: the tables differ\n"
 
 
-@pytest.mark.parametrize("module, line", [(speed, "--repeats x"), (memory, "--widths 0"), (workers, "--workers 0")])
+@pytest.mark.parametrize("module, line", [
+    (speed, "--repeats x"), (speed, "--figure --scaling"), (speed, "--page no/such/page.md"),
+    (speed, f"--page {__file__}"), (memory, "--widths 0"), (workers, "--workers 0")])
 def test_a_mistake_is_refused_in_a_line(capsys, module, line):
     assert module.main(line.split()) == 2
     [message] = capsys.readouterr().err.splitlines()
