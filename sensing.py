@@ -215,8 +215,10 @@ class ReluSensing:
     @functools.cached_property
     def _held_gates(self) -> Positive | None:
         """The gates of all listed neurons, where they may be held; else None."""
-        neurons, n, in_bits = self.gates.neurons, self.shape[0], self.xp is np
-        if len(neurons) * n > (self.gates.most_held or self.work.bytes // 4 * (8 if in_bits else 1)):
+        neurons, n, most = self.gates.neurons, self.shape[0], self.gates.most_held
+        if most is None:
+            most = self.work.bytes // 4 * Positive.per_byte(self.xp)
+        if len(neurons) * n > most:
             return None
         held, first = Positive(len(neurons), n, self.xp), 0
         for block in self.blocks(neurons):
