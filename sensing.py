@@ -9,9 +9,9 @@ and `columns`, the matrix A_S of a few columns with its products. Read aiht.py f
 
 Inputs are held feature-major, X' [d, n], so that a column of A is a contiguous row. Every product is computed in tiles
 of samples (numerics/workspace.py), so that its bits do not depend on the number of threads. The memory budget decides
-what is held and what is computed again: columns of A (up to half of it), gates of weights (up to a quarter, as bits) and
-mini-batches (numerics/batches.py, up to a quarter). Random gates are held up to 8 MiB. What is being computed at one
-time, a few tiles per thread, takes about 16 MiB more.
+what is held and what is computed again: columns of A (up to half of it), gates of weights (up to a quarter) and
+mini-batches (up to a quarter). Random gates are held up to 8 MiB. What is being computed at one time, a few tiles per
+thread, takes about 16 MiB more.
 """
 
 from __future__ import annotations
