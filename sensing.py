@@ -9,8 +9,9 @@ and `columns`, the matrix A_S of a few columns with its products. Read aiht.py f
 
 Inputs are held feature-major, X' [d, n], so that a column of A is a contiguous row. Every product is computed in tiles
 of samples (numerics/workspace.py), so that its bits do not depend on the number of threads. The memory budget decides
-what is held and what is computed again: columns of A (up to half of it) and gates (up to a quarter). What is being
-computed at one time, a few tiles per thread, takes about 16 MiB more.
+what is held and what is computed again: columns of A (up to half of it), gates of weights (up to a quarter) and
+mini-batches (up to a quarter). Random gates are held up to 8 MiB. What is being computed at one time, a few tiles per
+thread, takes about 16 MiB more.
 """
 
 from __future__ import annotations
@@ -118,7 +119,8 @@ class Columns:
     """
 
     def __init__(self, fill: Callable, shape: tuple[int, int], xp: ModuleType, work: Workspace, keep: bool):
-        self.shape, self.xp, self.work, self.keep, self._fill = shape, xp, work, keep, fill
+        self.shape, self.xp, self.work, self.keep = shape, xp, work, keep
+        self._fill = None if keep else fill  # which may hold gate generators
         at_once = shape[0] <= 8192 and shape[0] * shape[1] <= ONE_TILE
         self.tiles = [slice(0, shape[0])] if at_once else sample_tiles(shape[1], shape[0], xp)
         if keep:
@@ -215,8 +217,10 @@ class ReluSensing:
     @functools.cached_property
     def _held_gates(self) -> Positive | None:
         """The gates of all listed neurons, where they may be held; else None."""
-        neurons, n, in_bits = self.gates.neurons, self.shape[0], self.xp is np
-        if len(neurons) * n > (self.gates.most_held or self.work.bytes // 4 * (8 if in_bits else 1)):
+        neurons, n, most = self.gates.neurons, self.shape[0], self.gates.most_held
+        if most is None:
+            most = self.work.bytes // 4 * Positive.per_byte(self.xp)
+        if len(neurons) * n > most:
             return None
         held, first = Positive(len(neurons), n, self.xp), 0
         for block in self.blocks(neurons):
@@ -274,7 +278,8 @@ class ReluSensing:
         gates = self.gates_of(to_host(owner))
 
         def fill(tile, out):
-            self.xp.multiply(self.XT[feature, tile], gates(tile).astype(DTYPE), out=out)
+            out[...] = gates(tile)
+            out *= self.XT[feature, tile]
 
         shape = (self.shape[0], len(indices))
         return Columns(fill, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)

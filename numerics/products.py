@@ -85,6 +85,11 @@ class Positive:
         self.xp = xp
         self.held = xp.empty((b, n), dtype=bool) if xp is not np else np.empty((b, -(-n // 8)), np.uint8)
 
+    @staticmethod
+    def per_byte(xp: ModuleType) -> int:
+        """How many entries a byte holds."""
+        return 8 if xp is np else 1
+
     def fill(self, first: int, W: Array | csr_matrix, XT: Array, work: Workspace) -> None:
         """Set the rows from `first` on to where W X' > 0."""
         held = self.held[first : first + W.shape[0]]

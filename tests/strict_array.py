@@ -194,7 +194,7 @@ class csr_matrix:  # noqa: N801
     def __init__(self, parts, shape):
         if not all(isinstance(part, ndarray) for part in parts):
             raise TypeError("a sparse matrix of the device is made of arrays of the device")
-        self._matrix = scipy.sparse.csr_matrix(_unwrap(parts), shape=shape)
+        self._matrix, self.shape = scipy.sparse.csr_matrix(_unwrap(parts), shape=shape), shape
 
     def __matmul__(self, other):
         if not isinstance(other, ndarray):

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from numerics.arrays import array_module, check_finite, to_device, to_host
-from numerics.sparse import SparseVector, largest, top_mask
+from numerics.batches import with_samples
+from numerics.products import Positive, each_product, pays, sparse_matrix, times_transposed
+from numerics.sparse import SparseVector, distinct, largest, top_mask
 from numerics.workspace import Workspace, sample_tiles
 
 # ---- arrays ----
@@ -61,6 +63,8 @@ def test_sparse_vector(device):
         assert to_host(w.rows(xp.asarray(np.array([0, 3])), 2)).tolist() == [[0, 2], [-3, 0]]
         kept = w.nonzero().to_host()
         assert (kept.indices.tolist(), kept.values.tolist(), kept.size) == ([1, 6], [2, -3], 8)
+        others = [SparseVector(xp.asarray(np.array(places)), w.values, 8) for places in ([1, 4, 6], [1, 4, 7])]
+        assert [w.is_on_support_of(other) for other in (*others, w.nonzero())] == [True, False, False]
         nothing = SparseVector.zeros(5, xp)
         assert len(nothing) == 0 and array_module(nothing.values) is xp
         assert to_host(nothing.toarray()).tolist() == [0] * 5
@@ -83,6 +87,69 @@ def test_largest_is_a_stable_sort(values, s):
         assert to_host(entries).tobytes() == values[expected].tobytes()
         mask = to_host(top_mask(xp.asarray(np.abs(values)), s))
         assert mask.dtype == bool and np.flatnonzero(mask).tolist() == expected and len(mask) == len(values)
+
+
+@given(numbers=st.lists(st.integers(0, 9)))
+def test_distinct_numbers(numbers):
+    assert distinct(np.array(sorted(numbers), dtype=np.int64)).tolist() == sorted(set(numbers))
+
+
+# ---- mini-batches ----
+
+
+@pytest.mark.parametrize("sizes", [[5, 5, 5, 2], [17], [1] * 17])
+@pytest.mark.parametrize("most_bytes", [0, 4 * 8 * 5 * 2, 2**20])
+def test_batches_are_the_samples_that_the_schedule_names(device, work, sizes, most_bytes):
+    """Whatever is gathered at once: one batch, two of five samples, or an epoch."""
+    rng, schedule = np.random.default_rng(0), [(0, slice(None), False)]
+    X, Y = rng.standard_normal((5, 17), dtype=np.float32), rng.standard_normal((3, 17), dtype=np.float32)
+    for epoch in (1, 2):
+        schedule += [(epoch, part, epoch > 1) for part in np.split(rng.permutation(17), np.cumsum(sizes)[:-1])]
+    work.bytes = 4 * most_bytes
+    for xp, targets in ((np, Y), (np, Y[0]), (device, Y)):
+        XT, YT = xp.asarray(X), xp.asarray(targets)
+        found = 0
+        for (epoch, batch, update), step in zip(schedule, with_samples(schedule, XT, YT, work), strict=True):
+            assert (step[0], step[3]) == (epoch, update)
+            assert epoch or (step[1] is XT and step[2] is YT)
+            for array, part in zip((X, targets), step[1:3], strict=True):
+                np.testing.assert_array_equal(to_host(part), array[..., batch])
+                assert part.flags.c_contiguous
+            found += 1
+        assert found == len(schedule)
+
+
+# ---- products with few weights, and bits ----
+
+
+@given(b=st.integers(0, 9), d=st.integers(1, 40), n=st.integers(1, 700), density=st.sampled_from([0, 0.05, 0.5, 1]),
+       seed=st.integers(0, 99))
+def test_sparse_products_are_dense_ones_and_their_bits_see_no_tile(b, d, n, density, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((d, n), dtype=np.float32)
+    W = (rng.standard_normal((b, d)) * (rng.random((b, d)) < density)).astype(np.float32)
+    exact, tile = W.astype(np.float64) @ X, slice(n // 3, n // 3 + max(n // 2, 1))
+    for xp in (np, strict_array):
+        XT, found = xp.asarray(X), []
+        for factor in (sparse_matrix(W, XT), xp.asarray(W)):
+            out, held = np.full((b, n), np.nan), Positive(b, n, xp)
+            with Workspace(2) as work:
+                each_product(factor, XT, lambda rows, t, part, out=out: out.__setitem__((rows, t), to_host(part)), work)
+                held.fill(0, factor, XT, work)
+            np.testing.assert_allclose(out, exact, atol=1e-4)
+            for rows in (slice(0, b), xp.asarray(np.arange(b)[::2].repeat(2))):
+                kept = out[to_host(rows) if type(rows) is not slice else rows, tile] > 0
+                assert to_host(held.tile(rows, tile)).tolist() == kept.tolist()
+            found.append(out)
+        some = sparse_matrix(W, XT)[b // 2 : b] @ xp.asarray(np.ascontiguousarray(X[:, tile]))
+        assert to_host(some).tobytes() == found[0][b // 2 : b, tile].astype(np.float32).tobytes()
+    np.testing.assert_allclose(times_transposed(W @ X, X), exact @ X.T.astype(np.float64), atol=1e-2)
+
+
+def test_a_product_is_sparse_by_its_shape_and_the_share_of_weights():
+    assert pays(0.05, 20, (1500, 784), np) and not pays(0.05, 20, (1500, 784), strict_array)
+    assert pays(0.02, 20, (1500, 784), strict_array)
+    assert not pays(0.2, 20, (1500, 784), np) and not pays(0.05, 2, (100, 1000), np)
 
 
 # ---- tiles and threads ----

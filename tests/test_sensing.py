@@ -60,6 +60,9 @@ def check_operator(A, dense, xp=np):
         assert columns.shape == A_S.shape
         close(columns.apply(x_device), A_S @ x)
         close(columns.adjoint(r_device), A_S.T @ r)
+        rest, gradient = columns.residual(x_device, r_device)
+        close(rest, A_S @ x - r)
+        close(gradient, A_S.T @ (A_S @ x - r))
         close(columns.gram(x_device), A_S.T @ (A_S @ x))
         close(columns.gram_matrix(), A_S.T @ A_S)
         close(columns.norms(), np.linalg.norm(A_S, axis=0))
@@ -73,11 +76,23 @@ def check_operator(A, dense, xp=np):
 # ---- the operators ----
 
 
+@pytest.fixture(params=[False, True], ids=["dense", "sparse"])
+def products_of_gates(request, monkeypatch):
+    """Dense ones and sparse ones; at these sizes all would be dense."""
+    monkeypatch.setattr("sensing.pays", lambda density, *_: request.param and density < 1)
+    return request.param
+
+
 @pytest.mark.parametrize("kind", ["random", "weights"])
 @pytest.mark.parametrize("n, d, m", [(130, 7, 9), (900, 3, 70), (1, 4, 2), (50, 1, 5)])
-def test_relu_operator_is_the_dense_matrix(work, kind, n, d, m):
+@pytest.mark.parametrize("held", [True, False])
+def test_relu_operator_is_the_dense_matrix(work, monkeypatch, products_of_gates, kind, n, d, m, held):
+    monkeypatch.setattr("sensing.Gates.most_held", None if held else -1)
+    monkeypatch.setattr("sensing.RandomGates.most_held", 2**26 if held else -1)
     X, gates, dense = relu_case(kind, n, d, m)
-    check_operator(relu_operator(X, gates, m, work), dense)
+    A = relu_operator(X, gates, m, work)
+    check_operator(A, dense)
+    assert (A._held_gates is not None) == held
 
 
 @pytest.mark.parametrize("n, p", [(40, 150), (500, 64), (30, 3)])
@@ -89,7 +104,7 @@ def test_gaussian_operator_is_one_dense_matrix(work, n, p):
     assert len(np.unique(dense)) > 0.99 * n * p  # no block repeats another
 
 
-def test_operators_on_a_device(device, work):
+def test_operators_on_a_device(device, work, products_of_gates):
     for kind in ("random", "weights"):
         X, gates, dense = relu_case(kind, n=300)
         check_operator(relu_operator(X, gates, 9, work, device), dense, device)
@@ -154,6 +169,20 @@ def test_random_gates_are_standard_normal_and_differ_by_seed_and_layer_and_block
         assert abs(H.mean()) < 0.06 and abs(H.std() - 1) < 0.05
         assert abs(np.corrcoef(H[:64].ravel(), H[64:].ravel())[0, 1]) < 0.1
     assert np.abs(np.corrcoef([H.ravel() for H in draws]) - np.eye(3)).max() < 0.06
+
+
+def test_gates_that_are_held_are_those_that_are_drawn_again(work, monkeypatch):
+    """Between the first steps, too: an operator stays while its samples and gates are the same."""
+    X, gates, _ = relu_case("random", n=3000, m=300)
+    A = relu_operator(X, gates, 300, work)
+    assert A.on(A.XT, gates) is A and A.on(A.XT.copy(), gates) is not A is not A.on(A.XT, RandomGates(5, 0, 300, 7))
+    assert A._held_gates is not None
+    monkeypatch.setattr(RandomGates, "most_held", 0)
+    again = relu_operator(X, gates, 300, work)
+    assert again._held_gates is None
+    for neurons in (np.arange(300), np.arange(5, 260), np.array([0, 3, 3, 299])):
+        for tile in (slice(0, 3000), slice(3, 5), slice(2049, 3000)):
+            np.testing.assert_array_equal(A.gates_of(neurons)(tile), again.gates_of(neurons)(tile))
 
 
 def test_weight_gates_are_the_rows_of_the_weights(device):
