@@ -8,6 +8,7 @@ state is kept.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -38,10 +39,14 @@ class State(NamedTuple):
         return cls(net, R, data.squares(R).sum())
 
 
-def search(data: Samples, s: int, m: int, steps: int, rng: np.random.Generator) -> tuple[Neurons, int]:
+def search(data: Samples, s: int, m: int, steps: int, rng: np.random.Generator,
+           report: Callable[[Samples, State], None] | None = None) -> tuple[Neurons, int]:
     """At most m creases with s weights that leave little of the targets; and the number of steps taken.
 
     After PATIENCE steps in vain it goes on from the best creases without about half of them.
+
+    Args:
+        report: called with `data` and the state after each step.
     """
     nothing = Neurons(np.zeros((0, data.d)), np.zeros((0, len(data.target))))
     now = best = State(nothing, data.target, data.energy)
@@ -49,6 +54,8 @@ def search(data: Samples, s: int, m: int, steps: int, rng: np.random.Generator) 
     for number in range(steps):
         now = step(data, now, s, m, ROUNDS[number % len(ROUNDS)], vain > 0, rng)
         best = min(best, now, key=lambda state: state.loss)
+        if report:
+            report(data, now)
         if best.loss <= EXACT * data.energy:
             break
         record, vain = (now.loss, 0) if now.loss < GAIN * record else (record, vain + 1)
