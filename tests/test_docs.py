@@ -115,7 +115,7 @@ SCRIPTS = [code for language, code in BLOCKS if kind(language, code) == "shell"]
 COMMANDS = [words for script in [*SCRIPTS, *filter(COMMAND.match, SPANS), *make_figures.EXAMPLES, *settings.EXAMPLES]
             for words in simple_commands(script)]
 EXAMPLES = {code.splitlines()[0]: code for code in PYTHON_BLOCKS if code.startswith("#")}  # by their first line
-SCRIPT_EXAMPLES = {"# load_a_log.py", "# fit_from_python.py"}  # that are run as they are; the others become part of the project
+SCRIPT_EXAMPLES = {"# load_a_log.py", "# fit_from_python.py"}  # run as they are; others are added to the code
 NEW_NAMES = set(re.findall(r'^(?:TASKS|METHODS)\["(\w+)"\] = ', "\n".join(EXAMPLES.values()), re.MULTILINE))
 
 
