@@ -67,9 +67,7 @@ def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.
         loss: "squared" (mean over all entries) or "cross_entropy" (Y one-hot).  device: "cpu" or "cuda:0".
         finetune_epochs: of retraining before the score, see Rounds.finetuned.
         prune_score: what the weights are ranked by, a key of RANKINGS.
-        callback: called after each round with its number and the network right after the pruning; `slist` of the state
-            are those of this run that are not scored before this round. Where each s has a run of its own
-            (prune_iters), the numbers begin at 1 with every run.
+        callback: called after each round, from 1 in every run (see runs), with the network right after the pruning.
     Raises:
         ValueError: X or Y is not finite, or prune_iters or prune_score is not one of those that are offered.
         FloatingPointError: a weight becomes non-finite.
@@ -99,10 +97,8 @@ def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.
 
 def fit(X: np.ndarray, Y: np.ndarray, s: int, *, width: int, seed: int = 0, threads: int = 1,
         callback: Callback | None = None, **options: Any) -> SparseNet:
-    """The network with at most s weights that `prune` finds; `options` and errors as there, threads of the CPU.
-
-    The defaults, those of the paper's planted task, hardly train a network: more epochs, mini-batches and
-    finetune_epochs do (docs/baselines.md).
+    """The network with at most s weights that `prune` finds; `options` and errors as there. Their defaults, the paper's
+    on planted networks, hardly train a network: more epochs, mini-batches and finetune_epochs do (docs/baselines.md).
     """
     X, Y = fit_data(X, Y, s, width)
     with torch_threads(threads):
@@ -126,11 +122,7 @@ class Rounds:
 
     def run(self, counts: list[int], columns: dict[int, int],
             callback: Callback | None = None) -> Iterator[tuple[int, list[Tensor], list[Tensor]]]:
-        """Rounds t = 0, 1, ... that leave counts[t] weights; yields (t, weights, masks) of those that are scored.
-
-        Args:
-            columns: {s: the round in which it is scored}.
-        """
+        """Rounds t = 0, 1, ... that leave counts[t] weights; yields (t, weights, masks) of the t in columns."""
         weights, masks = self.first
         for t, count in enumerate(counts):
             if t:

@@ -6,9 +6,10 @@ A row is taken of the first step, of every `stride`-th after it, and of the netw
 - loss: over at most SAMPLES training samples, drawn once per cell: the share |y_hat - y|^2 / |y|^2 that is left, or the
   mean cross-entropy.  score: that of the task, over at most SAMPLES of the samples that it is taken on, drawn likewise.
 - num_nonzero, live_neurons: weights, and hidden neurons that have some, over all layers.
-- support_changed: the share of the weights that the network of the row before did not have.  gates_changed: the share
-  of pairs (neuron with weights, sample) whose gate was another one; a neuron without weights has closed gates.
-  Neurons are matched, layer by layer, so that their numbers do not matter. NaN in the first row.
+- support_changed: of the weights that the network of this row or of the row before has, the share that not both have.
+  gates_changed: the share of pairs (neuron with weights, sample) whose gate was another one; a neuron without weights
+  has closed gates. NaN in the first row. Where a method does not keep the numbers of its neurons (Method.renumbers),
+  they are matched, layer by layer, by the largest sum of cosines.
 - seconds: of the fit so far, without what is done here.
 """
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -84,15 +85,16 @@ class Recorder:
 
     Args:
         problem: what is fitted.  seed: of the samples that are drawn.  stride: steps from one row to the next.
+        renumbers: whether neurons are matched, from one row to the next.
         show: called as show(step, state) after every step, whether a row is taken or not.
     Attributes:
         spent: seconds that the rows took, which belong to no cell.
     """
 
-    def __init__(self, problem: Problem, seed: int, stride: int, show: Callback | None = None):
+    def __init__(self, problem: Problem, seed: int, stride: int, renumbers: bool, show: Callback | None = None):
         started = time.perf_counter()
         rng = Stream.HISTORY.generator(seed)
-        self.problem, self.stride, self.show = problem, stride, show
+        self.problem, self.stride, self.pair, self.show = problem, stride, match if renumbers else keep, show
         self.XT, self.Y = draw(problem.X, problem.Y, rng)
         self.same = problem.X_eval is problem.X and problem.Y_eval is problem.Y
         X_eval, Y_eval = (self.XT, self.Y) if self.same else draw(problem.X_eval, problem.Y_eval, rng)
@@ -128,7 +130,7 @@ class Recorder:
             rows = self.rows.setdefault(s, [])
             while rows and rows[-1].numbers[0] >= step:
                 rows.pop()
-            changed = changes(rows[-1], net, gates) if rows else (math.nan, math.nan)
+            changed = changes(rows[-1], net, gates, self.pair) if rows else (math.nan, math.nan)
             rows.append(Row((*facts, *changed, now - self.started - self.spent), net, gates))
 
     def finished(self, s: int, net: SparseNet) -> History:
@@ -168,13 +170,13 @@ def score_or_nan(problem: Problem, outputs: np.ndarray) -> float:
 # ---- what changed ----
 
 
-def changes(before: Row, net: SparseNet, gates: list[np.ndarray]) -> tuple[float, float]:
-    """support_changed and gates_changed from one row to the network of the next."""
-    kept = flipped = total = 0
+def changes(before: Row, net: SparseNet, gates: list[np.ndarray], pair: Callable) -> tuple[float, float]:
+    """support_changed and gates_changed from one row to the network of the next; `pair` is `match` or `keep`."""
+    kept = flipped = 0
     inputs = np.arange(net.layers[0].d)  # {number of an input in the row before: its number now}, -1 for none
     for number, layer in enumerate(net.layers[: len(before.net.layers)]):
         old = before.net.layers[number]
-        rows, columns, common = match(layer, old, inputs)
+        rows, columns, common = pair(layer, old, inputs)
         kept += common
         closed = np.zeros_like(gates[number])
         closed[rows] = before.gates[number][columns]
@@ -186,7 +188,8 @@ def changes(before: Row, net: SparseNet, gates: list[np.ndarray]) -> tuple[float
     if net.output is not None and before.net.output is not None and not net.has_signs:
         kept += len(np.intersect1d(moved(before.net.output, inputs, net.output.d), net.output.w.indices))
     total = sum(gate.size for gate in gates)
-    return 1 - kept / net.num_nonzero if net.num_nonzero else 0.0, flipped / total if total else 0.0
+    either = net.num_nonzero + before.net.num_nonzero - kept
+    return 1 - kept / either if either else 0.0, flipped / total if total else 0.0
 
 
 def moved(layer: SparseLayer, inputs: np.ndarray, d: int) -> np.ndarray:
@@ -196,15 +199,19 @@ def moved(layer: SparseLayer, inputs: np.ndarray, d: int) -> np.ndarray:
     return (row * d + column)[column >= 0]
 
 
-def match(layer: SparseLayer, old: SparseLayer, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Pairs (rows, columns) of the neurons with weights of a layer and of the one before, and weights that both have.
+def keep(layer: SparseLayer, old: SparseLayer, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Pairs (rows, columns) of neurons with weights, of a layer and of the row before, and weights that both have."""
+    _, rows, columns = np.intersect1d(layer.neurons, old.neurons, assume_unique=True, return_indices=True)
+    return rows, columns, len(np.intersect1d(layer.w.indices, old.w.indices, assume_unique=True))
 
-    The pairs are those of the matching with the largest sum of cosines, where these are positive.
+
+def match(layer: SparseLayer, old: SparseLayer, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """The same of the matching with the largest sum of cosines, where these are positive.
+
+    Args:
+        inputs: [old.d], the number now of each input, -1 for none.
     """
     place = moved(old, inputs, layer.d)
-    if np.array_equal(layer.w.indices, place) and np.array_equal(layer.neurons, old.neurons):
-        everything = np.arange(len(layer.neurons))
-        return everything, everything, len(place)
     values = old.w.values[inputs[old.w.indices % old.d] >= 0]
     used = np.union1d(layer.w.indices % layer.d, place % layer.d)
     new = compact(layer.w.indices, layer.w.values, layer.d, layer.neurons, used)
