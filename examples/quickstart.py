@@ -2,7 +2,7 @@
 # # Quickstart: plant a sparse network, and recover it with each method
 #
 # Run it as `python examples/quickstart.py`, or open it as a notebook (VS Code, PyCharm, Spyder, jupytext).
-# The picture is written to figures/quickstart.png.
+# The picture is written to figures/quickstart.png, and a network beside it.
 
 # %%
 import sys
@@ -68,7 +68,6 @@ W, V = found["Creases"].weights()  # [m, d], and None: the outputs are summed
 print("nonzeros of each neuron of W:", np.count_nonzero(W, axis=1))
 for name, net in found.items():
     print(f"{name:9} support recall {compare(net, planted)['support_recall']:.2f}")
-found["Creases"].save("quickstart.npz")  # SparseNet.load reads it
 
 # %% [markdown]
 # ## Two hidden layers at once
@@ -94,3 +93,6 @@ with page.style():
     ax.set_ylabel("share of the energy left")
     ax.legend()
     print(*page.save(figure, Path("figures/quickstart")))
+
+# %%
+found["Creases"].save("figures/quickstart.npz")  # SparseNet.load reads it

@@ -109,4 +109,4 @@ def test_the_quickstart_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("support recall") == 4 and "Creases   support recall 1.00" in done.stdout
     assert (tmp_path / "figures/quickstart.png").stat().st_size
-    assert SparseNet.load(tmp_path / "quickstart.npz").num_nonzero == 8
+    assert SparseNet.load(tmp_path / "figures/quickstart.npz").num_nonzero == 8
