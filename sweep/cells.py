@@ -81,7 +81,7 @@ def fit_all(m: int, slist: list[int], seed: int, settings: Settings, device: str
     recorder = None
     if settings.save_history:
         n, d = problem.X.shape
-        step_seconds = method.step_seconds(settings.batch_size or n, d, m)
+        step_seconds = method.step_seconds(settings.batch_size or n, d, m, min(slist), settings.num_epochs)
         recorder = Recorder(problem, seed, stride(step_seconds), method.renumbers, show)
     begin = recorder.begin if recorder else (lambda slist: show) if show else None
     fits, histories = method.run(problem, m, slist, seed, settings, device, begin), {}

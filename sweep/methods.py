@@ -54,7 +54,8 @@ class Method:
         library: what moves it to a GPU, "cupy" or "torch"; "" where nothing does.
         serves_list: whether one run serves all s of a list (on tasks whose data do not depend on s).
         step: what its callback counts.  renumbers: whether its neurons have other numbers after a step.
-        step_seconds: function (n, d, m) -> about how long a step takes on one core, for how often --save_history looks.
+        step_seconds: function (n, d, m, s, epochs) -> about how long a step takes on one core of an AMD EPYC; how often
+            --save_history looks depends on it. Rather too short, since not all cells of a size are the same.
         splits_budget: whether each of L hidden layers gets the budget int(s / L), so that s < L leaves nothing.
     """
 
@@ -71,7 +72,7 @@ class Method:
     serves_list: bool = False
     step: str = "step"
     renumbers: bool = False
-    step_seconds: Callable[[int, int, int], float] = lambda n, d, m: 0.1
+    step_seconds: Callable[[int, int, int, int, int], float] = lambda n, d, m, s, epochs: 0.1
     splits_budget: bool = True
 
 
@@ -223,21 +224,22 @@ def fit_deep(problem: Problem, X: Array, Y: Array, s: int, settings: Settings, *
 
 
 # RigL's paper updates the masks every 100 steps; SET's does so once an epoch.
-DYNAMIC = {"library": "torch", "step": "update", "signs": True, "splits_budget": False,
+DYNAMIC = {"library": "torch", "step": "update", "step_seconds": lambda *_: 0.01, "signs": True, "splits_budget": False,
            "defaults": {"update_every": 100}}
 
 METHODS = {
     "aiht": Method("AIHT", "accelerated iterative hard thresholding, the paper's solver", run_aiht,
-                   step_seconds=lambda n, d, m: 4e-4 + n * d * (1 + m / 5) / 2e9),
+                   step_seconds=lambda n, d, m, s, epochs: 4e-4 + n * (d * (1 + m / 10) / 2 + 4 * s) / 1e9),
     "pruning": Method("IMP", "iterative magnitude pruning, the paper's baseline", run_pruning, library="torch",
-                      signs=True, serves_list=True, step="round", splits_budget=False),
+                      signs=True, serves_list=True, step="round", splits_budget=False,
+                      step_seconds=lambda n, d, m, s, epochs: 3e-11 * n * d * m * epochs),
     "gnhtp": Method("GNHTP", "Gauss-Newton hard thresholding pursuit, beyond the paper",
                     fitted_by("beyond.gnhtp.fit", gnhtp_options), most_outputs=1, defaults={"num_epochs": 108},
-                    renumbers=True, step_seconds=lambda n, d, m: n * d / 1e8),
+                    renumbers=True, step_seconds=lambda n, d, m, s, epochs: n * d / 1e8),
     "creases": Method("Creases", "crease pursuit, beyond the paper: one hidden layer, any signs and outputs",
                       one_by_one(fit_creases), depths=(1,), signs=True,
                       unsuited=("mnist", "inr_mnist", "inr_cifar10"), defaults={"num_epochs": 60}, renumbers=True,
-                      step_seconds=lambda n, d, m: 0.01),  # 0.08 s, but it takes 4 ms to make a network of its creases
+                      step_seconds=lambda n, d, m, s, epochs: 0.03),
     "deep": Method("Joint", "two hidden layers at once, beyond the paper: planted networks", one_by_one(fit_deep),
                    most_outputs=1, depths=(2,), library="", defaults={"num_layers": 2, "num_epochs": 1000},
                    renumbers=True, unsuited=("binary_mnist", "mnist", "binary_cifar10", "inr_mnist", "inr_cifar10")),

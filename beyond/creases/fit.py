@@ -109,7 +109,7 @@ class Report:
         self.number += 1
 
         def net() -> SparseNet:
-            neurons = with_sides(data, now.net)
+            neurons = with_sides(data, now.net, now.R, now.B, thorough=False)
             return sparse_net(Neurons(neurons.W / scale, neurons.V), max(self.width, len(neurons.W)))
 
         self.callback(self.number, FitState(net, float(now.loss / data.energy) if data.energy else 0.0))
@@ -156,15 +156,15 @@ def hidden_budgets(s: int, m: int, k: int) -> list[int]:
 
 def oriented(data: Samples, net: Neurons) -> Neurons:
     """Creases as neurons, after Gauss-Newton steps on all samples."""
-    return with_sides(data, without_nothing(data, refined(data, net, POLISHING_STEPS[0])))
+    net = without_nothing(data, refined(data, net, POLISHING_STEPS[0]))
+    return with_sides(data, net, *data.residual(net))
 
 
-def with_sides(data: Samples, net: Neurons) -> Neurons:
-    """Creases as neurons, by the linear part of the targets."""
-    R, B = data.residual(net)
+def with_sides(data: Samples, net: Neurons, R: Array, B: np.ndarray, thorough: bool = True) -> Neurons:
+    """Creases as neurons, by the linear part B of the targets; R, B as Samples.residual gives them, see orient."""
     error = np.sqrt(data.squares(R)[:, None] / data.n * np.diag(data.K))
     tolerance = STANDARD_ERRORS * error + ROUNDING * np.linalg.norm(net.W, axis=0)
-    return relu_neurons(net, *orient(net, B, tolerance))
+    return relu_neurons(net, *orient(net, B, tolerance, thorough))
 
 
 def sparse_net(net: Neurons, m: int) -> SparseNet:

@@ -27,16 +27,17 @@ PATIENCE = 9  # steps in vain before a restart
 
 
 class State(NamedTuple):
-    """Creases, their residual R [k, n], and |R|^2."""
+    """Creases, their residual R [k, n], the linear part B [k, d] of the targets beside them, and |R|^2."""
 
     net: Neurons
     R: Array
+    B: np.ndarray
     loss: float
 
     @classmethod
     def of(cls, data: Samples, net: Neurons) -> State:
-        R, _ = data.residual(net)
-        return cls(net, R, data.squares(R).sum())
+        R, B = data.residual(net)
+        return cls(net, R, B, data.squares(R).sum())
 
 
 def search(data: Samples, s: int, m: int, steps: int, rng: np.random.Generator,
@@ -49,7 +50,7 @@ def search(data: Samples, s: int, m: int, steps: int, rng: np.random.Generator,
         report: called with `data` and the state after each step.
     """
     nothing = Neurons(np.zeros((0, data.d)), np.zeros((0, len(data.target))))
-    now = best = State(nothing, data.target, data.energy)
+    now = best = State(nothing, data.target, data.linear, data.energy)
     record, vain = math.inf, 0
     for number in range(steps):
         now = step(data, now, s, m, ROUNDS[number % len(ROUNDS)], vain > 0, rng)
