@@ -21,12 +21,8 @@ Nor does --table, which prints the logs as tables (plotting/tables.py).
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
-import os
-import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -50,7 +46,6 @@ from plotting.figures import (
 )
 from plotting.lines import draw_lines
 from plotting.logs import (
-    PUBLISHED,
     SCORE,
     agrees,
     find_logs,
@@ -60,6 +55,7 @@ from plotting.logs import (
     known_task,
     read_log,
 )
+from plotting.names import add_suffix, figure_stems
 from plotting.numbers import MEAN, SHARES, STATISTICS, Quantity
 from sweep.logbook import Log, LogError
 from sweep.settings import SETTINGS
@@ -76,35 +72,6 @@ EXAMPLES = (  # at the end of --help
     "python make_figures.py --task mlp_planted --statistic success",
     "python make_figures.py --table markdown --task inr_mnist --logs_dir logs/reference",
 )
-
-
-# ---- names of pictures ----
-
-
-def figure_stems(paths: Sequence[Path]) -> dict[Path, str]:
-    """{path of a log: stem of its pictures}: the log's own, made shell-friendly if published, no two the same."""
-    stems = {path: friendly_stem(path) if PUBLISHED.fullmatch(path.stem) else path.stem for path in paths}
-    uses = Counter(stem.lower() for stem in stems.values())  # some disks do not tell A from a
-    return {path: stem if uses[stem.lower()] == 1 else f"{stem}_{digest(path)}" for path, stem in stems.items()}
-
-
-def add_suffix(stems: dict[Path, str], suffixes: dict[Path, str]) -> dict[Path, str]:
-    """{path: its stem and suffix}, of the paths that have one, so that no other log's own stem is taken."""
-    taken = {stem.lower() for stem in stems.values()}
-    names = {path: stems[path] + suffix for path, suffix in suffixes.items()}
-    return {path: f"{name}_{digest(path)}" if suffixes[path] and name.lower() in taken else name
-            for path, name in names.items()}
-
-
-def digest(path: Path) -> str:
-    """Eight letters that tell a log from others of the same name."""
-    return hashlib.sha256(os.fsencode("/".join(path.parts[-3:]))).hexdigest()[:8]
-
-
-def friendly_stem(path: Path) -> str:
-    """Task, method and name of a published log without blanks and brackets: [1, 2] becomes 1-2."""
-    name = "_".join((*path.parts[-3:-1], re.sub(r"[\[\]]", "", path.stem)))
-    return re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII).strip("_-")
 
 
 # ---- flags ----

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plotting import page
+from plotting.heatmaps import bar_label
+from plotting.lines import COLOURS
 from sweep.history import COLUMNS
 from sweep.logbook import Log
 from sweep.methods import METHODS
@@ -33,7 +35,6 @@ MEASURES = {
     "support_changed": Measure("share of the support that changed"),
     "gates_changed": Measure("share of the gates that changed"), "seconds": Measure("seconds of the fit"),
 }
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000", "#8c8c8c")  # Okabe and Ito
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def draw(logs: Sequence[Log], m: int, number: str) -> Figure:
         ax.set_yscale("log")
     steps = dict.fromkeys(METHODS[log.settings["method"]].step for log in logs)
     ax.set_xlabel(" / ".join(steps))
-    ax.set_ylabel(measure.name + (f", {measure.unit}" if measure.unit else ""))
+    ax.set_ylabel(bar_label(measure))
     seeds = max(len(curve.values) for curve in found)
     over = f"median and quartiles over {seeds} seeds" if seeds > 1 else "one seed"
     ax.set_title(f"{task}, m {m}: {over}", fontsize=9, loc="left", parse_math=False)

@@ -229,7 +229,7 @@ DYNAMIC = {"library": "torch", "step": "update", "step_seconds": lambda *_: 0.01
 
 METHODS = {
     "aiht": Method("AIHT", "accelerated iterative hard thresholding, the paper's solver", run_aiht,
-                   step_seconds=lambda n, d, m, s, epochs: 4e-4 + n * (d * (1 + m / 10) / 2 + 4 * s) / 1e9),
+                   step_seconds=lambda n, d, m, s, epochs: 3e-4 + n * (d * (1 + m / 10) / 2.5 + 3 * s) / 1e9),
     "pruning": Method("IMP", "iterative magnitude pruning, the paper's baseline", run_pruning, library="torch",
                       signs=True, serves_list=True, step="round", splits_budget=False,
                       step_seconds=lambda n, d, m, s, epochs: 3e-11 * n * d * m * epochs),

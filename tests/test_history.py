@@ -119,7 +119,7 @@ def test_curves_are_medians_and_quartiles_over_the_seeds(tmp_path, monkeypatch, 
     assert held.steps.tolist() == [1, 2, 4]
     np.testing.assert_equal(held.values, [[np.nan, 10, 10], [20, 20, 30]])
     ax = curves.draw(logs, 2, "score").axes[0]
-    assert ax.get_ylabel() == "PSNR, dB" and ax.get_xlabel() == "step"
+    assert ax.get_ylabel() == "PSNR (dB)" and ax.get_xlabel() == "step"
     assert ax.lines[0].get_ydata().tolist() == [2, 4, 6] and ax.lines[1].get_ydata().tolist() == [20, 15, 20]
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (1.5, 7.5)
