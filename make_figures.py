@@ -21,12 +21,8 @@ Nor does --table, which prints the logs as tables (plotting/tables.py).
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
-import os
-import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,7 +33,7 @@ from sweep.flags import Parser, UsageError, complain, require, run_main
 if __name__ == "__main__":
     require("make_figures.py", "numpy", "matplotlib", "threadpoolctl")
 
-from plotting import against, page, tables
+from plotting import against, history, page, tables
 from plotting.figures import (
     FIGURES,
     Entry,
@@ -50,7 +46,6 @@ from plotting.figures import (
 )
 from plotting.lines import draw_lines
 from plotting.logs import (
-    PUBLISHED,
     SCORE,
     agrees,
     find_logs,
@@ -60,6 +55,7 @@ from plotting.logs import (
     known_task,
     read_log,
 )
+from plotting.names import add_suffix, figure_stems
 from plotting.numbers import MEAN, SHARES, STATISTICS, Quantity
 from sweep.logbook import Log, LogError
 from sweep.settings import SETTINGS
@@ -76,35 +72,6 @@ EXAMPLES = (  # at the end of --help
     "python make_figures.py --task mlp_planted --statistic success",
     "python make_figures.py --table markdown --task inr_mnist --logs_dir logs/reference",
 )
-
-
-# ---- names of pictures ----
-
-
-def figure_stems(paths: Sequence[Path]) -> dict[Path, str]:
-    """{path of a log: stem of its pictures}: the log's own, made shell-friendly if published, no two the same."""
-    stems = {path: friendly_stem(path) if PUBLISHED.fullmatch(path.stem) else path.stem for path in paths}
-    uses = Counter(stem.lower() for stem in stems.values())  # some disks do not tell A from a
-    return {path: stem if uses[stem.lower()] == 1 else f"{stem}_{digest(path)}" for path, stem in stems.items()}
-
-
-def add_suffix(stems: dict[Path, str], suffixes: dict[Path, str]) -> dict[Path, str]:
-    """{path: its stem and suffix}, of the paths that have one, so that no other log's own stem is taken."""
-    taken = {stem.lower() for stem in stems.values()}
-    names = {path: stems[path] + suffix for path, suffix in suffixes.items()}
-    return {path: f"{name}_{digest(path)}" if suffixes[path] and name.lower() in taken else name
-            for path, name in names.items()}
-
-
-def digest(path: Path) -> str:
-    """Eight letters that tell a log from others of the same name."""
-    return hashlib.sha256(os.fsencode("/".join(path.parts[-3:]))).hexdigest()[:8]
-
-
-def friendly_stem(path: Path) -> str:
-    """Task, method and name of a published log without blanks and brackets: [1, 2] becomes 1-2."""
-    name = "_".join((*path.parts[-3:-1], re.sub(r"[\[\]]", "", path.stem)))
-    return re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII).strip("_-")
 
 
 # ---- flags ----
@@ -131,6 +98,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         f"{against.TOLERANCE_OTHER} of an accuracy)")
     add("--table", choices=tables.FORMATS, help="draw nothing, but print the logs as a table: for each m and s the "
         "mean, standard deviation and median over the seeds, and their number")
+    add("--history", nargs="?", const=SCORE, choices=history.NUMBERS, help="draw how fits went, step by step, by what "
+        "runner.py --save_history kept: the score, or another number; median and quartiles over the seeds")
     add("--logs_dir", type=Path, default=Path("logs"), help="holds <task>/<method>/*.npy (./%(default)s)")
     add("--figures_dir", type=Path, default=Path("figures"), help="for the pictures (./%(default)s)")
     args = parser.parse_args(argv)
@@ -154,6 +123,9 @@ def refuse_combinations(args: argparse.Namespace) -> None:
         raise UsageError(f"argument --tolerance: {args.tolerance:g} has no effect without --against; add that")
     if args.tolerance is not None and args.tolerance < 0:
         raise UsageError(f"argument --tolerance: {args.tolerance:g} is below 0; give a positive number")
+    if args.history and (args.figure or args.against or args.table or args.metric != SCORE or args.statistic != MEAN):
+        raise UsageError(f"argument --history: {args.history} is what is drawn; leave --figure, --against, --table, "
+                         "--metric and --statistic out")
     if args.table and (args.figure or args.against or args.statistic != MEAN):
         raise UsageError(f"argument --table: {args.table} has all statistics of single logs; leave --figure, --against "
                          "and --statistic out")
@@ -188,12 +160,13 @@ def wanted_paths(args: argparse.Namespace, logs_dir: Path) -> tuple[list[Path], 
                      f"{there}, by these flags or by TASK and METHOD on top of make_figures.py")
 
 
-def read_logs(paths: Sequence[Path], wanted: set[Path] | Sequence[Path]) -> tuple[dict[Path, Log], int]:
+def read_logs(paths: Sequence[Path], wanted: set[Path] | Sequence[Path],
+              read: Callable[[Path], Log] = read_log) -> tuple[dict[Path, Log], int]:
     """{path: log} of those that can be read, and an exit code; complains about the others that are wanted."""
     logs, code = {}, 0
     for path in paths:
         try:
-            logs[path] = read_log(path)
+            logs[path] = read(path)
         except LogError as error:
             code = complain(PROG, error) if path in wanted else code
     return logs, code
@@ -324,10 +297,20 @@ def tabulate(args: argparse.Namespace) -> int:
     return code
 
 
+def draw_histories(args: argparse.Namespace) -> int:
+    """A picture of the steps of fits for each task and width; returns an exit code. Raises UsageError."""
+    paths = [path for path in sorted(wanted_paths(args, args.logs_dir)[1]) if history.has_histories(path)]
+    if not paths:
+        raise UsageError(f"argument --history: no log in {args.logs_dir} has any; run runner.py with --save_history")
+    logs, code = read_logs(paths, paths, history.read_histories)
+    page.make_folder(args.figures_dir)
+    return max(code, draw_pictures(history.makers(list(logs.values()), args.history), args.figures_dir))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     def run() -> int:
         args = parse_arguments(argv)
-        uses = {compare: args.against, tabulate: args.table, draw_figure: args.figure}
+        uses = {compare: args.against, tabulate: args.table, draw_histories: args.history, draw_figure: args.figure}
         return next((use for use, asked in uses.items() if asked), draw_each_log)(args)
 
     return run_main(PROG, run)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -109,6 +109,14 @@ class SparseLayer:
         matrix = self.matrix(inputs)
         starts = range(0, XT.shape[1], PREDICT_TILE)
         return np.hstack([np.maximum(matrix @ XT[:, a : a + PREDICT_TILE], 0).astype(DTYPE) for a in starts])
+
+
+class Units(NamedTuple):
+    """The neurons of a layer that have weights, by number [a]; W x [a, n] float64, and whether their gates are open."""
+
+    neurons: np.ndarray
+    P: np.ndarray
+    gate: np.ndarray
 
 
 @dataclass(frozen=True, repr=False)
@@ -205,13 +213,21 @@ class SparseNet:
         return np.concatenate([self._predict_tile(X[start : start + PREDICT_TILE].T) for start in starts])
 
     def _predict_tile(self, XT: np.ndarray) -> np.ndarray:
-        Z, inputs = XT.astype(np.float64), np.arange(len(XT))
-        for layer in self.layers[:-1]:
-            Z, inputs = np.maximum(layer.matrix(inputs) @ Z, 0), layer.neurons
-        last = self.layers[-1]
-        P = last.matrix(inputs) @ Z  # [neurons, n]
-        gate = P > 0 if self.gates is None else self.gates.rows(last.neurons) @ Z > 0
-        Z = P * gate
+        return self.outputs(self.units(XT)[-1])
+
+    def units(self, XT: np.ndarray) -> list[Units]:
+        """The neurons that have weights, layer by layer, at inputs XT [d, n]."""
+        Z, inputs, found = XT.astype(np.float64, copy=False), np.arange(len(XT)), []
+        for number, layer in enumerate(self.layers, 1):
+            P = layer.matrix(inputs) @ Z  # [neurons, n]
+            random = number == len(self.layers) and self.gates is not None
+            found.append(Units(layer.neurons, P, self.gates.rows(layer.neurons) @ Z > 0 if random else P > 0))
+            Z, inputs = P * found[-1].gate, layer.neurons
+        return found
+
+    def outputs(self, last: Units) -> np.ndarray:
+        """Outputs [n] or [n, k] from the last hidden layer."""
+        Z = last.P * last.gate
         if self.output is None:
             return Z.sum(axis=0)
         outputs = np.zeros((self.output.m, Z.shape[1]))

@@ -25,16 +25,17 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models import mlp_forward, mlp_weights
-from numerics.arrays import check_finite
+from models import Callback, FitState, SparseNet, mlp_forward, mlp_weights
+from numerics.arrays import check_finite, fit_data
 from numerics.streams import Stream
 from numerics.training import chunk_rows, train
+from numerics.workspace import torch_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,8 +55,9 @@ class Pruned:
 
 
 def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.ndarray], float], slist: list[int],
-          seed: int, *, width: int, num_layers: int, num_epochs: int, batch_size: int, prune_iters: float, loss: str,
-          device: str, finetune_epochs: int = 0, prune_score: str = "magnitude") -> dict[int, Pruned]:
+          seed: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
+          prune_iters: float = 0.1, loss: str = "squared", device: str = "cpu", finetune_epochs: int = 0,
+          prune_score: str = "magnitude", callback: Callback | None = None) -> dict[int, Pruned]:
     """Fit Y from X with IMP; returns {s: Pruned}, each with at most s weights.
 
     Args:
@@ -65,6 +67,7 @@ def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.
         loss: "squared" (mean over all entries) or "cross_entropy" (Y one-hot).  device: "cpu" or "cuda:0".
         finetune_epochs: of retraining before the score, see Rounds.finetuned.
         prune_score: what the weights are ranked by, a key of RANKINGS.
+        callback: called after each round, from 1 in every run (see runs), with the network right after the pruning.
     Raises:
         ValueError: X or Y is not finite, or prune_iters or prune_score is not one of those that are offered.
         FloatingPointError: a weight becomes non-finite.
@@ -83,13 +86,24 @@ def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.
     eval_inputs = rounds.X if X_eval is X else torch.tensor(X_eval, device=device)
     results = {}
     for counts, columns in plan:
-        for t, weights, masks in rounds.run(counts, set(columns.values())):
+        for t, weights, masks in rounds.run(counts, columns, callback):
             outputs = predict(weights, eval_inputs).cpu().numpy()
             value = float(score(outputs[:, 0] if Y.ndim == 1 else outputs))
             pruned = Pruned(value, sum(int(mask.sum()) for mask in masks), bool(live_units(masks)[-1].any()),
                             rounds.steps(t, masks), [W.cpu().numpy() for W in weights])
             results |= {s: pruned for s in columns if columns[s] == t}
     return {s: results[s] for s in slist}
+
+
+def fit(X: np.ndarray, Y: np.ndarray, s: int, *, width: int, seed: int = 0, threads: int = 1,
+        callback: Callback | None = None, **options: Any) -> SparseNet:
+    """The network with at most s weights that `prune` finds; `options` and errors as there. Their defaults, the paper's
+    on planted networks, hardly train a network: more epochs, mini-batches and finetune_epochs do (docs/baselines.md).
+    """
+    X, Y = fit_data(X, Y, s, width)
+    with torch_threads(threads):
+        found = prune(X, Y, X[:1], lambda _: math.nan, [s], seed, width=width, callback=callback, **options)
+    return SparseNet.from_dense(found[s].weights)
 
 
 @dataclass(frozen=True)
@@ -106,14 +120,18 @@ class Rounds:
     prune_score: str
     finetune_epochs: int
 
-    def run(self, counts: list[int], scored: set[int]) -> Iterator[tuple[int, list[Tensor], list[Tensor]]]:
-        """Rounds t = 0, 1, ... that leave counts[t] weights; yields (t, weights, masks) of those that are scored."""
+    def run(self, counts: list[int], columns: dict[int, int],
+            callback: Callback | None = None) -> Iterator[tuple[int, list[Tensor], list[Tensor]]]:
+        """Rounds t = 0, 1, ... that leave counts[t] weights; yields (t, weights, masks) of the t in columns."""
         weights, masks = self.first
         for t, count in enumerate(counts):
             if t:
                 weights = self.train(masked(self.initial, masks), masks, self.num_epochs, Stream.IMP_BATCHES, t)
             masks = kept_masks(weights, masks, count, self.prune_score)
-            if t in scored:
+            if callback:
+                left = tuple(s for s, scored in columns.items() if scored >= t)
+                callback(t + 1, FitState(partial(sparse_net, weights, masks), steps=len(counts), slist=left))
+            if t in columns.values():
                 yield t, self.finetuned(masked(weights, masks), masks, t), masks
 
     @cached_property
@@ -276,6 +294,11 @@ RANKINGS = {"magnitude": magnitude, "lamp": lamp}  # (W, mask) -> what active we
 def masked(weights: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
     """The weights with the pruned ones set to zero."""
     return [W * mask for W, mask in zip(weights, masks, strict=True)]
+
+
+def sparse_net(weights: list[Tensor], masks: list[Tensor]) -> SparseNet:
+    """The masked weights as a network on the host."""
+    return SparseNet.from_dense([W.cpu().numpy() for W in masked(weights, masks)])
 
 
 def live_units(masks: list[Tensor]) -> list[Tensor]:

@@ -46,6 +46,7 @@ def open_log(settings: Settings, device: machine.Device) -> Log:
     path = log_path(settings) if settings.save_results else None
     environment = machine.describe(settings, device)
     log = Log(path, logged(settings), axes(settings), TASKS[settings.task].measure, environment)
+    log.histories = {} if settings.save_history else None
     if settings.save_results and not settings.overwrite:
         log.load(with_models=settings.save_models)
         log.adopt(with_models=settings.save_models, copy=not settings.dry_run)
@@ -79,11 +80,14 @@ def sweep(log: Log, settings: Settings, device: str) -> int:
 
     failed, total = 0, len(log.cells())
     bar = tqdm(total=total, initial=total - len(log.missing()), unit="cell", disable=None)
-    with bar, contextlib.closing(compute(log, settings, device)) as outcomes:
+    show = None if bar.disable else report.Steps(bar, settings)
+    with bar, contextlib.closing(compute(log, settings, device, show)) as outcomes:
         for results in outcomes:
             for cell, result in results.items():
                 if settings.save_models and result.net:
                     log.save_model(cell, result.net)
+                if settings.save_history and result.history:
+                    log.histories[cell] = result.history
                 log.record(cell, result.status, result.score, **result.details)
                 failed += result.status.startswith(FAILED)
                 bar.update()
@@ -94,12 +98,17 @@ def sweep(log: Log, settings: Settings, device: str) -> int:
     return failed
 
 
-def compute(log: Log, settings: Settings, device: str) -> Iterator[dict[Cell, Result]]:
-    """The results of missing cells as they are ready: computed here, or on workers seed by seed, the largest first."""
+def compute(log: Log, settings: Settings, device: str,
+            show: report.Steps | None = None) -> Iterator[dict[Cell, Result]]:
+    """The results of missing cells as they are ready: computed here, or on workers seed by seed, the largest first.
+
+    Args:
+        show: shows the steps of what is computed here.
+    """
     todo = jobs(log.missing(), settings)
     if not (settings.workers or settings.scheduler):
         for cells in todo:
-            yield run_job(cells, settings, device)
+            yield run_job(cells, settings, device, show and show.of(cells[0]))
         return
     order = {seed: number for number, seed in enumerate(settings.seedlist)}  # a worker keeps the data of its last seed
     todo.sort(key=lambda cells: (order[cells[0][2]], -max(m * s for m, s, _ in cells)))

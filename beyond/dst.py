@@ -33,12 +33,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from models import mlp_weights
+from models import Callback, FitState, SparseNet, mlp_weights
 from numerics.arrays import check_finite
 from numerics.streams import Stream
 from numerics.training import EPSILON, LEARNING_RATE, MEAN_DECAY, SQUARE_DECAY, gradient
@@ -83,7 +84,7 @@ class Trained:
 
 def train(X: np.ndarray, Y: np.ndarray, s: int, *, width: int, num_layers: int, num_epochs: int, batch_size: int,
           grow: str, mask_init: str, update_every: int, drop_fraction: float, loss: str, seed: int,
-          device: str) -> Trained:
+          device: str, callback: Callback | None = None) -> Trained:
     """Fit Y from X with a network of exactly s weights, or of all its weights where it has no more.
 
     Args:
@@ -93,6 +94,7 @@ def train(X: np.ndarray, Y: np.ndarray, s: int, *, width: int, num_layers: int, 
         update_every: steps from one update of the masks to the next (RigL's paper: 100).
         drop_fraction: share of the weights of each layer that the first updates drop (both papers: 0.3).
         loss: "squared" (mean over all entries) or "cross_entropy" (Y one-hot).  device: "cpu" or "cuda:0".
+        callback: called before each update of the masks, with its number from 1.
     Raises:
         ValueError: X or Y is not finite, or a setting is not one of those that are offered.
         FloatingPointError: a weight becomes non-finite.
@@ -112,11 +114,19 @@ def train(X: np.ndarray, Y: np.ndarray, s: int, *, width: int, num_layers: int, 
         step += len(chunk)
         if not all(layer.W.isfinite().all() for layer in layers):
             raise FloatingPointError(f"training diverged: a weight is not finite after {step} steps")
+        if callback:
+            net = partial(sparse_net, layers)
+            callback(-(-step // update_every), FitState(net, steps=-(-steps // update_every)))
         share = moving_share(drop_fraction, step, steps)
         layers, replaced = update(layers, share, grow, (X[chunk[-1]], Y[chunk[-1]]), loss, rng)
         moved += replaced
     return Trained([layer.W.cpu().numpy() for layer in layers], [layer.mask.cpu().numpy() for layer in layers], steps,
                    bool(live_units([layer.mask for layer in layers])[-1].any()), moved)
+
+
+def sparse_net(layers: list[Layer]) -> SparseNet:
+    """The weights as a network on the host."""
+    return SparseNet.from_dense([layer.W.cpu().numpy() for layer in layers])
 
 
 def check_settings(grow: str, mask_init: str, update_every: int, drop_fraction: float) -> None:

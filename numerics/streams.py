@@ -41,6 +41,7 @@ class Stream(IntEnum):
     SIGNS = 15  # output weights +-1 of a planted network
     NOISE = 16  # of the targets
     TRIALS = 17  # random starts of beyond/deep, and its samples
+    HISTORY = 18  # samples of the loss and the score of sweep/history.py
 
     def generator(self, seed: int, *key: int) -> np.random.Generator:
         """The generator of this stream under a seed."""

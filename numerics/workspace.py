@@ -126,3 +126,16 @@ def sample_tiles(rows: int, n: int, xp: ModuleType) -> list[slice]:
         length = min(max(TILE_ENTRIES // max(rows, 1), 256), 8192)
         length = min(length, max(-(-n // 4), 192))  # small problems: four tiles still leave work for four threads
     return [slice(start, min(start + length, n)) for start in range(0, n, length)]
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int) -> Iterator[None]:
+    """So many threads for torch in this block, and then again as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

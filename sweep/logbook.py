@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from models import SparseNet
+from sweep import history
 from sweep.settings import SETTINGS, defaults
 from tasks import Measure
 
@@ -135,11 +136,17 @@ class Log:
         self.records = {}  # {(m, s, seed): {"status": ..., "environment": ..., "seconds": ..., ...}}
         self.environments = [environment] if environment is not None else []  # of all runs that computed cells
         self.again = set()  # finished cells that are to be run again
+        self.histories: dict[Cell, history.History] | None = None  # by cell, where they are kept (sweep/history.py)
 
     @property
     def files(self) -> list[Path]:
         """The table and its sidecar."""
         return [self.path.with_name(self.path.name + extension) for extension in (".npy", ".json")]
+
+    @property
+    def history_path(self) -> Path:
+        """The histories of all cells."""
+        return self.path.with_name(self.path.name + ".history.npz")
 
     def cells(self) -> list[Cell]:
         """All cells (m, s, seed), the seed varying slowest: data are made once per seed."""
@@ -188,32 +195,41 @@ class Log:
             raise _unwritable(path, error) from None
 
     def save(self) -> None:
-        """Replace both files, or raise LogError and leave what was there."""
+        """Replace all files, or raise LogError and leave what was there."""
         table = io.BytesIO()
         np.save(table, self.table, allow_pickle=False)
         sidecar = json.dumps(self.sidecar(), indent=1, allow_nan=False) + "\n"
+        contents = dict(zip(self.files, (table.getvalue(), sidecar.encode()), strict=True))
+        if self.histories is not None:
+            kept = {cell: self.histories[cell] for cell in self.cells() if cell in self.histories}
+            contents = {self.history_path: history.pack(kept)} | contents
         try:
-            replace_files(dict(zip(self.files, (table.getvalue(), sidecar.encode()), strict=True)))
+            replace_files(contents)
         except OSError as error:
             raise _unwritable(self.path, error) from None
 
     def load(self, with_models: bool = False) -> None:
         """Take over the finished cells of the log at `path`, if there is one. Raises LogError where it is not ours.
 
-        With models, a finished cell whose network was not kept is to be run again.
+        With models, or histories, a finished cell whose network or history was not kept is to be run again.
         """
         if not any(map(os.path.exists, self.files)):
             return
-        for file, take in zip(self.files, (self._take_table, self._take_sidecar), strict=True):
+        takes = dict(zip(self.files, (self._take_table, self._take_sidecar), strict=True))
+        if self.histories is not None and self.history_path.exists():
+            takes[self.history_path] = self._take_histories
+        for file, take in takes.items():
             try:
                 take(file.read_bytes())
             except Exception as error:  # damaged bytes fail in many ways, which all mean the same here
                 reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 raise LogError(f"{file} cannot be continued ({reason}): move the log away, choose another --expname, "
                                "or use --overwrite") from None
+        done = {cell for cell in self.records if self.status(cell) == DONE}
         if with_models:
-            done = {cell for cell in self.records if self.status(cell) == DONE}
-            self.again = {cell for cell in done if not self.model_path(cell).exists()}
+            self.again |= {cell for cell in done if not self.model_path(cell).exists()}
+        if self.histories is not None:
+            self.again |= done - self.histories.keys()
 
     def adopt(self, with_models: bool = False, copy: bool = True) -> None:
         """Take over finished cells of other logs in the folder whose settings agree: a list of m, s or seeds grew.
@@ -227,7 +243,7 @@ class Log:
             if sidecar == self.files[1] or not missing:
                 continue
             try:
-                other = Log.read(sidecar)
+                other = Log.read(sidecar, with_histories=self.histories is not None)
             except LogError:
                 continue  # not ours to judge: it is refused when its own command is run
             if other.settings == self.settings:
@@ -238,6 +254,10 @@ class Log:
             self.save()
 
     def _adopt_cell(self, cell, other: Log, with_models: bool, copy: bool):
+        if self.histories is not None and other.status(cell) == DONE:
+            if cell not in other.histories:
+                return
+            self.histories[cell] = other.histories[cell]
         if with_models and other.status(cell) == DONE:
             if not other.model_path(cell).exists():
                 return
@@ -251,7 +271,7 @@ class Log:
         self.again.discard(cell)
 
     @classmethod
-    def read(cls, sidecar: Path) -> Log:
+    def read(cls, sidecar: Path, with_histories: bool = False) -> Log:
         """The log that a sidecar belongs to, whatever its settings, completed by the defaults. Raises LogError."""
         try:
             said = json.loads(sidecar.read_bytes())
@@ -260,6 +280,7 @@ class Log:
             log = cls(sidecar.with_suffix(""), completed(said["settings"]), said["axes"], Measure(**said["score"]))
         except Exception as error:  # as in load
             raise LogError(f"{sidecar} is no sidecar of a log ({type(error).__name__})") from None
+        log.histories = {} if with_histories else None
         log.load()
         return log
 
@@ -268,6 +289,10 @@ class Log:
         if (table.shape, table.dtype) != (self.table.shape, self.table.dtype):
             raise ValueError(f"{table.dtype} {table.shape} where {self.table.dtype} {self.table.shape} belongs")
         self.table = table
+
+    def _take_histories(self, content: bytes):
+        """Those of the cells that are done; after a kill there may be one more."""
+        self.histories = {cell: found for cell, found in history.unpack(content).items() if self.status(cell) == DONE}
 
     def _take_sidecar(self, content: bytes):
         """Check everything that a sidecar says, and take over the records of the cells that were run."""

@@ -6,14 +6,15 @@ A new method is a module with a function `fit`, and an entry; see `fitted_by`. S
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models import SparseNet
+from models import Callback, SparseNet
 from numerics.arrays import Array
 from numerics.gpus import cupy_on, torch_on
 from numerics.workspace import Workspace
@@ -22,6 +23,9 @@ from tasks import Problem, SignalProblem, score, support_error
 
 if TYPE_CHECKING:
     from sweep.settings import Settings
+
+
+Begin = Callable[[Sequence[int]], Callback]  # the s that a fit serves -> its callback; called when the fit begins
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Method:
     Args:
         title: its name in figures and tables.
         summary: a line for --help.
-        run: function (problem, m, slist, seed, settings, device) -> {s: Fit}.
+        run: function (problem, m, slist, seed, settings, device, begin) -> {s: Fit}; `begin` is a Begin, or None.
         most_outputs: the largest number of outputs k that it can fit; None for any.
         depths: the numbers of hidden layers that it can fit; () for any.
         signs: whether one output may be a difference of neurons, sum_j +-relu(w_j . x), and not only a sum.
@@ -49,6 +53,9 @@ class Method:
         defaults: of settings, where they are not those of the table of settings.
         library: what moves it to a GPU, "cupy" or "torch"; "" where nothing does.
         serves_list: whether one run serves all s of a list (on tasks whose data do not depend on s).
+        step: what its callback counts.  renumbers: whether its neurons have other numbers after a step.
+        step_seconds: function (n, d, m, s, epochs) -> about how long a step takes on one core of an AMD EPYC; how often
+            --save_history looks depends on it. Rather too short, since not all cells of a size are the same.
         splits_budget: whether each of L hidden layers gets the budget int(s / L), so that s < L leaves nothing.
     """
 
@@ -63,6 +70,9 @@ class Method:
     defaults: dict = field(default_factory=dict)
     library: str = "cupy"
     serves_list: bool = False
+    step: str = "step"
+    renumbers: bool = False
+    step_seconds: Callable[[int, int, int, int, int], float] = lambda n, d, m, s, epochs: 0.1
     splits_budget: bool = True
 
 
@@ -87,8 +97,11 @@ def fitted_by(module: str, options: Callable = lambda problem, settings: {}) -> 
     """
 
     def fit_one(problem: Problem, X: Array, Y: Array, s: int, settings: Settings, **given: object) -> Fit:
-        net = importlib.import_module(module).fit(X, Y, s, num_layers=settings.num_layers,
-                                                  num_epochs=settings.num_epochs, **given, **options(problem, settings))
+        fit = importlib.import_module(module).fit
+        if "callback" not in inspect.signature(fit).parameters:
+            given.pop("callback", None)
+        net = fit(X, Y, s, num_layers=settings.num_layers, num_epochs=settings.num_epochs, **given,
+                  **options(problem, settings))
         return scored(problem, net, **({"step_sizes": net.step_sizes} if net.step_sizes else {}))
 
     return one_by_one(fit_one)
@@ -99,14 +112,18 @@ def one_by_one(fit_one: Callable[..., Fit]) -> Callable:
 
     Args:
         fit_one: function (problem, X, Y, s, settings, *, width, seed, work) -> Fit, with X [n, d] and Y [n] or [n, k]
-            on the device.
+            on the device. It is given `callback`, too, where somebody wants to know of the steps.
     """
 
-    def run(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings, device: str) -> dict[int, Fit]:
-        xp = on_device(device)
+    def run(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings, device: str,
+            begin: Begin | None = None) -> dict[int, Fit]:
+        xp, fits = on_device(device), {}
         with Workspace(settings.threads, settings.memory_budget, xp) as work:
             X, Y = xp.asarray(problem.X), xp.asarray(problem.Y)
-            return {s: fit_one(problem, X, Y, s, settings, width=m, seed=seed, work=work) for s in slist}
+            for s in slist:
+                told = {"callback": begin([s])} if begin else {}
+                fits[s] = fit_one(problem, X, Y, s, settings, width=m, seed=seed, work=work, **told)
+        return fits
 
     return run
 
@@ -118,10 +135,10 @@ def aiht_options(problem: Problem, settings: Settings) -> dict:
 
 
 def run_aiht(problem: Problem | SignalProblem, m: int, slist: list[int], seed: int, settings: Settings,
-             device: str) -> dict[int, Fit]:
+             device: str, begin: Begin | None = None) -> dict[int, Fit]:
     """AIHT: a network, or the signal of gaussian_sparse."""
     if isinstance(problem, Problem):
-        return fitted_by("aiht", aiht_options)(problem, m, slist, seed, settings, device)
+        return fitted_by("aiht", aiht_options)(problem, m, slist, seed, settings, device, begin)
     return {s: recover_signal(problem, m, s, seed, settings, on_device(device)) for s in slist}
 
 
@@ -151,7 +168,7 @@ def prepare_torch(settings: Settings, device: str) -> None:
 
 
 def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings,
-                device: str) -> dict[int, Fit]:
+                device: str, begin: Begin | None = None) -> dict[int, Fit]:
     """Iterative magnitude pruning."""
     import pruning
 
@@ -160,7 +177,7 @@ def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings:
                          width=m, num_layers=settings.num_layers, num_epochs=settings.num_epochs,
                          batch_size=settings.batch_size, prune_iters=settings.prune_iters,
                          prune_score=settings.prune_score, finetune_epochs=settings.finetune_epochs, loss=problem.loss,
-                         device=device)
+                         device=device, callback=begin(slist) if begin else None)
     return {s: Fit(fit.score, SparseNet.from_dense(fit.weights),
                    {"num_nonzero": fit.num_nonzero, "connected": fit.connected, "steps": fit.steps})
             for s, fit in fits.items()}
@@ -169,7 +186,8 @@ def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings:
 def run_dst(grow: str) -> Callable:
     """The `run` of dynamic sparse training: SET where `grow` is "random", RigL where it is "gradient"."""
 
-    def run(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings, device: str) -> dict[int, Fit]:
+    def run(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings, device: str,
+            begin: Begin | None = None) -> dict[int, Fit]:
         from beyond import dst
 
         prepare_torch(settings, device)
@@ -178,7 +196,8 @@ def run_dst(grow: str) -> Callable:
             found = dst.train(problem.X, problem.Y, s, width=m, num_layers=settings.num_layers,
                               num_epochs=settings.num_epochs, batch_size=settings.batch_size, grow=grow,
                               mask_init=settings.mask_init, update_every=settings.update_every,
-                              drop_fraction=settings.drop_fraction, loss=problem.loss, seed=seed, device=device)
+                              drop_fraction=settings.drop_fraction, loss=problem.loss, seed=seed, device=device,
+                              callback=begin([s]) if begin else None)
             return scored(problem, SparseNet.from_dense(found.weights), connected=found.connected, steps=found.steps,
                           moved=found.moved)
 
@@ -205,20 +224,25 @@ def fit_deep(problem: Problem, X: Array, Y: Array, s: int, settings: Settings, *
 
 
 # RigL's paper updates the masks every 100 steps; SET's does so once an epoch.
-DYNAMIC = {"library": "torch", "signs": True, "splits_budget": False, "defaults": {"update_every": 100}}
+DYNAMIC = {"library": "torch", "step": "update", "step_seconds": lambda *_: 0.01, "signs": True, "splits_budget": False,
+           "defaults": {"update_every": 100}}
 
 METHODS = {
-    "aiht": Method("AIHT", "accelerated iterative hard thresholding, the paper's solver", run_aiht),
+    "aiht": Method("AIHT", "accelerated iterative hard thresholding, the paper's solver", run_aiht,
+                   step_seconds=lambda n, d, m, s, epochs: 3e-4 + n * (d * (1 + m / 10) / 2.5 + 3 * s) / 1e9),
     "pruning": Method("IMP", "iterative magnitude pruning, the paper's baseline", run_pruning, library="torch",
-                      signs=True, serves_list=True, splits_budget=False),
+                      signs=True, serves_list=True, step="round", splits_budget=False,
+                      step_seconds=lambda n, d, m, s, epochs: 3e-11 * n * d * m * epochs),
     "gnhtp": Method("GNHTP", "Gauss-Newton hard thresholding pursuit, beyond the paper",
-                    fitted_by("beyond.gnhtp.fit", gnhtp_options), most_outputs=1, defaults={"num_epochs": 108}),
+                    fitted_by("beyond.gnhtp.fit", gnhtp_options), most_outputs=1, defaults={"num_epochs": 108},
+                    renumbers=True, step_seconds=lambda n, d, m, s, epochs: n * d / 1e8),
     "creases": Method("Creases", "crease pursuit, beyond the paper: one hidden layer, any signs and outputs",
                       one_by_one(fit_creases), depths=(1,), signs=True,
-                      unsuited=("mnist", "inr_mnist", "inr_cifar10"), defaults={"num_epochs": 60}),
+                      unsuited=("mnist", "inr_mnist", "inr_cifar10"), defaults={"num_epochs": 60}, renumbers=True,
+                      step_seconds=lambda n, d, m, s, epochs: 0.03),
     "deep": Method("Joint", "two hidden layers at once, beyond the paper: planted networks", one_by_one(fit_deep),
                    most_outputs=1, depths=(2,), library="", defaults={"num_layers": 2, "num_epochs": 1000},
-                   unsuited=("binary_mnist", "mnist", "binary_cifar10", "inr_mnist", "inr_cifar10")),
+                   renumbers=True, unsuited=("binary_mnist", "mnist", "binary_cifar10", "inr_mnist", "inr_cifar10")),
     "set": Method("SET", "sparse evolutionary training, which moves weights to random places", run_dst("random"),
                   **DYNAMIC),
     "rigl": Method("RigL", "the same, to the places of the largest gradients", run_dst("gradient"), **DYNAMIC),

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models import Callback, FitState
 from sweep.cells import Result
 from sweep.estimate import Known, duration, nearest
 from sweep.logbook import DONE, FAILED, SKIPPED, Cell, Log, kind
+from sweep.methods import METHODS
 from sweep.settings import SETTINGS, Settings
 from tasks import Measure
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+REFRESH = 0.1  # seconds between two steps that are shown
 RECALL = Measure("support recall", range=(0, 1))  # of the planted weights, see beyond/recovery.py
 
 NOT_EXACT = 1e-9  # share of the energy of the targets that an exact fit may leave, where the method has no word on it
+
+
+class Steps:
+    """Shows on a progress bar which step a fit is at, such as "m 5, seed 0: round 3 of 58"."""
+
+    def __init__(self, bar: tqdm, settings: Settings):
+        self.bar, self.word, self.shown = bar, METHODS[settings.method].step, 0.0
+
+    def of(self, cell: Cell) -> Callback:
+        """The callback of the fits of this cell and those that are computed with it."""
+
+        def show(step: int, state: FitState) -> None:
+            if time.monotonic() - self.shown > REFRESH:
+                of_all = f" of {state.steps}" if state.steps else ""
+                self.bar.set_postfix_str(f"m {cell[0]}, seed {cell[2]}: {self.word} {step}{of_all}")
+                self.shown = time.monotonic()
+
+        return show
 
 
 def cell_line(cell: Cell, result: Result, measure: Measure) -> str:

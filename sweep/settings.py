@@ -113,6 +113,8 @@ HOW = (
     Setting("save_results", bool, False, "keep the table in the logs folder, after every cell", logged=False),
     Setting("save_models", bool, False, "keep the network of every cell too, in a folder beside the table",
             tasks=NETWORKS, logged=False),
+    Setting("save_history", bool, False, "keep how every fit went, step by step, in an .npz beside the table",
+            tasks=NETWORKS, logged=False),
     Setting("overwrite", bool, False, "start afresh where the log of an earlier run would be continued", logged=False),
     Setting("device", str, "auto", "auto: the GPU if there is one", choices=("auto", "cpu", "cuda"), logged=False),
     Setting("gpu", whole_number(0, 1023), 0, "which GPU", logged=False),
@@ -296,7 +298,7 @@ def refuse_combinations(settings: Settings) -> None:
     if settings.batch_size > samples:
         raise UsageError(f"argument --batch_size: {settings.batch_size} is over the {samples} samples of "
                          f"{settings.task}; use 0 for full batch")
-    for flag in ("overwrite", "save_models"):
+    for flag in ("overwrite", "save_models", "save_history"):
         if getattr(settings, flag) and not settings.save_results:
             raise UsageError(f"argument --{flag}: True has no effect without --save_results; add that")
 

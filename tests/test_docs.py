@@ -36,6 +36,7 @@ VERBS = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()
 
 TEXTS = ("y_hat = sum_j", "12 done, ", "sum_j v_j relu", "@inproceedings{")  # how blocks begin that are no code
 OWN_SCRIPTS = {"slurm_cluster.py"}  # that a reader writes from the pages, and which are not run here
+QUICKSTARTS = {str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("examples/*.py")}
 SHELL_WORDS = {"for", "do", "done", "."}  # other commands of the pages; one that they do not use fails a test
 MAKE_WORDS = {"{", "}", "echo", "exit", "find", "rm", "touch"}  # of the Makefile, likewise
 COMMAND = re.compile(r"(\w+=\S*\s+)*(python|make|pip|bash|sh|git|cd|source|export|\.)\d*(\.\d+)?(\s|$)")
@@ -114,7 +115,7 @@ SCRIPTS = [code for language, code in BLOCKS if kind(language, code) == "shell"]
 COMMANDS = [words for script in [*SCRIPTS, *filter(COMMAND.match, SPANS), *make_figures.EXAMPLES, *settings.EXAMPLES]
             for words in simple_commands(script)]
 EXAMPLES = {code.splitlines()[0]: code for code in PYTHON_BLOCKS if code.startswith("#")}  # by their first line
-SCRIPT_EXAMPLES = {"# load_a_log.py"}  # that are run as they are; the others become part of the project
+SCRIPT_EXAMPLES = {"# load_a_log.py", "# fit_from_python.py"}  # run as they are; others are added to the code
 NEW_NAMES = set(re.findall(r'^(?:TASKS|METHODS)\["(\w+)"\] = ', "\n".join(EXAMPLES.values()), re.MULTILINE))
 
 
@@ -152,7 +153,7 @@ def parser_of(script):
 
 def check_script(script, flags, folder):
     """Pass flags through the argument parser of a script; `folder` makes the project with the examples of the pages."""
-    if script in OWN_SCRIPTS:
+    if script in OWN_SCRIPTS or script in QUICKSTARTS:
         assert not flags
         return
     if script == "runner.py" and "..." in flags:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from processes import assert_refused, cell_lines, statuses, tree
 import pruning
 import runner
 from numerics.gpus import GpuError
-from sweep import machine
+from sweep import machine, report
 from sweep.methods import METHODS
 from sweep.settings import SETTINGS, logged, parse_arguments
 from tasks import TASKS, Measure, Problem, Task
@@ -143,6 +144,7 @@ MISTAKES = [  # flags, words of the message
     (f"{IMAGE} --method deep", "argument --task: deep needs targets that a sparse network made", "use --method gnhtp"),
     (f"{PLANTED} --overwrite", "argument --overwrite", "--save_results"),
     (f"{PLANTED} --save_models", "argument --save_models", "--save_results"),
+    (f"{PLANTED} --save_history", "argument --save_history", "--save_results"),
     (f"{PLANTED} --gpu 1", "argument --gpu: 1", "--device cpu", "leave it out"),
     (f"{PLANTED} --device auto --workers 2 --gpu 1", "argument --gpu: 1", "each worker", "leave it out"),
     (f"{PLANTED} --workers 2 --scheduler tcp://127.0.0.1:8786", "argument --workers: 2", "leave one out"),
@@ -367,8 +369,10 @@ def test_every_cell_moves_the_bar(cli, toy, monkeypatch):
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert cli(TOY).code == 0
+    monkeypatch.setattr(report, "REFRESH", -1)
+    assert cli(f"{TOY} --method pruning").code == 0
     assert "6/6" in sys.stderr.getvalue() and "cell" in sys.stderr.getvalue()
+    assert "m 3, seed 1: round 2 of 1" in sys.stderr.getvalue()
 
 
 LAMP = {"prune_iters": 2, "prune_score": "lamp", "finetune_epochs": 3}
@@ -413,9 +417,18 @@ def stop_after(monkeypatch, jobs):
     monkeypatch.setattr(runner, "run_job", counted)
 
 
+def histories(folder="logs"):
+    """The arrays of the only file of histories, but for the seconds."""
+    [path] = Path(folder).rglob("*.history.npz")
+    return {name: array.tolist() for name, array in np.load(path).items() if name != "seconds"}
+
+
 @pytest.mark.parametrize("method, jobs, cells", [("aiht", 4, 4), ("pruning", 1, 3), ("gnhtp", 4, 4)])
 def test_stopped_and_resumed_is_the_same_as_uninterrupted(cli, toy, monkeypatch, method, jobs, cells):
+    """Histories, too; and --save_history changes no score."""
     line = f"{TOY} --method {method}"
+    assert cli(f"{line} --logs_dir plain").code == 0
+    line += " --save_history"
     assert cli(f"{line} --logs_dir whole").code == 0
     with monkeypatch.context() as patch:
         stop_after(patch, jobs)
@@ -427,7 +440,11 @@ def test_stopped_and_resumed_is_the_same_as_uninterrupted(cli, toy, monkeypatch,
     result = cli(line)
     assert result.code == 0 and f"{cells} of 6 cells found in logs" in result.out
     assert len(cell_lines(result.out)) == 6 - cells and len(toy) == (1 if method == "pruning" else 2)
-    assert read_log()[0].tobytes() == read_log("whole")[0].tobytes()
+    assert read_log()[0].tobytes() == read_log("whole")[0].tobytes() == read_log("plain")[0].tobytes()
+    np.testing.assert_equal(histories(), histories("whole"))
+    scores = [score for step, score in itertools.zip_longest(histories()["step"][1:], histories()["score"], fillvalue=0)
+              if step <= 1]  # of the last row of each cell; 40 samples are all looked at
+    np.testing.assert_allclose(scores, read_log()[0].transpose(2, 0, 1).ravel(), rtol=1e-4)
 
 
 def test_a_finished_sweep_is_left_alone_unless_overwritten(cli, toy, monkeypatch):
@@ -485,25 +502,44 @@ def test_other_lists_take_over_the_cells_that_are_there(cli, toy, method, lists,
     assert np.load(table).tobytes() == read_log("afresh")[0].tobytes()
 
 
-def test_models_are_taken_over_with_their_cells(cli, toy):
+@pytest.mark.parametrize("kept", ["--save_models", "--save_history"])
+def test_models_and_histories_are_taken_over_with_their_cells(cli, toy, kept):
     cli(f"{TOY} --slist 1")
-    cli(f"{TOY} --slist 4 --save_models")
-    result = cli(f"{TOY} --save_models")
+    cli(f"{TOY} --slist 4 {kept}")
+    result = cli(f"{TOY} {kept}")
     assert len(cell_lines(result.out)) == 4 and "2 of 6 cells found" in result.out  # those of s = 4
+    if kept == "--save_history":
+        cli(f"{TOY} {kept} --logs_dir afresh")
+        [path] = [path for path in Path("logs").rglob("*.history.npz") if "_s1-4-9_" in path.name]
+        path.rename("only.history.npz")
+        np.testing.assert_equal(histories("afresh"), {name: array.tolist() for name, array
+                                                      in np.load("only.history.npz").items() if name != "seconds"})
+        return
     [folder] = [path for path in Path("logs").rglob("*.models") if "_s1-4-9_" in path.name]
     assert len(os.listdir(folder)) == 6
 
 
-def test_models_that_were_not_kept_are_made_up_for(cli, toy, monkeypatch):
+@pytest.mark.parametrize("kept, files", [("--save_models", 6), ("--save_history", 1)])
+def test_models_and_histories_that_were_not_kept_are_made_up_for(cli, toy, monkeypatch, kept, files):
     cli(TOY)
     scores = read_log()[0]
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
-        assert cli(f"{TOY} --save_models").code == 130
+        assert cli(f"{TOY} {kept}").code == 130
     np.testing.assert_array_equal(read_log()[0], scores)  # the cells that wait for their turn keep their scores
-    assert len(cell_lines(cli(f"{TOY} --save_models").out)) == 4
-    assert len([*Path("logs").rglob("*.npz")]) == 6 and len(toy) == 12
-    assert not cell_lines(cli(f"{TOY} --save_models").out)
+    assert len(cell_lines(cli(f"{TOY} {kept}").out)) == 4
+    assert len([*Path("logs").rglob("*.npz")]) == files and len(toy) == 12
+    assert not cell_lines(cli(f"{TOY} {kept}").out)
+
+
+def test_damaged_histories_are_refused_and_kept(cli, toy):
+    line = f"{TOY} --save_history"
+    cli(line)
+    [path] = Path("logs").rglob("*.history.npz")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    assert_refused(cli(line), str(path), "cannot be continued", "--overwrite")
+    assert path.read_bytes() == whole[:-9] and cli(TOY).code == 0  # without histories none are read
 
 
 # ---- cells that fail ----

@@ -30,7 +30,7 @@ EFFECT = {  # a flag: a value that is not the default, and the methods and tasks
     "input_dist": ("uniform", METHODS, {"mlp_planted"}), "prune_iters": (0.5, {"pruning"}, TASKS),
     "prune_score": ("lamp", {"pruning"}, TASKS), "finetune_epochs": (3, {"pruning"}, TASKS),
     "memory_budget": (64, {"aiht", "gnhtp", "creases"}, TASKS), "snr": (20.0, METHODS, {"mlp_planted"}),
-    "save_models": (True, METHODS, NETWORKS)}
+    "save_models": (True, METHODS, NETWORKS), "save_history": (True, METHODS, NETWORKS)}
 
 
 def refusal(**given):

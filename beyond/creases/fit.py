@@ -15,6 +15,7 @@ become neurons (relu_form.py).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -23,9 +24,9 @@ from beyond.creases.least_squares import refined
 from beyond.creases.orient import orient
 from beyond.creases.projection import Neurons, Samples
 from beyond.creases.relu_form import fit_budgets, relu_neurons, without_nothing
-from beyond.creases.search import search
-from models import SparseLayer, SparseNet
-from numerics.arrays import DTYPE, Array, array_module, check_finite, take_samples, to_host
+from beyond.creases.search import State, search
+from models import Callback, FitState, SparseLayer, SparseNet
+from numerics.arrays import DTYPE, Array, array_module, fit_data, take_samples, to_host
 from numerics.streams import Stream
 from numerics.workspace import Workspace, workspace_or_new
 
@@ -48,13 +49,13 @@ class Recovery(NamedTuple):
 
 
 def fit(X: Array, Y: Array, s: int, *, width: int, num_epochs: int = 60, seed: int = 0,
-        work: Workspace | None = None) -> SparseNet:
+        work: Workspace | None = None, callback: Callback | None = None) -> SparseNet:
     """The network of `recover`."""
-    return recover(X, Y, s, width=width, num_epochs=num_epochs, seed=seed, work=work).net
+    return recover(X, Y, s, width=width, num_epochs=num_epochs, seed=seed, work=work, callback=callback).net
 
 
 def recover(X: Array, Y: Array, s: int, *, width: int, num_epochs: int = 60, seed: int = 0,
-            work: Workspace | None = None) -> Recovery:
+            work: Workspace | None = None, callback: Callback | None = None) -> Recovery:
     """Fit a network of one hidden layer.
 
     Args:
@@ -63,18 +64,20 @@ def recover(X: Array, Y: Array, s: int, *, width: int, num_epochs: int = 60, see
         s: nonzero weights, at most: with one output those of W, otherwise of W and V together.
         width: neurons m, at most.  num_epochs: steps of the search, at most.
         seed: of the samples of the search and its random choices.
+        callback: called after each step of the search. Its loss is the share that is left of the targets without their
+            linear part, and its network has the sides that the samples of the search give the creases.
     Returns:
         the network on the host. With one output it has output weights +-1 that are not counted, or no output layer
-        where all of them are +1. ValueError for data that are not finite, or too few.
+        where all of them are +1. ValueError for data or budgets that cannot be fitted, and for too few samples.
     """
-    check_finite(X, Y)
+    X, Y = fit_data(X, Y, s, width)
     xp = array_module(X)
     XT, YT = xp.ascontiguousarray(X.T), xp.ascontiguousarray(Y.reshape(len(Y), -1).T)
-    check(XT, s, width)
-    best = None
+    check_samples(XT)
+    best, report = None, Report(callback, width) if callback else None
     with workspace_or_new(work) as work:
         for budget in hidden_budgets(s, width, len(YT)):
-            found = recover_within(XT, YT, budget, s, width, num_epochs, seed, work)
+            found = recover_within(XT, YT, budget, s, width, num_epochs, seed, work, report)
             best = found if best is None else min(best, found, key=lambda each: each.residual)
             if best.exact:
                 break
@@ -82,11 +85,11 @@ def recover(X: Array, Y: Array, s: int, *, width: int, num_epochs: int = 60, see
 
 
 def recover_within(XT: Array, YT: Array, budget: int, s: int, m: int, steps: int, seed: int,
-                   work: Workspace) -> Recovery:
+                   work: Workspace, report: Report | None = None) -> Recovery:
     """`recover`, the search with `budget` weights in W. XT [d, n], YT [k, n]."""
     part = draw_samples(XT.shape[1], seed)
     some = take_samples(XT, part), take_samples(YT, part)
-    found, steps = find_creases(*some, budget, m, steps, seed, work)
+    found, steps = find_creases(*some, budget, m, steps, seed, work, report)
     neurons = oriented(Samples(XT, YT, work), found)
     data = Samples(XT, YT, work, relu=True)
     neurons = fit_budgets(Samples(*some, work, relu=True), neurons, s, m)
@@ -95,11 +98,26 @@ def recover_within(XT: Array, YT: Array, budget: int, s: int, m: int, steps: int
     return Recovery(sparse_net(neurons, m), left / data.energy if left else 0.0, steps)
 
 
-def check(XT: Array, s: int, m: int) -> None:
-    """ValueError, naming what is wrong with the shapes or budgets."""
+class Report:
+    """Calls the callback of a fit after each step of its searches."""
+
+    def __init__(self, callback: Callback, width: int):
+        self.callback, self.width, self.number = callback, width, 0
+
+    def __call__(self, data: Samples, now: State, scale: np.ndarray) -> None:
+        """`data` has the inputs divided by `scale` [d]."""
+        self.number += 1
+
+        def net() -> SparseNet:
+            neurons = with_sides(data, now.net, now.R, now.B, thorough=False)
+            return sparse_net(Neurons(neurons.W / scale, neurons.V), max(self.width, len(neurons.W)))
+
+        self.callback(self.number, FitState(net, float(now.loss / data.energy) if data.energy else 0.0))
+
+
+def check_samples(XT: Array) -> None:
+    """ValueError for as many inputs as samples, or more."""
     d, n = XT.shape
-    if s < 1 or m < 1:
-        raise ValueError(f"s {s} and width {m} must be at least 1")
     if n <= d:
         raise ValueError(f"{n} samples for {d} inputs: a linear function fits any targets; more samples than inputs")
 
@@ -112,14 +130,16 @@ def draw_samples(n: int, seed: int) -> slice | np.ndarray:
 
 
 def find_creases(XT: Array, YT: Array, budget: int, m: int, steps: int, seed: int,
-                 work: Workspace) -> tuple[Neurons, int]:
+                 work: Workspace, report: Report | None = None) -> tuple[Neurons, int]:
     """The search, with every input scaled to a mean square of 1."""
     xp = array_module(XT)
     scale = xp.sqrt(xp.square(XT).mean(axis=1))
     scale = xp.where(scale > 0, scale, DTYPE(1))
     data = Samples(XT / scale[:, None], YT, work)
-    net, steps = search(data, budget, m, steps, Stream.CREASES.generator(seed, 1))
-    return Neurons(net.W / to_host(scale), net.V), steps
+    divisors = to_host(scale)
+    told = partial(report, scale=divisors) if report else None
+    net, steps = search(data, budget, m, steps, Stream.CREASES.generator(seed, 1), told)
+    return Neurons(net.W / divisors, net.V), steps
 
 
 def hidden_budgets(s: int, m: int, k: int) -> list[int]:
@@ -137,10 +157,14 @@ def hidden_budgets(s: int, m: int, k: int) -> list[int]:
 def oriented(data: Samples, net: Neurons) -> Neurons:
     """Creases as neurons, after Gauss-Newton steps on all samples."""
     net = without_nothing(data, refined(data, net, POLISHING_STEPS[0]))
-    R, B = data.residual(net)
+    return with_sides(data, net, *data.residual(net))
+
+
+def with_sides(data: Samples, net: Neurons, R: Array, B: np.ndarray, thorough: bool = True) -> Neurons:
+    """Creases as neurons, by the linear part B of the targets; R, B as Samples.residual gives them, see orient."""
     error = np.sqrt(data.squares(R)[:, None] / data.n * np.diag(data.K))
     tolerance = STANDARD_ERRORS * error + ROUNDING * np.linalg.norm(net.W, axis=0)
-    return relu_neurons(net, *orient(net, B, tolerance))
+    return relu_neurons(net, *orient(net, B, tolerance, thorough))
 
 
 def sparse_net(net: Neurons, m: int) -> SparseNet:

@@ -27,15 +27,19 @@ MOST_UNDECIDED = 14  # creases of an input whose signs are tried: 2^14 choices
 MOST_TRIALS = 64  # choices followed where no input has only one
 
 
-def orient(net: Neurons, B: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def orient(net: Neurons, B: np.ndarray, tolerance: np.ndarray,
+           thorough: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """The linear part of each crease, v_j |z| + q_j z with z = w_j . x, and of what no crease explains.
 
     Args:
         tolerance: of the entries of B [k, d]. What is within it is nothing.
+        thorough: whether signs that least squares does not decide are tried, or rounded.
     Returns:
         Q [J, k], rows +-v_j except for creases that are open on both sides; and the rest of B [k, d], mostly zeros.
     """
-    signs, decided = decide(net, B, tolerance, *rounded(net, B, tolerance))
+    signs, decided = rounded(net, B, tolerance)
+    if thorough:
+        signs, decided = decide(net, B, tolerance, signs, decided)
     Q = signs[:, None] * net.V
     alone = lonely(net.W)
     if (np.abs(B - Q.T @ net.W) > tolerance)[:, ~net.W[alone].any(axis=0)].any():

@@ -8,6 +8,7 @@ state is kept.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,29 +27,36 @@ PATIENCE = 9  # steps in vain before a restart
 
 
 class State(NamedTuple):
-    """Creases, their residual R [k, n], and |R|^2."""
+    """Creases, their residual R [k, n], the linear part B [k, d] of the targets beside them, and |R|^2."""
 
     net: Neurons
     R: Array
+    B: np.ndarray
     loss: float
 
     @classmethod
     def of(cls, data: Samples, net: Neurons) -> State:
-        R, _ = data.residual(net)
-        return cls(net, R, data.squares(R).sum())
+        R, B = data.residual(net)
+        return cls(net, R, B, data.squares(R).sum())
 
 
-def search(data: Samples, s: int, m: int, steps: int, rng: np.random.Generator) -> tuple[Neurons, int]:
+def search(data: Samples, s: int, m: int, steps: int, rng: np.random.Generator,
+           report: Callable[[Samples, State], None] | None = None) -> tuple[Neurons, int]:
     """At most m creases with s weights that leave little of the targets; and the number of steps taken.
 
     After PATIENCE steps in vain it goes on from the best creases without about half of them.
+
+    Args:
+        report: called with `data` and the state after each step.
     """
     nothing = Neurons(np.zeros((0, data.d)), np.zeros((0, len(data.target))))
-    now = best = State(nothing, data.target, data.energy)
+    now = best = State(nothing, data.target, data.linear, data.energy)
     record, vain = math.inf, 0
     for number in range(steps):
         now = step(data, now, s, m, ROUNDS[number % len(ROUNDS)], vain > 0, rng)
         best = min(best, now, key=lambda state: state.loss)
+        if report:
+            report(data, now)
         if best.loss <= EXACT * data.energy:
             break
         record, vain = (now.loss, 0) if now.loss < GAIN * record else (record, vain + 1)

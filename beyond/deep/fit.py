@@ -29,8 +29,9 @@ is the same on every run; such a step takes 0.11 s on one core of an AMD EPYC. W
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,8 +43,8 @@ from beyond.deep.network import Samples, TwoLayers, loss
 from beyond.deep.orient import moves
 from beyond.deep.regrow import correlated_inputs, missing_inputs, regrown
 from beyond.deep.sparsify import FITTED, sparsified
-from models import SparseLayer, SparseNet
-from numerics.arrays import DTYPE, Array, check_finite, to_host
+from models import Callback, FitState, SparseLayer, SparseNet
+from numerics.arrays import DTYPE, Array, fit_data, to_host
 from numerics.streams import Stream
 from numerics.workspace import Workspace, workspace_or_new
 
@@ -112,9 +113,12 @@ class Search:
 
     Args:
         full: all samples, y with a mean square of 1.  steps: see descent.Budget.
+        report: called with (network, loss) after each dense fit, each one made sparse and each elimination.
     """
 
-    def __init__(self, full: Samples, s: int, width: int, steps: float, rng: np.random.Generator):
+    def __init__(self, full: Samples, s: int, width: int, steps: float, rng: np.random.Generator,
+                 report: Callable[[TwoLayers, float], None]):
+        self.report = report
         self.s, self.width, self.budget, self.rng = s, width, Budget(steps), rng
         held, order = np.split(rng.permutation(len(full)), [int(HELD_OUT * len(full))])
         d = len(full.XT)
@@ -156,10 +160,12 @@ class Search:
         for number in range(ROUNDS):
             net, value = self.dense_fit(net)
             log.info("dense: %d weights, loss %.1e, %.0f steps left", net.count, value, self.budget.left)
+            self.report(net, value)
             if value > HOPELESS or self.budget.left <= 0:
                 return
             net, value = sparsified(net, self.data, value, self.budget, EXACT)
             log.info("round %d: %d weights, loss %.1e", number, net.count, value)
+            self.report(net, value)
             if value < EXACT:
                 yield self.smallest(net, value)
                 return
@@ -180,7 +186,9 @@ class Search:
             if value < SURE:
                 net = eliminated(grown, self.accurate, self.budget, EXACT, self.width)
         log.info("eliminated: %d weights, %d units, %d rows", net.count, *net.A.shape[::-1])
-        return net, loss(net, self.accurate)
+        value = loss(net, self.accurate)
+        self.report(net, value)
+        return net, value
 
     def simpler(self, net: TwoLayers) -> TwoLayers | None:
         """An exact network with fewer weights, from a move and another elimination; None where no move leads to one."""
@@ -239,13 +247,24 @@ def greedy(X: np.ndarray, y: np.ndarray, s: int, width: int, seed: int, data: Sa
 
 
 def sparse_net(net: TwoLayers, width: int, scale: float) -> SparseNet:
-    """As a SparseNet on the host with `width` neurons per layer, its outputs multiplied by `scale`."""
-    d = net.W.shape[1]
+    """As a SparseNet on the host with `width` neurons per layer or more, its outputs multiplied by `scale`."""
+    d, width = net.W.shape[1], max(width, *net.A.shape)
     return SparseNet((SparseLayer.from_dense(net.W, (width, d)), SparseLayer.from_dense(scale * net.A, (width, width))))
 
 
+def reporter(callback: Callback | None, width: int, scale: float) -> Callable[[TwoLayers, float], None]:
+    """The function with which a Search calls a callback; see sparse_net."""
+    number = itertools.count(1)
+
+    def report(net: TwoLayers, value: float) -> None:
+        if callback:
+            callback(next(number), FitState(lambda: sparse_net(net, width, scale), float(value), layer=1))
+
+    return report
+
+
 def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int = 2, num_epochs: int = 1000, seed: int = 0,
-          work: Workspace | None = None) -> Found:
+          work: Workspace | None = None, callback: Callback | None = None) -> Found:
     """Fit a network with two hidden layers and summed outputs, and say how far that went.
 
     It runs on the CPU, on the threads of `work`; the bits of the result do not depend on their number.
@@ -256,19 +275,21 @@ def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int = 2, num_ep
         num_epochs: work of the search, at most, see descent.Budget.
         seed: of the random weights and of the samples for the search.
         work: threads; without it the fit runs on one.
+        callback: called with each network of the search, dense or sparse; its loss is that on the samples searched.
     Raises:
-        ValueError: X or y is not finite or has a shape that does not fit; num_layers is not 2.
+        ValueError: X, y, s or width cannot be fitted (fit_data), or num_layers is not 2.
     """
     if num_layers != 2:
         raise ValueError(f"this method fits two hidden layers, num_layers is {num_layers}")
-    check_finite(X, y)
+    X, y = fit_data(X, y, s, width)
     if y.ndim != 1:
         raise ValueError(f"this method fits one output: y must hold targets [n], its shape is {y.shape}")
     X, y = to_host(X), to_host(y)
     scale = float(np.sqrt(np.mean(y.astype(np.float64) ** 2))) or 1.0
     with workspace_or_new(work) as work:
         full = Samples(np.ascontiguousarray(X.T, dtype=DTYPE), (y / scale).astype(DTYPE), work)
-        search = Search(full, s, width, num_epochs if y.any() else 0, Stream.TRIALS.generator(seed))
+        search = Search(full, s, width, num_epochs if y.any() else 0, Stream.TRIALS.generator(seed),
+                        reporter(callback, width, scale))
         net = search.run()
         held_out = loss(net, search.held) if len(search.held) else np.nan
         accurate = full.astype(np.float64)
@@ -282,6 +303,7 @@ def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int = 2, num_ep
 
 
 def fit(X: Array, y: Array, s: int, *, width: int, num_layers: int = 2, num_epochs: int = 1000, seed: int = 0,
-        work: Workspace | None = None) -> SparseNet:
+        work: Workspace | None = None, callback: Callback | None = None) -> SparseNet:
     """The network that `solve` finds; the same arguments."""
-    return solve(X, y, s, width=width, num_layers=num_layers, num_epochs=num_epochs, seed=seed, work=work).net
+    return solve(X, y, s, width=width, num_layers=num_layers, num_epochs=num_epochs, seed=seed, work=work,
+                 callback=callback).net

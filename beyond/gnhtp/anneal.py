@@ -156,6 +156,7 @@ def anneal(layer: Layer, steps: int) -> State:
     for number in range(steps):
         step, before = schedule(layer, number, period, stuck >= PATIENCE), now.loss
         now = outer_step(layer, now, step)
+        layer.report(now)
         stuck = 0 if step.kick or now.loss <= PROGRESS * before else stuck + 1
         best = min(best, answer(layer, now, step), key=by_loss)
         if best.loss <= EXACT * layer.energy:

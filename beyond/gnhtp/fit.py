@@ -36,8 +36,8 @@ from beyond.gnhtp.anneal import anneal
 from beyond.gnhtp.layer import POLISHING_STEPS, Layer, gauss_newton, renumber
 from beyond.gnhtp.least_squares import CG_STEPS
 from beyond.gnhtp.regrow import grow_from_below
-from models import SparseNet
-from numerics.arrays import Array, check_finite
+from models import Callback, Progress, SparseNet
+from numerics.arrays import Array, fit_data
 from numerics.sparse import SparseVector
 from numerics.workspace import Workspace, workspace_or_new
 
@@ -55,7 +55,8 @@ def fit_layer(layer: Layer, steps: int, realizable: bool) -> SparseVector:
 
 
 def fit(X: Array, y: Array, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 108, realizable: bool = False,
-        least_squares: str = "auto", seed: int = 0, work: Workspace | None = None) -> SparseNet:
+        least_squares: str = "auto", seed: int = 0, work: Workspace | None = None,
+        callback: Callback | None = None) -> SparseNet:
     """Fit a ReLU network of scalar output, layer by layer; see aiht.fit for the arguments that it shares.
 
     Args:
@@ -66,24 +67,26 @@ def fit(X: Array, y: Array, s: int, *, width: int, num_layers: int = 1, num_epoc
             conjugate gradients generalise better to the next gates (exact solves cost 10 to 50 dB on images).
         least_squares: "cholesky", "cg" (conjugate gradients) or "auto", by `realizable`. With "cg" only the
             backward elimination of regrow.py forms Gram matrices, of some s columns.
+        callback: called after each outer step and each exchange; in between, networks may have more than s weights.
     Returns:
         a SparseNet on the host, with at most int(s / num_layers) nonzero weights per layer.
     Raises:
-        ValueError: X or y is not finite or has a shape that does not fit; least_squares is unknown.
+        ValueError: X, y, s or width cannot be fitted (fit_data), or least_squares is unknown.
     """
     if least_squares not in LEAST_SQUARES:
         raise ValueError(f"least_squares is {least_squares!r}; it can be {', '.join(LEAST_SQUARES)}")
-    check_finite(X, y)
+    X, y = fit_data(X, y, s, width)
     if y.ndim != 1:
         raise ValueError(f"gnhtp fits one output: y must hold targets [n], its shape is {y.shape}")
+    progress = Progress(callback) if callback else None
     by_cholesky = least_squares == "cholesky" or (least_squares == "auto" and realizable)
 
     def fit_one(XT: Array, fan_in: int, number: int) -> SparseVector:
         if not len(XT):  # the layer before has no weights
             return SparseVector.zeros(0)
         layer = Layer(XT, y, s // num_layers, width, key=(seed, number),
-                      cg_steps=None if by_cholesky else CG_STEPS[realizable], work=work)
+                      cg_steps=None if by_cholesky else CG_STEPS[realizable], work=work, progress=progress)
         return fit_layer(layer, num_epochs, realizable)
 
     with workspace_or_new(work) as work:
-        return SparseNet(aiht.layer_by_layer(X, width, num_layers, fit_one))
+        return SparseNet(aiht.layer_by_layer(X, width, num_layers, fit_one, progress))

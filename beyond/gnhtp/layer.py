@@ -16,6 +16,7 @@ import numpy as np
 
 import aiht
 from beyond.gnhtp.least_squares import cholesky, conjugate_gradients
+from models import Progress
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.sparse import SparseVector, top_mask
 from numerics.workspace import Workspace, sample_tiles
@@ -47,14 +48,21 @@ class Layer:
         s, m: nonzero weights and neurons of an answer.
         key: seed and number of the layer, for the random streams.
         cg_steps: of conjugate gradients per least squares problem; None: Cholesky factors instead.
+        progress: is told of each iterate.
     """
 
     def __init__(self, XT: Array, y: Array, s: int, m: int, *, key: tuple[int, int], cg_steps: int | None,
-                 work: Workspace):
+                 work: Workspace, progress: Progress | None = None):
         self.XT, self.y, self.s, self.m, self.key, self.cg_steps = XT, y, s, m, key, cg_steps
-        self.work, self.xp = work, array_module(XT)
+        self.work, self.xp, self.progress = work, array_module(XT), progress
         self.d, self.n = XT.shape
         self.energy = self.loss(SparseVector.zeros(self.d))  # |y|^2
+
+    def report(self, now: State) -> None:
+        """Tell the callback of the fit, if there is one, of an iterate, which may have room to spare."""
+        if self.progress:
+            w = renumber(now.w, self.d, max(self.m, num_active(now.w, self.d)))
+            self.progress.step(w, loss=now.loss / self.energy if self.energy else 0.0)
 
     @functools.cached_property
     def scale(self) -> Array:

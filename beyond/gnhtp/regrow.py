@@ -96,6 +96,7 @@ def regrow(layer: Layer, now: State, share: float, most: int) -> tuple[State, in
             now, count, refusals = trial, min(2 * count, largest), 0
         else:
             count, refusals = count // 2, refusals + 1
+        layer.report(now)
     return now, tried
 
 
