@@ -9,7 +9,8 @@ at n = 10000, s = 50, the error and the recall of the support against the ratio 
 
 IMP takes the same number of steps at every n: batches of min(n, 1000) samples, 2000 steps a round, five rounds, and
 6000 more after pruning by LAMP, its strongest form here. AIHT takes 100 full-batch steps, the others their defaults.
-Finished fits are kept in <logs_dir>/samples/samples.json and are not computed again.
+Finished fits are kept in <logs_dir>/samples/samples.json and are not computed again. The figures show all that are
+there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 from beyond.recovery import compare
 from plotting import page
 from runner import check_writable
-from studies.entries import computed
+from studies.entries import computed, read_log
 from sweep import flags
 from sweep.flags import Parser, run_main
 from sweep.methods import METHODS
@@ -110,15 +111,22 @@ def shares(entries: list[dict], nlist: list[int], slist: list[int]) -> tuple[np.
     return exact, total
 
 
-def draw_shares(entries: list[dict], nlist: list[int], slist: list[int]) -> Figure:
-    """A panel for each method: the share of exact recoveries, n along x, s along y, and the bound n = s."""
+def axes_of(entries: list[dict]) -> list[list[int]]:
+    """The n and the s of the noiseless entries."""
+    return [sorted({entry[key] for entry in entries if entry["snr"] is None}) for key in ("n", "s")]
+
+
+def draw_shares(entries: list[dict]) -> Figure:
+    """A panel for each method: the number of exact recoveries, n along x, s along y, and the bound n = s."""
+    nlist, slist = axes_of(entries)
     methods = [method for method in METHOD_NAMES if any(entry["method"] == method for entry in entries)]
     figure = page.new_figure(10.5, 2.9)
-    axes = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
-    for ax, method in zip(axes, methods, strict=True):
+    panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
+    for ax, method in zip(panels, methods, strict=True):
         exact, total = shares([entry for entry in entries if entry["method"] == method], nlist, slist)
         share = np.divide(exact, total, out=np.full(exact.shape, np.nan), where=total > 0)
         ax.imshow(share, origin="lower", aspect="auto", vmin=0, vmax=1, cmap="viridis")
+        ax.set_facecolor("0.9")  # not run
         for (row, column), value in np.ndenumerate(share):
             if not np.isnan(value):
                 ax.text(column, row, f"{exact[row, column]}", ha="center", va="center", fontsize=7,
@@ -128,7 +136,7 @@ def draw_shares(entries: list[dict], nlist: list[int], slist: list[int]) -> Figu
         ax.set_xticks(range(len(nlist)), nlist, rotation=60, fontsize=7)
         ax.set_yticks(range(len(slist)), slist, fontsize=7)
         ax.set_xlabel("samples n", fontsize=8)
-    axes[0].set_ylabel("nonzeros s", fontsize=8)
+    panels[0].set_ylabel("nonzeros s", fontsize=8)
     return figure
 
 
@@ -139,8 +147,9 @@ def draw_bound(ax: Axes, nlist: list[int], slist: list[int]) -> None:
             color="tab:red", linewidth=2)
 
 
-def draw_noise(entries: list[dict], snrlist: list[float]) -> Figure:
+def draw_noise(entries: list[dict]) -> Figure:
     """Error of the clean function and recall of the support against SNR: a line per method, medians, all seeds."""
+    snrlist = sorted({entry["snr"] for entry in entries} - {None})
     figure = page.new_figure(7.5, 3)
     for ax, key, name in zip(figure.subplots(1, 2), ("error", "recall"),
                              ("error of the clean function (dB)", "recall of the support"), strict=True):
@@ -167,7 +176,7 @@ def print_table(entries: list[dict]) -> None:
     for method, group in itertools.groupby(sorted(entries, key=lambda entry: METHOD_NAMES.index(entry["method"])),
                                            key=lambda entry: entry["method"]):
         few = [entry for entry in group if entry["snr"] is None]
-        nlist, slist = (sorted({entry[key] for entry in few}) for key in ("n", "s"))
+        nlist, slist = axes_of(few)
         exact, total = shares(few, nlist, slist)
         print(f"{METHODS[method].title}: exact " + ", ".join(
             f"n {n}: {found} of {there}" for n, found, there in zip(nlist, exact.sum(0), total.sum(0), strict=True)))
@@ -191,25 +200,22 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--threads", type=flags.positive, default=1, help="CPU threads (default: 1)")
     add("--logs_dir", type=flags.folder, default="logs", help="the log is <logs_dir>/samples/samples.json")
     add("--figures_dir", type=flags.folder, default="figures", help="for the figures (default: ./figures)")
-    args = parser.parse_args(argv)
-    args.nlist, args.slist, args.snrlist = (sorted(set(values)) for values in (args.nlist, args.slist, args.snrlist))
-    return args
+    return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> None:
     """Compute what is missing, and draw. Raises UsageError."""
-    log, folder, entries = Path(args.logs_dir, "samples", "samples.json"), Path(args.figures_dir), []
+    log, folder = Path(args.logs_dir, "samples", "samples.json"), Path(args.figures_dir)
     check_writable(log.parent)
     page.make_folder(folder)
     for entry in computed(points_of(args), lambda point: fit(point, args.threads), log):
-        entries.append(entry)
         told = entry["failed"] or "{psnr:7.2f} dB  recall {recall:.2f}  {seconds:7.2f} s".format(**entry)
         print("{method:8} n {n:<6} s {s:<4} snr {snr}  seed {seed}  ".format(**entry) + told, flush=True)
+    entries = read_log(log)
     print_table(entries)
     with page.style():
-        print(*page.save(draw_shares(entries, args.nlist, args.slist), folder / "samples"), sep="\n")
-        if args.snrlist:
-            print(*page.save(draw_noise(entries, args.snrlist), folder / "noise"), sep="\n")
+        for name, draw in (("samples", draw_shares), ("noise", draw_noise)):
+            print(*page.save(draw(entries), folder / name), sep="\n")
 
 
 def main(argv: list[str] | None = None) -> int:

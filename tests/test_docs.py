@@ -429,7 +429,7 @@ def test_the_example_of_a_solver_runs(folder):
     assert sidecar["cells"][0]["num_nonzero"] == 5
 
 
-@pytest.mark.parametrize("head", SCRIPT_EXAMPLES)
+@pytest.mark.parametrize("head", sorted(SCRIPT_EXAMPLES))
 def test_an_example_script_runs(head):
     done = subprocess.run([sys.executable, "-c", EXAMPLES[head]], cwd=REPOSITORY, text=True, capture_output=True)
     assert done.returncode == 0 and done.stdout, done.stderr
