@@ -75,8 +75,8 @@ COMMANDS = (
     Command(3, "mnist", 50, {"batch_size": 5000}, 20, 1000, {"aiht": 15, "pruning": 5}),
     Command(4, "inr_mnist", 100, {}, 20, 100, {}),
     Command(4, "inr_mnist", 100, {"num_layers": 2}, 20, 100, {}),
-    Command(5, "inr_cifar10", 100, {}, 20, 500, {}),
-    Command(5, "inr_cifar10", 100, {"num_layers": 2}, 20, 500, {}),
+    Command(5, "inr_cifar10", 100, {}, 20, 500, {"pruning": 30}),
+    Command(5, "inr_cifar10", 100, {"num_layers": 2}, 20, 500, {"pruning": 30}),
 )
 LOOP = {"n": 50000, "d": 100, "m": 1000, "s": 200, "num_epochs": 15}  # of the comparison with a loop over neurons
 QUICK_LOOP = {"n": 500, "d": 20, "m": 20, "s": 20, "num_epochs": 3}
