@@ -51,7 +51,7 @@ conditions: $(STAMP)
 	$(RUN) -m studies.conditions
 
 # All figures from the logs that are shipped.
-FIGURES := 1 2 3 4 5 baselines dst opponents recovery gnhtp inputs
+FIGURES := 1 2 3 4 5 baselines dst opponents recovery recovery2 gnhtp inputs
 
 draw: $(FIGURES:%=draw-%)
 
@@ -106,6 +106,7 @@ pictures: $(STAMP)
 	$(RUN) runner.py --method pruning --num_epochs 100 $(PICTURES5)
 	$(RUN) runner.py --method gnhtp $(PICTURES5)
 	$(RUN) -m studies.pictures
+	$(RUN) -m studies.pictures --errors
 
 clean:
 	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .hypothesis

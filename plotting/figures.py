@@ -194,11 +194,12 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
     ), ((GNHTP, AIHT),)),
     "inputs": Entry("Distributions of the inputs", (inputs("aiht", num_epochs=15), inputs("gnhtp"),
                                                         inputs("creases"))),
-    "recovery": Entry("What is recovered of planted networks", (
+    "recovery": Entry("Crease pursuit recovers planted networks where IMP and AIHT stop", (
         recovery("creases", TO_1000, TO_1000, **PLANTED),
         recovery("creases", TO_1000, TO_1000, **PLANTED_VECTOR),
-        recovery("deep", TO_1000[1:], TO_1000[3:], **PLANTED, num_layers=2),
     ), statistic=EXACT),
+    "recovery2": Entry("Two hidden layers fitted at once", (
+        recovery("deep", TO_1000[1:], TO_1000[3:], **PLANTED, num_layers=2),), statistic=EXACT),
 }
 
 

@@ -4,7 +4,8 @@
     python -m studies.pictures
 
 A row for every hidden width m, and for every method a block of columns, one for every number of nonzeros s. Under each
-image is its PSNR, computed again from the network: it has to be the score in the log.
+image is its PSNR, computed again from the network: it has to be the score in the log. With --errors the distance to
+the original takes the place of the image, 20 times as bright.
 """
 
 from __future__ import annotations
@@ -40,12 +41,13 @@ PROG = "python -m studies.pictures"
 MLIST, SLIST = (5, 20, 100), (20, 100, 500)  # drawn unless the flags say otherwise, where all of them are there
 TOLERANCE = 0.01  # dB between the score in a log and that of its network; they differ by rounding alone
 
-# Inches; the page is no larger than two columns of a paper, or a page of text.
-WIDTH, HEIGHT = page.WIDTH, 9.3
-ORIGINAL = 1.0  # width of the original
-LARGEST, SMALLEST = 1.0, 0.45  # width of an image; "-12.3 dB" and "s = 1000" need the smallest
+# Inches; the page is no larger than a landscape page.
+WIDTH, HEIGHT = 9.5, 9.3
+ORIGINAL = 1.3  # width of the original
+LARGEST, SMALLEST = 1.3, 0.45  # width of an image; "-12.3 dB" and "s = 1000" need the smallest
 METHOD_ROOM, BLOCK_GAP = 0.15, 0.06  # height of the name of a method; gap before its columns
-FONT, SMALL = 8, 6.5  # points
+FONT, SMALL = 9, 7.5  # points
+ERROR_SCALE = 20  # of the maps of errors
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,8 @@ def reconstruct(problem: Problem, path: Path, expected: float) -> tuple[np.ndarr
 
 
 def draw(task: str, kept: dict[str, Kept], mlist: Sequence[int], slist: Sequence[int], problem: Problem,
-         notes: Sequence[str]) -> Figure:
-    """The figure of one task. Raises UsageError."""
+         notes: Sequence[str], errors: bool = False) -> Figure:
+    """The figure of one task, of images or of their errors. Raises UsageError."""
     shape = TASKS[task].image
     blocks = [list(range(number * (len(slist) + 1) + 2, (number + 1) * (len(slist) + 1) + 1))
               for number in range(len(kept))]  # columns of the grid, each block after a gap
@@ -166,7 +168,8 @@ def draw(task: str, kept: dict[str, Kept], mlist: Sequence[int], slist: Sequence
             ax = figure.add_subplot(grid[row, column])
             if (m, s) in own.networks:
                 outputs, value = reconstruct(problem, *own.networks[m, s])
-                show(ax, outputs.reshape(shape))
+                pixels = ERROR_SCALE * np.abs(outputs - problem.Y_eval) if errors else outputs
+                show(ax, pixels.reshape(shape))
                 ax.set_xlabel(f"{value:.1f} dB", fontsize=SMALL, labelpad=2)
             else:
                 leave_blank(ax, own.others.get((m, s), NOT_RUN))
@@ -269,6 +272,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--slist", nargs="+", type=flags.positive, help=f"numbers of nonzero weights {usual(spelled(SLIST))}")
     add("--seed", default=0, type=flags.seed, help="of the networks (%(default)s)")
     add("--num_layers", default=1, type=flags.positive, help="hidden layers of the networks (%(default)s)")
+    add("--errors", action="store_true", help=f"draw the distances to the original, times {ERROR_SCALE}")
     add("--data_dir", type=flags.folder, help="of the data sets (default: the variable MLP_IHT_DATA, then ./data)")
     add("--logs_dir", type=Path, default=Path("logs"), help="holds <task>/<method>/*.models (./%(default)s)")
     add("--figures_dir", type=Path, default=Path("figures"), help="for the pictures (./%(default)s)")
@@ -301,10 +305,12 @@ def make_picture(task: str, args: argparse.Namespace) -> list[Path]:
                          f"{args.logs_dir}; choose among m {axes[0]} and s {axes[1]}")
     problem = build(next(iter(kept.values())).settings, args.seed, args.data_dir)
     with page.style():
-        figure = draw(task, kept, mlist, slist, problem, notes_of(kept, args.num_layers, args.seed))
+        notes = notes_of(kept, args.num_layers, args.seed) + [f"|error| times {ERROR_SCALE}"] * args.errors
+        figure = draw(task, kept, mlist, slist, problem, notes, args.errors)
         page.make_folder(args.figures_dir)
         try:
-            return page.save(figure, args.figures_dir / f"pictures_{task}_hidden{args.num_layers}")
+            stem = f"pictures_{task}_hidden{args.num_layers}{'_errors' * args.errors}"
+            return page.save(figure, args.figures_dir / stem)
         except OSError as error:
             raise UsageError(f"--figures_dir {args.figures_dir}: cannot be written ({error}); choose "
                              "another") from None

@@ -129,6 +129,7 @@ def columns_of(name: str) -> list[str]:
 TABLES: dict[str, Callable[[], list[str]]] = {
     "figures": figures,
     "recovery": lambda: columns_of("recovery"),
+    "recovery2": lambda: columns_of("recovery2"),
     "baselines": lambda: columns_of("baselines"),
     "dst": lambda: columns_of("dst"),
     "gnhtp": lambda: columns_of("gnhtp"),

@@ -168,6 +168,15 @@ def test_all_tasks_with_networks_are_drawn_unless_one_is_named(draw, logs, tmp_p
     assert draw()[:2] == (0, ["pictures_inr_mnist_hidden1.png", "pictures_inr_mnist_hidden1.pdf"])
 
 
+def test_errors_are_distances_to_the_original_20_times_as_bright(draw, page):
+    assert draw("--task inr_mnist --errors")[1][0] == "pictures_inr_mnist_hidden1_errors.png"
+    fitted, errors = (images(page(f"--task inr_mnist {flag}")) for flag in ("", "--errors"))
+    np.testing.assert_array_equal(errors[0], fitted[0])  # the original
+    for image, error in zip(fitted[1:], errors[1:], strict=True):
+        inside = (image > 0) & (image < 1)  # predictions beyond are drawn as 0 and 1
+        np.testing.assert_allclose(error[inside], np.clip(20 * abs(image - fitted[0]), 0, 1)[inside], atol=1e-5)
+
+
 def test_images_may_have_any_shape(monkeypatch):
     monkeypatch.setitem(TASKS, "inr_ramp", tasks.Task("a ramp", tasks.IMAGE, None, None, image=(4, 9)))
     problem = tasks.image_problem(np.linspace(0, 1, 36).reshape(4, 9), np.zeros((36, 2), np.float32))
