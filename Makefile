@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | draw | tables | figure1 ... figure5 | pictures | ablation | inputs | conditions | bench | memory | clean
+# make setup | demo | test | lint | draw | medians | tables | figure1 ... figure5 | pictures | ablation | inputs | conditions | bench | memory | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test lint draw tables figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions bench memory clean
+.PHONY: setup demo test lint draw medians tables figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions bench memory clean
 
 setup: $(STAMP)
 
@@ -57,6 +57,12 @@ draw: $(FIGURES:%=draw-%)
 
 draw-%: $(STAMP)
 	$(RUN) make_figures.py --figure $* --logs_dir logs/reference
+
+# Medians, where the paper draws means.
+medians: $(foreach figure,1 2 3 4 5,medians-$(figure))
+
+medians-%: $(STAMP)
+	$(RUN) make_figures.py --figure $* --statistic median --logs_dir logs/reference
 
 # The tables of the docs, from the same logs.
 tables: $(STAMP)

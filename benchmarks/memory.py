@@ -87,9 +87,9 @@ def draw(curves: dict[str, list[tuple[int, float]]]) -> Figure:
         ax.loglog([m for m, _ in points], [mib for _, mib in points], style, label=name)
     ax.set_xlabel("hidden width m")
     ax.set_ylabel("peak memory above the data (MiB)")
-    ax.set_title(f"n = {N}, d = {D}, s = {S}", fontsize=10)
+    ax.set_title(f"n = {N}, d = {D}, s = {S}")
     ax.grid(True, which="both", alpha=0.25, linewidth=0.5)
-    ax.legend(frameon=False)
+    ax.legend()
     return figure
 
 

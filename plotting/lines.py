@@ -53,8 +53,8 @@ def draw_lines(entry: Entry, logs: Sequence[Log]) -> Figure:
     handles = {label: handle for ax in panels for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend([handles[heading] for heading in headings if heading in handles],
                   [heading for heading in headings if heading in handles], loc="outside lower center",
-                  ncols=4, frameon=False, fontsize=8)
-    figure.suptitle(entry.title, fontsize=11)
+                  ncols=4)
+    figure.suptitle(entry.title)
     return figure
 
 
@@ -65,14 +65,12 @@ def draw_panel(ax: Axes, row: Row, grids: dict[str, Grid], styles: dict[str, dic
         median, count = median_over_seeds(scores)
         there = count[0] > 0
         s, seeds = np.array(row.slist)[there], scores[0][there]
-        ax.plot(s, median[0][there], label=heading, markersize=4, linewidth=1.3, **styles[heading])
+        ax.plot(s, median[0][there], label=heading, **styles[heading])
         ax.fill_between(s, np.nanmin(seeds, axis=1), np.nanmax(seeds, axis=1), color=styles[heading]["color"],
                         alpha=0.15, linewidth=0)
     ax.set_xscale("log")
     ax.set_xticks(row.slist, map(str, row.slist))
     ax.minorticks_off()
-    ax.set_title(f"{row.task}, m = {row.mlist[0]}{words.outputs_words(row)}", fontsize=9)
-    ax.set_xlabel("nonzeros s", fontsize=8)
-    ax.set_ylabel(bar_label(TASKS[row.task].measure), fontsize=8)
-    ax.tick_params(labelsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_title(f"{row.task}, m = {row.mlist[0]}{words.outputs_words(row)}")
+    ax.set_xlabel("nonzeros s")
+    ax.set_ylabel(bar_label(TASKS[row.task].measure))

@@ -34,7 +34,13 @@ if TYPE_CHECKING:
     from matplotlib.gridspec import GridSpec, SubplotSpec
 
 WIDTH = 6.8  # inches: two columns of a paper
-STYLE = {"pdf.fonttype": 42, "hatch.linewidth": 0.6}  # 42 embeds TrueType: text in the PDF stays text
+STYLE = {  # of every figure of the project
+    "pdf.fonttype": 42,  # embeds TrueType: text in the PDF stays text
+    "hatch.linewidth": 0.6,
+    "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
+    "legend.fontsize": 8, "legend.title_fontsize": 8, "legend.frameon": False, "figure.titlesize": 11,
+    "axes.spines.top": False, "axes.spines.right": False, "lines.linewidth": 1.3, "lines.markersize": 4,
+}
 DPI = 200  # of a PNG
 
 

@@ -157,11 +157,11 @@ def draw(rows: list[dict]) -> Figure:
                          label=f"demand, {gates} gates")
             lower.loglog(x, [row["columns"] for row in line], ":", color=colour, label=f"columns, {gates} gates")
         lower.set_xlabel(name)
-        upper.set_title(", ".join(f"{key} = {value}" for key, value in sorted(others)), fontsize=10)
+        upper.set_title(", ".join(f"{key} = {value}" for key, value in sorted(others)))
     axes[0, 0].set_ylabel("extreme eigenvalues\nof $A_S^T A_S / n$")
     axes[1, 0].set_ylabel(r"$32\,(\beta / \alpha)^2 s$")
     for ax in axes[:, 0]:
-        ax.legend(frameon=False, fontsize=7)
+        ax.legend()
     return figure
 
 

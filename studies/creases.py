@@ -51,9 +51,9 @@ def draw_half(ax: Axes) -> None:
     for values, words, style in ((np.maximum(z, 0), "relu(z)", "k-"), (z / 2, "z / 2: linear", ":"),
                                  (abs(z) / 2, "|z| / 2: the crease", "--")):
         ax.plot(z, values, style, linewidth=2.5 if style == "k-" else 1.5, label=words)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend()
     ax.set_xlabel("z = w . x")
-    ax.set_title("a neuron", fontsize=10)
+    ax.set_title("a neuron")
 
 
 def draw(X: np.ndarray) -> Figure:
@@ -69,7 +69,7 @@ def draw(X: np.ndarray) -> Figure:
         most = np.abs(values).max()
         ax.contourf(line, line, values.reshape(301, 301), levels=21, cmap="RdBu_r", vmin=-most, vmax=most)
         ax.set(aspect="equal", xlim=(-EXTENT, EXTENT), ylim=(-EXTENT, EXTENT), xlabel="$x_1$", ylabel="$x_2$")
-        ax.set_title(words, fontsize=10)
+        ax.set_title(words)
     after.plot(*X[:SHOWN].T, ".", color="black", markersize=1.5)
     for w in found_creases(X):
         after.plot(*np.outer((-w[1], w[0]), (-9, 9)), "--", color="black", linewidth=1.2)

@@ -114,7 +114,7 @@ def compute(fits: list[Fit], log: Path, work: Workspace) -> list[dict]:
 
 
 def draw(entries: list[dict]) -> Figure:
-    """PSNR and share of changed bits against the step, a column for each width, means over the seeds."""
+    """PSNR and share of changed bits against the step, a column for each width: medians, and a band over all seeds."""
     from matplotlib import colormaps
 
     widths, intervals = (sorted({entry[key] for entry in entries}) for key in ("m", "update_every"))
@@ -124,13 +124,15 @@ def draw(entries: list[dict]) -> Figure:
         for number, k in enumerate(intervals):
             curves = [[entry["psnr"], entry["changed"]] for entry in entries
                       if (entry["m"], entry["update_every"]) == (m, k)]
-            psnr, changed = np.mean(curves, axis=0)
+            psnr, changed = np.median(curves, axis=0)
             steps, colour = np.arange(1, len(psnr) + 1), colormaps["viridis"](number / len(intervals))
             upper.plot(steps, psnr, color=colour, label=f"{k}: {psnr[-1]:.1f} dB")
+            lowest, highest = np.min(curves, axis=0)[0], np.max(curves, axis=0)[0]
+            upper.fill_between(steps, lowest, highest, color=colour, alpha=0.12, linewidth=0)
             moved = changed > 0
             lower.semilogy(steps[moved], changed[moved], ".-", color=colour, markersize=3, linewidth=0.7)
-        upper.set_title(f"m = {m}", fontsize=10)
-        upper.legend(frameon=False, fontsize=7, title="update_every: in the end", title_fontsize=7)
+        upper.set_title(f"m = {m}")
+        upper.legend(title="update_every: in the end")
         lower.set_xlabel("step")
     axes[0, 0].set_ylabel("PSNR (dB)")
     axes[1, 0].set_ylabel("share of gate bits changed")

@@ -132,11 +132,11 @@ def draw_shares(entries: list[dict]) -> Figure:
                 ax.text(column, row, f"{exact[row, column]}", ha="center", va="center", fontsize=7,
                         color="black" if value > 0.6 else "white")
         draw_bound(ax, nlist, slist)
-        ax.set_title(f"{METHODS[method].title}: {exact.sum()} of {total.sum()}", fontsize=10)
-        ax.set_xticks(range(len(nlist)), nlist, rotation=60, fontsize=7)
-        ax.set_yticks(range(len(slist)), slist, fontsize=7)
-        ax.set_xlabel("samples n", fontsize=8)
-    panels[0].set_ylabel("nonzeros s", fontsize=8)
+        ax.set_title(f"{METHODS[method].title}: {exact.sum()} of {total.sum()}")
+        ax.set_xticks(range(len(nlist)), nlist, rotation=60)
+        ax.set_yticks(range(len(slist)), slist)
+        ax.set_xlabel("samples n")
+    panels[0].set_ylabel("nonzeros s")
     return figure
 
 
@@ -167,7 +167,7 @@ def draw_noise(entries: list[dict]) -> Figure:
             ax.plot(snrlist, [-snr for snr in snrlist], ":", color="grey", label="the noise itself")
         ax.set_xlabel("signal to noise (dB)")
         ax.set_ylabel(name)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend()
     return figure
 
 
