@@ -22,7 +22,7 @@ from plotting.figures import AIHT, FIGURES, IMP, MINUS, Row
 from plotting.heatmaps import bar_label
 from plotting.logs import Grid, agrees, find_logs, gather, read_log
 from plotting.numbers import MEAN, MEDIAN, Quantity, difference, heatmap
-from plotting.words import depth_words
+from plotting.words import depth_words, outputs_words
 from sweep.flags import Parser, UsageError, run_main
 from sweep.logbook import DONE, NOT_RUN, SKIPPED, Log, LogError, replace_files
 from tasks import TASKS, Measure
@@ -126,8 +126,22 @@ def columns_of(name: str) -> list[str]:
     return lines
 
 
+def recovered() -> list[str]:
+    """Exact fits on the grids of Figures 1 and 2, by the paper's methods and by ours, as far as each was run."""
+    lines = header("networks recovered exactly", IMP, AIHT, "ours")
+    for name in ("recovery", "recovery2"):
+        for row, found in grids(name):
+            *paper, (ours, grid) = found.items()
+            depth = depth_words(row.columns[AIHT].get("num_layers", 1))
+            lines.append(line(f"{depth}{outputs_words(row)}, m {row.mlist[0]} to {row.mlist[-1]}, s {row.slist[0]} to "
+                              f"{row.slist[-1]}", *(exact(theirs, row.task) for _, theirs in paper),
+                              f"**{exact(grid, row.task)}** ({ours})"))
+    return lines
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "figures": figures,
+    "recovered": recovered,
     "recovery": lambda: columns_of("recovery"),
     "recovery2": lambda: columns_of("recovery2"),
     "baselines": lambda: columns_of("baselines"),
