@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from numerics.products import Positive, pays, sparse_matrix, times_transposed
 from numerics.sparse import SparseVector, distinct
 from numerics.streams import DRAW_BLOCK, Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
+
+if TYPE_CHECKING:
+    from typing import Self  # from Python 3.11 on
 
 NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h fills a 1 MiB cache
 HELD_GATES = 2**26  # random gates that are held, as 8 MiB of bits; not a share of the budget: it decides on bits
