@@ -3,8 +3,8 @@
 The file has one array per name of COLUMNS, a row per recorded step; the arrays m, s and seed say which cell it is of.
 A row is taken of the first step, of every `stride`-th after it, and of the network that the fit returns: the last.
 
-- loss: over at most SAMPLES training samples, drawn once per cell: the share |y_hat - y|^2 / |y|^2 that is left, or the
-  mean cross-entropy.  score: that of the task, over at most SAMPLES of the samples that it is taken on, drawn likewise.
+- loss: over at most SAMPLES training samples (fewer of wide inputs), drawn once per cell: the share |y_hat - y|^2 / |y|^2
+  that is left, or the mean cross-entropy.  score: that of the task, over so many of the samples that it is taken on.
 - num_nonzero, live_neurons: weights, and hidden neurons that have some, over all layers.
 - support_changed: of the weights that the network of this row or of the row before has, the share that not both have.
   gates_changed: the share of pairs (neuron with weights, sample) whose gate was another one; a neuron without weights
@@ -31,10 +31,10 @@ from tasks import Problem, score
 
 COLUMNS = ("step", "loss", "score", "num_nonzero", "live_neurons", "support_changed", "gates_changed", "seconds")
 CELL = ("m", "s", "seed")
-SAMPLES = 1024  # of the loss and of the score
+SAMPLES, ENTRIES = 1024, 2**19  # of the loss and of the score: samples, and entries of their inputs, at most
 GATE_SAMPLES = 256  # of the gates
 ROW_SECONDS = 0.7e-3  # of a row, on one core of an AMD EPYC: 0.35 to 1.1 ms
-SHARE = 0.025  # of the time of a fit that rows should take: the first and the last come on top
+SHARE = 0.01  # of the time of a fit that rows should take: the samples, the first and the last row come on top
 
 Cell = tuple[int, int, int]  # m, s, seed
 History = dict[str, np.ndarray]  # {name of COLUMNS: [rows] float64} of a cell
@@ -142,9 +142,9 @@ class Recorder:
 
 
 def draw(X: np.ndarray, Y: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """At most SAMPLES of the samples: inputs, feature-major [d, n] float64, and targets."""
-    if len(X) > SAMPLES:
-        rows = np.sort(rng.choice(len(X), SAMPLES, replace=False, shuffle=False))
+    """At most SAMPLES of the samples, fewer where they are wide: inputs, feature-major [d, n] float64, and targets."""
+    if len(X) > (most := max(1, min(SAMPLES, ENTRIES // X.shape[1]))):
+        rows = np.sort(rng.choice(len(X), most, replace=False, shuffle=False))
         X, Y = X[rows], Y[rows]
     return np.ascontiguousarray(X.T, dtype=np.float64), Y
 

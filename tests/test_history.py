@@ -78,7 +78,8 @@ def test_rows_of_a_start_that_was_given_up_are_dropped(problem):
 
 def test_rows_are_taken_every_so_many_steps_and_at_the_end(problem):
     assert rows(problem, [net(FIRST)] * 9, stride=3)["step"].tolist() == [1, 4, 7, 9]
-    assert [history.stride(seconds) for seconds in (1.0, 0.03, 0.027, 1.1e-3)] == [1, 1, 2, 26]
+    least = history.ROW_SECONDS / history.SHARE  # of a step after which a row is taken every time
+    assert [history.stride(seconds) for seconds in (1.0, 1.01 * least, 0.99 * least, least / 25.5)] == [1, 1, 2, 26]
     assert rows(problem, [net(FIRST)], steps=[5], stride=3)["step"].tolist() == [5]  # a fit that told of nothing else
 
 
