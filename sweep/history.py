@@ -3,8 +3,9 @@
 The file has one array per name of COLUMNS, a row per recorded step; the arrays m, s and seed say which cell it is of.
 A row is taken of the first step, of every `stride`-th after it, and of the network that the fit returns: the last.
 
-- loss: over at most SAMPLES training samples (fewer of wide inputs), drawn once per cell: the share |y_hat - y|^2 / |y|^2
-  that is left, or the mean cross-entropy.  score: that of the task, over so many of the samples that it is taken on.
+- loss: over at most SAMPLES training samples, fewer of wide inputs, drawn once per cell: the share |y_hat - y|^2 /
+  |y|^2 that is left, or the mean cross-entropy.  score: that of the task, over so many of the samples that it is
+  taken on.
 - num_nonzero, live_neurons: weights, and hidden neurons that have some, over all layers.
 - support_changed: of the weights that the network of this row or of the row before has, the share that not both have.
   gates_changed: the share of pairs (neuron with weights, sample) whose gate was another one; a neuron without weights
