@@ -21,7 +21,7 @@ DEMO_GRID := --task mlp_planted --mlist 1 2 5 10 --slist 5 10 20 50 --seedlist 0
 demo: $(STAMP)
 	$(RUN) runner.py --method aiht $(DEMO_GRID)
 	$(RUN) runner.py --method pruning $(DEMO_GRID)
-	$(RUN) make_figures.py --logs_dir $(DEMO)/logs --figures_dir $(DEMO)/figures
+	$(RUN) make_figures.py --statistic exact --logs_dir $(DEMO)/logs --figures_dir $(DEMO)/figures
 
 test: $(STAMP)
 	$(RUN) -m pytest -q -n 2 --dist loadfile

@@ -55,7 +55,7 @@ def check_finite(X: Array, y: Array) -> None:
 def fit_data(X: Array, y: Array, s: int, width: int) -> tuple[Array, Array]:
     """What a fit is given, refused where no method can fit it: X [n, d] and y [n] or [n, k] as arrays of DTYPE.
 
-    Raises ValueError, as check_finite does, and for s or width below 1.
+    Raises ValueError, as check_finite does, for s or width below 1, and for one output in two dimensions.
     """
     for name, value in (("s", s), ("width", width)):
         if value != int(value) or value < 1:
@@ -63,4 +63,6 @@ def fit_data(X: Array, y: Array, s: int, width: int) -> tuple[Array, Array]:
     X, y = (array if hasattr(array, "ndim") else np.asarray(array) for array in (X, y))
     X, y = (array.astype(DTYPE, copy=False) for array in (X, y))
     check_finite(X, y)
+    if y.ndim == 2 and y.shape[1] == 1:  # predictions would be [n], and differences [n, n]
+        raise ValueError(f"y has the shape {y.shape}: give one output as y[:, 0]")
     return X, y

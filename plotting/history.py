@@ -35,6 +35,7 @@ MEASURES = {
     "support_changed": Measure("share of the support that changed"),
     "gates_changed": Measure("share of the gates that changed"), "seconds": Measure("seconds of the fit"),
 }
+FEW_STEPS = 30  # are marked by dots on their line
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ def read_histories(path: Path) -> Log:
 def makers(logs: Sequence[Log], number: str) -> dict[str, Callable[[], Figure]]:
     """{name of a figure: function that draws it}, one for each task and width of these logs."""
     keys = sorted({(log.settings["task"], cell[0]) for log in logs for cell in log.histories})
-    return {f"history_{number}_{task}_m{m}": partial(draw, [log for log in logs if log.settings["task"] == task], m,
-                                                     number) for task, m in keys}
+    of_task = {task: [log for log in logs if log.settings["task"] == task] for task, _ in keys}
+    methods = {task: "_".join(dict.fromkeys(log.settings["method"] for log in own)) for task, own in of_task.items()}
+    return {f"history_{number}_{task}_{methods[task]}_m{m}": partial(draw, of_task[task], m, number)
+            for task, m in keys}
 
 
 def curves(logs: Sequence[Log], m: int, number: str) -> list[Curve]:
@@ -107,8 +110,8 @@ def draw(logs: Sequence[Log], m: int, number: str) -> Figure:
     ax.set_ylabel(bar_label(measure))
     seeds = max(len(curve.values) for curve in found)
     over = f"median and quartiles over {seeds} seeds" if seeds > 1 else "one seed"
-    ax.set_title(f"{task}, m {m}: {over}", fontsize=9, loc="left", parse_math=False)
-    ax.legend(fontsize=6.5, ncols=1 + len(found) // 12, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    ax.set_title(f"{task}, m {m}: {over}", loc="left", parse_math=False)
+    ax.legend(fontsize=6.5, ncols=1 + len(found) // 12, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
@@ -117,6 +120,7 @@ def draw_curve(ax: Axes, curve: Curve, colour: str, line: str) -> None:
     there = ~np.isnan(curve.values).all(axis=0)
     steps, values = curve.steps[there], curve.values[:, there]
     low, median, high = np.nanquantile(values, (0.25, 0.5, 0.75), axis=0)
-    ax.plot(steps, median, line, color=colour, label=curve.label, linewidth=1.2)
+    ax.plot(steps, median, line, color=colour, label=curve.label, marker="." if len(steps) <= FEW_STEPS else "")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     if len(values) > 1:
         ax.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)

@@ -80,11 +80,11 @@ def reduced(grid: Grid, measure: Measure, statistic: str = MEAN) -> np.ndarray:
     return heatmap(grid, Quantity(statistic=statistic), measure).values
 
 
-def exact(grid: Grid, task: str) -> str:
-    """How many seeds are exact, of those that ran, on a task that has such a thing."""
+def exact(grid: Grid, task: str, among: np.ndarray | bool = True) -> str:
+    """How many fits are exact, of those that were run `among` [m, s, seed], on a task that has such a thing."""
     if TASKS[task].exact is None:
         return ""
-    scores = grid.values("score")[grid.kinds == DONE]
+    scores = grid.values("score")[(grid.kinds == DONE) & among]
     return f"{np.count_nonzero(scores >= TASKS[task].exact)} of {scores.size}" if scores.size else ""
 
 
@@ -127,14 +127,19 @@ def columns_of(name: str) -> list[str]:
 
 
 def recovered() -> list[str]:
-    """Exact fits on the grids of Figures 1 and 2, by the paper's methods and by ours, as far as each was run."""
+    """Exact fits on the grids of Figures 1 and 2, of those that were run with ours: the paper's methods, then ours."""
     lines = header("networks recovered exactly", IMP, AIHT, "ours")
     for name in ("recovery", "recovery2"):
         for row, found in grids(name):
             *paper, (ours, grid) = found.items()
+            there = grid.kinds == DONE
+            widths, numbers = (np.array(axis)[there.any(axis=others)]
+                               for axis, others in ((row.mlist, (1, 2)), (row.slist, (0, 2))))
+            if not there.any():
+                continue
             depth = depth_words(row.columns[AIHT].get("num_layers", 1))
-            lines.append(line(f"{depth}{outputs_words(row)}, m {row.mlist[0]} to {row.mlist[-1]}, s {row.slist[0]} to "
-                              f"{row.slist[-1]}", *(exact(theirs, row.task) for _, theirs in paper),
+            lines.append(line(f"{depth}{outputs_words(row)}, m {widths[0]} to {widths[-1]}, s {numbers[0]} to "
+                              f"{numbers[-1]}", *(exact(theirs, row.task, there) for _, theirs in paper),
                               f"**{exact(grid, row.task)}** ({ours})"))
     return lines
 

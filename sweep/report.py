@@ -112,8 +112,10 @@ def plan(log: Log, settings: Settings, known: Known) -> Iterator[str]:
     Args:
         known: seconds of cells of other logs, from which the times are estimated.
     """
-    for name, value in {**log.settings, "data_dir": settings.data_dir, "threads": settings.threads}.items():
-        yield f"{name}: {value}"
+    effective = [name for name in log.settings if name not in SETTINGS or (
+        SETTINGS[name].suits_method(settings.method) and SETTINGS[name].suits_task(settings.task))]
+    for name in [*effective, "data_dir", "threads"]:
+        yield f"{name}: {getattr(settings, name)}"
     missing = log.missing()
     yield f"cells: {len(missing)} of {len(log.cells())} to run"
     for seed in log.axes["seed"]:

@@ -165,11 +165,19 @@ def test_the_bits_do_not_depend_on_the_threads():
     assert nets[0] == nets[1] == nets[2]
 
 
+def test_targets_of_zero_have_an_empty_network():
+    X = np.random.default_rng(0).standard_normal((50, 4))
+    found = creases.recover(X, np.zeros((50, 2)), 5, width=3)
+    assert found.exact and found.net.num_nonzero == 0 and not found.net.predict(X).any()
+
+
 def test_what_cannot_be_fitted_is_refused():
     X, y = np.ones((5, 9), dtype=np.float32), np.ones(5, dtype=np.float32)
     with pytest.raises(ValueError, match="more samples than inputs"):
         creases.fit(X, y, 3, width=2)
     X = np.ones((20, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match=r"give one output as y\[:, 0\]"):
+        creases.fit(X, np.ones((20, 1)), 3, width=2)
     X[4, 1] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         creases.fit(X, np.ones(20, dtype=np.float32), 3, width=2)

@@ -124,9 +124,10 @@ def test_curves_are_medians_and_quartiles_over_the_seeds(tmp_path, monkeypatch, 
     assert ax.lines[0].get_ydata().tolist() == [2, 4, 6] and ax.lines[1].get_ydata().tolist() == [20, 15, 20]
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (1.5, 7.5)
-    for flags, stem in (("--history", "score"), ("--history loss --method aiht", "loss")):
+    for flags, stem in (("--history", "score_mlp_planted_aiht_gnhtp"),
+                        ("--history loss --method aiht", "loss_mlp_planted_aiht")):
         assert mf.main(flags.split()) == 0
-        path = f"figures/history_{stem}_mlp_planted_m2"
+        path = f"figures/history_{stem}_m2"
         assert capsys.readouterr().out.split() == [f"{path}.png", f"{path}.pdf"]
 
 

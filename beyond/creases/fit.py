@@ -74,6 +74,8 @@ def recover(X: Array, Y: Array, s: int, *, width: int, num_epochs: int = 60, see
     xp = array_module(X)
     XT, YT = xp.ascontiguousarray(X.T), xp.ascontiguousarray(Y.reshape(len(Y), -1).T)
     check_samples(XT)
+    if not YT.any():
+        return Recovery(sparse_net(Neurons(np.zeros((0, len(XT))), np.zeros((0, len(YT)))), width), 0.0, 0)
     best, report = None, Report(callback, width) if callback else None
     with workspace_or_new(work) as work:
         for budget in hidden_budgets(s, width, len(YT)):
