@@ -167,7 +167,7 @@ def test_a_gpu_that_is_not_there_is_refused(cli, monkeypatch, method):
 
     monkeypatch.setattr(machine, "cupy_on", missing)
     monkeypatch.setattr(machine, "torch_on", missing)
-    line = f"{PLANTED} --method {method} --device"
+    line = f"{PLANTED} --input_dim 20 --method {method} --device"
     why = "no GPU today" if METHODS[method].library else f"{method} computes on the CPU alone"
     assert_refused(cli(f"{line} cuda"), f"argument --device: cuda is not possible, {why}; use --device cpu")
     assert_refused(cli(f"{line} auto --gpu 3"), f"argument --gpu: 3 is not there, {why}; leave it out")
