@@ -112,7 +112,8 @@ def refuse_combinations(args: argparse.Namespace) -> None:
     if args.figure and (args.task or args.method):
         raise UsageError("argument --figure: has its own tasks and methods; leave --task and --method out")
     if args.statistic is None:
-        args.statistic = FIGURES[args.figure].statistic if args.figure and not args.against else MEAN
+        own = args.figure and args.metric == SCORE and not args.against  # the statistic of a figure is one of scores
+        args.statistic = FIGURES[args.figure].statistic if own else MEAN
     if args.figure and FIGURES[args.figure].as_lines and not args.against and (
             args.metric, args.statistic) != (SCORE, MEAN):
         raise UsageError(f"argument --figure: {args.figure} shows scores as lines; leave --metric and --statistic out")
@@ -206,6 +207,8 @@ def draw_pictures(makers: dict[str, Callable[[], Figure]], figures_dir: Path) ->
         try:
             with page.style():
                 print(*page.save(make(), figures_dir / stem), sep="\n", flush=True)
+        except BrokenPipeError:  # of what is printed, not of the picture
+            raise
         except OSError as error:
             code = complain(PROG, f"cannot write {stem} ({error}); choose another --figures_dir")
     return code

@@ -102,7 +102,8 @@ def fit(X: np.ndarray, Y: np.ndarray, s: int, *, width: int, seed: int = 0, thre
     """
     X, Y = fit_data(X, Y, s, width)
     with torch_threads(threads):
-        found = prune(X, Y, X[:1], lambda _: math.nan, [s], seed, width=width, callback=callback, **options)
+        Y, first = np.ascontiguousarray(Y), X[:1].copy()  # torch takes no negative strides
+        found = prune(X, Y, first, lambda _: math.nan, [s], seed, width=width, callback=callback, **options)
     return SparseNet.from_dense(found[s].weights)
 
 

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sweep.flags import UsageError, complain, require
+from sweep.flags import UsageError, complain, discard_output, require
 
 if __name__ == "__main__":
     require("runner.py", "numpy", "scipy", "threadpoolctl", "tqdm", "filelock")
@@ -91,10 +91,10 @@ def sweep(log: Log, settings: Settings, device: str) -> int:
                 log.record(cell, result.status, result.score, **result.details)
                 failed += result.status.startswith(FAILED)
                 bar.update()
-                bar.write(report.cell_line(cell, result, log.measure))
-                sys.stdout.flush()  # into a file, too, every line comes at once
                 if log.path:
                     log.save()
+                bar.write(report.cell_line(cell, result, log.measure))
+                sys.stdout.flush()  # into a file, too, every line comes at once
     return failed
 
 
@@ -155,6 +155,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nrunner.py: stopped; the same command goes on from here if --save_results was given", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        discard_output()
+        print("runner.py: stopped, since nothing reads its output any more", file=sys.stderr)
+        return 141  # what a shell makes of SIGPIPE
 
 
 if __name__ == "__main__":

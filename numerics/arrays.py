@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from numbers import Integral
 from types import ModuleType
 from typing import Any
 
@@ -36,16 +37,16 @@ def check_finite(X: Array, y: Array) -> None:
     """Refuse data that no method can fit. The ValueError says what is wrong and where, counted from 0.
 
     Args:
-        X: inputs, must be [n, d] with n > 0.  y: targets, must be [n] or [n, k].  All entries must be finite.
+        X: inputs, must be [n, d] with n, d > 0.  y: targets, must be [n] or [n, k], k > 0.  All entries must be finite.
     """
-    if X.ndim != 2 or not len(X):
-        raise ValueError(f"X must hold inputs [n, d] of at least one sample, its shape is {X.shape}")
-    if y.ndim not in (1, 2) or len(y) != len(X):
+    if X.ndim != 2 or not X.size:
+        raise ValueError(f"X must hold inputs [n, d], at least one of at least one sample, its shape is {X.shape}")
+    if y.ndim not in (1, 2) or len(y) != len(X) or not y.size:
         raise ValueError(f"y must hold targets [n] or [n, k] of the {len(X)} samples of X, its shape is {y.shape}")
     for name, array, column in (("X", X, "input"), ("y", y, "output")):
         xp = array_module(array)
         # min and max are NaN where any entry is; unlike isfinite of all entries they take no memory
-        if not array.size or (xp.isfinite(array.min()) & xp.isfinite(array.max())):
+        if xp.isfinite(array.min()) & xp.isfinite(array.max()):
             continue
         place = to_host(xp.argwhere(~xp.isfinite(array))[0]).tolist()
         where = ", ".join(f"{axis} {number}" for axis, number in zip(("sample", column), place, strict=False))
@@ -55,12 +56,16 @@ def check_finite(X: Array, y: Array) -> None:
 def fit_data(X: Array, y: Array, s: int, width: int) -> tuple[Array, Array]:
     """What a fit is given, refused where no method can fit it: X [n, d] and y [n] or [n, k] as arrays of DTYPE.
 
-    Raises ValueError, as check_finite does, for s or width below 1, and for one output in two dimensions.
+    Raises ValueError, as check_finite does, for complex numbers, for s or width that are no int or below 1, and for one
+    output in two dimensions.
     """
     for name, value in (("s", s), ("width", width)):
-        if value != int(value) or value < 1:
-            raise ValueError(f"{name} must be a whole number, at least 1, and is {value}")
-    X, y = (array if hasattr(array, "ndim") else np.asarray(array) for array in (X, y))
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1, and is {value} ({type(value).__name__})")
+    X, y = (array if hasattr(array, "strides") else np.asarray(array) for array in (X, y))
+    for name, array in (("X", X), ("y", y)):
+        if array.dtype.kind == "c":
+            raise ValueError(f"{name} must hold real numbers, its type is {array.dtype}")
     X, y = (array.astype(DTYPE, copy=False) for array in (X, y))
     check_finite(X, y)
     if y.ndim == 2 and y.shape[1] == 1:  # predictions would be [n], and differences [n, n]

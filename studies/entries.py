@@ -13,7 +13,10 @@ from sweep.logbook import replace_files
 def read_log(log: Path) -> list[dict]:
     """The entries, none where there is no such file. Raises UsageError."""
     try:
-        return json.loads(log.read_bytes()) if log.exists() else []
+        entries = json.loads(log.read_bytes()) if log.exists() else []
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError("it is no list of entries")
+        return entries
     except ValueError as error:
         raise UsageError(f"argument --logs_dir: {log} cannot be continued ({error}); move it away") from None
 

@@ -26,7 +26,7 @@ from plotting import page
 from plotting.logs import scores_of
 from plotting.words import depth_words
 from sweep import flags
-from sweep.flags import Parser, UsageError, complain
+from sweep.flags import Parser, UsageError, complain, run_main
 from sweep.logbook import DONE, NOT_RUN, Log, LogError, kind
 from sweep.methods import METHODS
 from sweep.settings import SETTINGS, make_settings, setting_words
@@ -316,22 +316,23 @@ def make_picture(task: str, args: argparse.Namespace) -> list[Path]:
                              "another") from None
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Draw the pictures; returns an exit code. Raises UsageError."""
+    tasks = [task for task in image_tasks() if any(args.logs_dir.glob(f"{task}/*/*.models/*.npz"))]
+    if not args.task and not tasks:
+        raise UsageError(f"--logs_dir {args.logs_dir}: no networks of {' or '.join(image_tasks())} are kept there; "
+                         "run runner.py with --save_results --save_models, or name the folder that holds them")
     code = 0
-    try:
-        args = parse_arguments(argv)
-        tasks = [task for task in image_tasks() if any(args.logs_dir.glob(f"{task}/*/*.models/*.npz"))]
-        if not args.task and not tasks:
-            raise UsageError(f"--logs_dir {args.logs_dir}: no networks of {' or '.join(image_tasks())} are kept there; "
-                             "run runner.py with --save_results --save_models, or name the folder that holds them")
-    except UsageError as error:
-        return complain(PROG, error)
     for task in [args.task] if args.task else tasks:
         try:
             print(*make_picture(task, args), sep="\n", flush=True)
         except UsageError as error:
             code = complain(PROG, error)
     return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_main(PROG, lambda: run(parse_arguments(argv)))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from plotting import page
 from runner import check_writable
 from studies.entries import computed, read_log
 from sweep import flags
-from sweep.flags import Parser, run_main
+from sweep.flags import Parser, UsageError, run_main
 from sweep.methods import METHODS
 from sweep.settings import make_settings
 from tasks import TASKS, Skipped, mlp_planted, planted_inputs
@@ -70,14 +70,14 @@ def fit(point: dict[str, Any], threads: int) -> dict[str, Any]:
         "failed": the reason or None}; what was not found is None.
     """
     method, n, s, seed = (point[key] for key in ("method", "n", "s", "seed"))
-    settings = make_settings(task="mlp_planted", method=method, mlist=[M], slist=[s], nmeasurements=n, input_dim=D,
-                             snr=point["snr"], device="cpu", threads=threads, **fit_settings(method, n))
     found = dict.fromkeys(("psnr", "error", "precision", "recall", "seconds", "failed"))
     started = time.perf_counter()
     try:
+        settings = make_settings(task="mlp_planted", method=method, mlist=[M], slist=[s], nmeasurements=n, input_dim=D,
+                                 snr=point["snr"], device="cpu", threads=threads, **fit_settings(method, n))
         problem = mlp_planted(settings, M, s, seed)
         net = METHODS[method].run(problem, M, [s], seed, settings, "cpu")[s].net
-    except (Skipped, ValueError, FloatingPointError) as reason:
+    except (Skipped, UsageError, ValueError, FloatingPointError) as reason:
         return found | {"failed": str(reason)}
     X = planted_inputs("normal", FRESH, D, seed + 1_000_000)
     true = problem.planted.predict(X).astype(np.float64)
@@ -214,8 +214,9 @@ def run(args: argparse.Namespace) -> None:
     entries = read_log(log)
     print_table(entries)
     with page.style():
-        for name, draw in (("samples", draw_shares), ("noise", draw_noise)):
-            print(*page.save(draw(entries), folder / name), sep="\n")
+        print(*page.save(draw_shares(entries), folder / "samples"), sep="\n")
+        if any(entry["snr"] is not None for entry in entries):
+            print(*page.save(draw_noise(entries), folder / "noise"), sep="\n")
 
 
 def main(argv: list[str] | None = None) -> int:

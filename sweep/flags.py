@@ -57,10 +57,15 @@ def run_main(prog: str, run: Callable[[], int | None]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails to flush it at the end
+        discard_output()
         return 0
     except UsageError as error:
         return complain(prog, error)
+
+
+def discard_output() -> None:
+    """Let stdout lead nowhere after a BrokenPipeError; otherwise Python fails to flush it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def whole_number(low: int, high: int = LARGEST) -> Callable[[str], int]:

@@ -48,7 +48,7 @@ class Method:
         most_outputs: the largest number of outputs k that it can fit; None for any.
         depths: the numbers of hidden layers that it can fit; () for any.
         signs: whether one output may be a difference of neurons, sum_j +-relu(w_j . x), and not only a sum.
-        unsuited: names of tasks that it cannot solve.
+        unsuited: names of tasks that it cannot solve.  overdetermined: whether it needs more samples than inputs.
         settings: names of settings that were declared for other methods and have an effect on this one, too.
         defaults: of settings, where they are not those of the table of settings.
         library: what moves it to a GPU, "cupy" or "torch"; "" where nothing does.
@@ -66,6 +66,7 @@ class Method:
     depths: tuple[int, ...] = ()
     signs: bool = False
     unsuited: tuple[str, ...] = ()
+    overdetermined: bool = False
     settings: tuple[str, ...] = ()
     defaults: dict = field(default_factory=dict)
     library: str = "cupy"
@@ -237,7 +238,7 @@ METHODS = {
                     fitted_by("beyond.gnhtp.fit", gnhtp_options), most_outputs=1, defaults={"num_epochs": 108},
                     renumbers=True, step_seconds=lambda n, d, m, s, epochs: n * d / 1e8),
     "creases": Method("Creases", "crease pursuit, beyond the paper: one hidden layer, any signs and outputs",
-                      one_by_one(fit_creases), depths=(1,), signs=True,
+                      one_by_one(fit_creases), depths=(1,), signs=True, overdetermined=True,
                       unsuited=("mnist", "inr_mnist", "inr_cifar10"), defaults={"num_epochs": 60}, renumbers=True,
                       step_seconds=lambda n, d, m, s, epochs: 0.03),
     "deep": Method("Joint", "two hidden layers at once, beyond the paper: planted networks", one_by_one(fit_deep),

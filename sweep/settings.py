@@ -294,6 +294,10 @@ def refuse_combinations(settings: Settings) -> None:
         raise UsageError(f"argument --gpu: {settings.gpu} has no effect where each worker has its GPU; leave it out")
     if settings.gpu and settings.device == "cpu":
         raise UsageError(f"argument --gpu: {settings.gpu} has no effect with --device cpu; leave it out")
+    if METHODS[settings.method].overdetermined and SETTINGS["input_dim"].suits_task(settings.task) and (
+            settings.nmeasurements <= settings.input_dim):
+        raise UsageError(f"argument --nmeasurements: {settings.nmeasurements} samples, and a linear function of "
+                         f"{settings.input_dim} inputs fits any targets; use more samples than inputs")
     samples = TASKS[settings.task].samples(settings)
     if settings.batch_size > samples:
         raise UsageError(f"argument --batch_size: {settings.batch_size} is over the {samples} samples of "

@@ -25,6 +25,7 @@ FITS = {  # what is fitted from the same data, and options that keep it short
 }
 STEPS = {"aiht": 15, "aiht, two layers": 6, "aiht, random gates": 3, "aiht, mini-batches": 4, "imp, rounds": 3}
 EXACT = {"gnhtp, realizable", "creases"}
+SOLVERS = [aiht.fit, pruning.fit, gnhtp.fit, creases.fit, deep.fit]
 D, M, S = 12, 3, 8
 
 
@@ -76,11 +77,14 @@ def test_rounds_of_imp_name_the_numbers_of_nonzeros_that_are_to_come(data, one_t
     assert [state.net().num_nonzero for _, state in seen][1::len(seen) - 2] == [25, 8]
 
 
-@pytest.mark.parametrize("fit", [aiht.fit, pruning.fit, gnhtp.fit, creases.fit, deep.fit])
+@pytest.mark.parametrize("fit", SOLVERS)
 @pytest.mark.parametrize("wrong, words", [
     ({"s": 0}, "s must be a whole number, at least 1, and is 0"), ({"s": 2.5}, "s must be .* and is 2.5"),
+    ({"s": 6.0}, "s must be .* and is 6.0 .float"), ({"s": None}, "s must be .* and is None"),
     ({"width": -1}, "width must be a whole number, at least 1, and is -1"),
     ({"X": np.ones(5)}, r"X must hold inputs \[n, d\]"), ({"y": np.ones(4)}, "y must hold targets .* the 300 samples"),
+    ({"X": np.ones((300, 0))}, r"its shape is \(300, 0\)"), ({"y": np.ones((300, 0))}, r"its shape is \(300, 0\)"),
+    ({"X": np.ones((300, D)) * 1j}, "X must hold real numbers, its type is complex128"),
     ({"y": np.r_[np.ones(299), np.nan]}, "y is not finite: sample 299 is nan"),
     ({"X": np.full((300, D), 1e300)}, "X is not finite: sample 0, input 0 is inf"),  # in single precision
 ], ids=str)
@@ -91,9 +95,30 @@ def test_what_cannot_be_fitted_is_refused(data, fit, wrong, words):
         fit(given.pop("X"), given.pop("y"), given.pop("s"), **given)
 
 
-def test_lists_are_data_too(data):
+@pytest.mark.parametrize("fit", SOLVERS)
+@pytest.mark.parametrize("of_X, of_y", [(1, 0), (0, 1), (0, 0), (np.nan, 1)], ids=str)
+def test_data_without_anything_to_find_are_fitted(data, fit, of_X, of_y):
+    """Zero times the data, or inputs that are all 1: nothing bends, and nothing correlates."""
+    X, y = np.ones_like(data[0]) if np.isnan(of_X) else of_X * data[0], of_y * data[1]
+    net = fit(X, y, S, width=M, num_epochs=2)
+    assert net.num_nonzero <= S and np.isfinite(net.predict(X.astype(np.float32))).all()
+
+
+@pytest.mark.parametrize("exponent", [-100, 100])
+def test_crease_pursuit_does_not_depend_on_the_unit_of_the_targets(data, exponent):
+    """Squares of these targets are 0 or infinite in single precision; a power of two leaves every bit as it is."""
+    X, y = (array.astype(np.float32) for array in data)
+    usual, other = (creases.recover(X, targets, S, width=M) for targets in (y, np.ldexp(y, exponent)))
+    assert other.residual == usual.residual
+    assert (other.net.layers[0].w.values == np.ldexp(usual.net.layers[0].w.values, exponent)).all()
+
+
+def test_lists_and_reversed_data_are_data_too(data):
     X, y = data
     assert bits(aiht.fit(X.tolist(), y.tolist(), S, width=M)) == bits(aiht.fit(X, y, S, width=M))
+    X, y = (array.astype(np.float32) for array in data)
+    X, y = X[::-1], y[::-1]
+    assert bits(pruning.fit(X, y, S, width=M)) == bits(pruning.fit(X.copy(), y.copy(), S, width=M))
 
 
 def test_the_quickstart_runs(tmp_path):

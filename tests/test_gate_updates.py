@@ -74,12 +74,13 @@ def test_finished_fits_are_kept_and_drawn(tmp_path, monkeypatch):
 @pytest.mark.parametrize("more, words", [
     (["--steps", "0"], "'0' is not a whole number from 1"),
     (["--nmeasurements", "1", "--nonzeros", "1"], "argument --nonzeros: 1 is too few, the labels are all zero"),
-    ([], "gates.json cannot be continued"),
+    ("[{", "gates.json cannot be continued (Expecting"), ("{}", "gates.json cannot be continued (it is no list"),
 ])
 def test_a_mistake_is_refused_in_a_line(tmp_path, capsys, more, words):
     (tmp_path / "logs" / "gates").mkdir(parents=True)
-    if not more:
-        (tmp_path / "logs" / "gates" / "gates.json").write_text("[{")
+    if isinstance(more, str):  # what the log holds
+        (tmp_path / "logs" / "gates" / "gates.json").write_text(more)
+        more = []
     assert gate_updates.main(line(tmp_path, *more)) == 2
     [message] = capsys.readouterr().err.splitlines()
     assert message.startswith("python -m studies.gate_updates: error: ") and words in message

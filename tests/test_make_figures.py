@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -102,6 +103,19 @@ def test_pictures_of_other_numbers_have_other_names(folder, drawn, flags, suffix
         save_log(method, np.ones((2, 2, 2)), method=method, axes=SMALL_AXES, cells=cells)
     assert mf.main(flags.split()) == 0 and mf.main(["--figure", "small", *flags.split()]) == 0
     assert drawn == [f"aiht{suffix}", f"pruning{suffix}", f"figure_small{suffix}"]
+
+
+def test_a_figure_of_shares_shows_means_of_other_metrics():
+    lines = "--figure recovery2", "--figure recovery2 --metric seconds"
+    assert [mf.parse_arguments(line.split()).statistic for line in lines] == ["exact", "mean"]
+
+
+def test_a_reader_that_stops_reading_is_no_fault_of_the_folder(folder, drawn, monkeypatch):
+    save_log("own", TABLE)
+    monkeypatch.setattr(mf, "run_main", lambda prog, run: run())
+    monkeypatch.setattr(mf, "print", Mock(side_effect=BrokenPipeError), raising=False)
+    with pytest.raises(BrokenPipeError):
+        mf.main([])
 
 
 def test_no_picture_takes_the_name_of_another_log(folder, drawn):

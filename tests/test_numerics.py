@@ -28,7 +28,7 @@ def test_array_modules(device):
 @pytest.mark.parametrize("X, y, message", [
     (np.zeros((4, 8)), np.zeros(4), None),
     (np.full((1, 2), 3e38), np.full(1, -3e38), None),  # large, but finite
-    (np.zeros((4, 0)), np.zeros(4), None),
+    (np.zeros((4, 0)), np.zeros(4), r"X .* at least one sample, its shape is \(4, 0\)"),
     ({(3, 7): np.nan}, np.zeros(4), "X is not finite: sample 3, input 7 is nan"),
     ({(1, 2): np.inf, (2, 0): np.nan}, np.zeros(4), "X is not finite: sample 1, input 2 is inf"),
     (np.zeros((4, 8)), np.float32([0, 1, -np.inf, 0]), "y is not finite: sample 2 is -inf"),

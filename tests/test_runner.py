@@ -13,6 +13,7 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -141,6 +142,7 @@ MISTAKES = [  # flags, words of the message
     *((f"{PLANTED} --method deep --num_layers {L}", f"argument --num_layers: deep fits 2 hidden layer(s), not {L}",
        f"use --method {other}") for L, other in ((1, "creases"), (3, "aiht"))),
     (f"{PLANTED} --method creases --num_layers 2", "argument --num_layers: creases fits 1", "use --method aiht"),
+    (f"{PLANTED} --method creases --input_dim 50", "argument --nmeasurements: 50 samples", "more samples than inputs"),
     (f"{IMAGE} --method deep", "argument --task: deep needs targets that a sparse network made", "use --method gnhtp"),
     (f"{PLANTED} --overwrite", "argument --overwrite", "--save_results"),
     (f"{PLANTED} --save_models", "argument --save_models", "--save_results"),
@@ -165,7 +167,7 @@ def test_a_gpu_that_is_not_there_is_refused(cli, monkeypatch, method):
 
     monkeypatch.setattr(machine, "cupy_on", missing)
     monkeypatch.setattr(machine, "torch_on", missing)
-    line = f"{PLANTED} --method {method} --device"
+    line = f"{PLANTED} --input_dim 20 --method {method} --device"
     why = "no GPU today" if METHODS[method].library else f"{method} computes on the CPU alone"
     assert_refused(cli(f"{line} cuda"), f"argument --device: cuda is not possible, {why}; use --device cpu")
     assert_refused(cli(f"{line} auto --gpu 3"), f"argument --gpu: 3 is not there, {why}; leave it out")
@@ -445,6 +447,14 @@ def test_stopped_and_resumed_is_the_same_as_uninterrupted(cli, toy, monkeypatch,
     scores = [score for step, score in itertools.zip_longest(histories()["step"][1:], histories()["score"], fillvalue=0)
               if step <= 1]  # of the last row of each cell; 40 samples are all looked at
     np.testing.assert_allclose(scores, read_log()[0].transpose(2, 0, 1).ravel(), rtol=1e-4)
+
+
+def test_a_cell_is_kept_before_it_is_told_to_a_reader_that_is_gone(cli, toy, monkeypatch):
+    monkeypatch.setattr(runner, "discard_output", lambda: None)
+    monkeypatch.setattr(report, "cell_line", Mock(side_effect=BrokenPipeError))
+    result = cli(TOY)
+    assert result.code == 141 and result.err == "runner.py: stopped, since nothing reads its output any more\n"
+    assert np.isfinite(read_log()[0]).sum() == 1
 
 
 def test_a_finished_sweep_is_left_alone_unless_overwritten(cli, toy, monkeypatch):

@@ -57,6 +57,11 @@ def test_finished_fits_are_kept_and_drawn(tmp_path, monkeypatch, capsys):
     assert {path.name for path in tmp_path.glob("*.p*")} == {"samples.png", "samples.pdf", "noise.png", "noise.pdf"}
 
 
+def test_without_noise_there_is_no_figure_of_it(tmp_path):
+    assert samples.main([*line(tmp_path), "--methods", "creases", "--nlist", "50", "--snrlist"]) == 0
+    assert {path.name for path in tmp_path.glob("*.p*")} == {"samples.png", "samples.pdf"}
+
+
 def test_the_picture_of_creases_shows_those_of_the_network(tmp_path):
     X = np.random.default_rng(0).standard_normal((500, 2)).astype(np.float32)
     cosine = np.abs(creases.found_creases(X) @ creases.W.T) / np.linalg.norm(creases.W, axis=1)

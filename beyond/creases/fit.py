@@ -15,6 +15,7 @@ become neurons (relu_form.py).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -72,18 +73,17 @@ def recover(X: Array, Y: Array, s: int, *, width: int, num_epochs: int = 60, see
     """
     X, Y = fit_data(X, Y, s, width)
     xp = array_module(X)
-    XT, YT = xp.ascontiguousarray(X.T), xp.ascontiguousarray(Y.reshape(len(Y), -1).T)
+    YT, exponent = in_range(xp.ascontiguousarray(Y.reshape(len(Y), -1).T))
+    XT = xp.ascontiguousarray(X.T)
     check_samples(XT)
-    if not YT.any():
-        return Recovery(sparse_net(Neurons(np.zeros((0, len(XT))), np.zeros((0, len(YT)))), width), 0.0, 0)
-    best, report = None, Report(callback, width) if callback else None
+    best, report = None, Report(callback, width, exponent) if callback else None
     with workspace_or_new(work) as work:
         for budget in hidden_budgets(s, width, len(YT)):
             found = recover_within(XT, YT, budget, s, width, num_epochs, seed, work, report)
             best = found if best is None else min(best, found, key=lambda each: each.residual)
             if best.exact:
                 break
-    return best
+    return best._replace(net=scaled(best.net, exponent))
 
 
 def recover_within(XT: Array, YT: Array, budget: int, s: int, m: int, steps: int, seed: int,
@@ -103,8 +103,8 @@ def recover_within(XT: Array, YT: Array, budget: int, s: int, m: int, steps: int
 class Report:
     """Calls the callback of a fit after each step of its searches."""
 
-    def __init__(self, callback: Callback, width: int):
-        self.callback, self.width, self.number = callback, width, 0
+    def __init__(self, callback: Callback, width: int, exponent: int):
+        self.callback, self.width, self.exponent, self.number = callback, width, exponent, 0
 
     def __call__(self, data: Samples, now: State, scale: np.ndarray) -> None:
         """`data` has the inputs divided by `scale` [d]."""
@@ -112,7 +112,8 @@ class Report:
 
         def net() -> SparseNet:
             neurons = with_sides(data, now.net, now.R, now.B, thorough=False)
-            return sparse_net(Neurons(neurons.W / scale, neurons.V), max(self.width, len(neurons.W)))
+            net = sparse_net(Neurons(neurons.W / scale, neurons.V), max(self.width, len(neurons.W)))
+            return scaled(net, self.exponent)
 
         self.callback(self.number, FitState(net, float(now.loss / data.energy) if data.energy else 0.0))
 
@@ -122,6 +123,19 @@ def check_samples(XT: Array) -> None:
     d, n = XT.shape
     if n <= d:
         raise ValueError(f"{n} samples for {d} inputs: a linear function fits any targets; more samples than inputs")
+
+
+def in_range(Y: Array) -> tuple[Array, int]:
+    """Y / 2^e and e, with a largest entry of 1/2 to 1: no square of Y leaves single precision. Exact."""
+    xp = array_module(Y)
+    exponent = int(np.frexp(float(xp.abs(Y).max()))[1])
+    return xp.ldexp(Y, -exponent), exponent
+
+
+def scaled(net: SparseNet, exponent: int) -> SparseNet:
+    """The network with its outputs multiplied by 2^exponent."""
+    [layer] = net.layers
+    return replace(net, layers=(replace(layer, w=replace(layer.w, values=np.ldexp(layer.w.values, exponent))),))
 
 
 def draw_samples(n: int, seed: int) -> slice | np.ndarray:

@@ -103,6 +103,8 @@ class Samples:
 
     def gradients(self, H: np.ndarray, R: Array) -> np.ndarray:
         """G [h, d, k], G_hk = sum_i gate(h . x_i) x_ik r_i, for H [h, d] and a projected R [k, n]."""
+        if not len(H):  # where nothing bends, nothing is tried
+            return np.zeros((0, self.d, len(R)))
         block = max(BLOCK_ENTRIES // (self.d * len(R)), 32)
         return np.concatenate([self._gradients(H[start : start + block], R) for start in range(0, len(H), block)])
 

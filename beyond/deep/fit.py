@@ -208,7 +208,8 @@ class Search:
         A = self.rng.normal(size=(k2, k1)) / k1**0.5
         A[0] = abs(A[0])
         net = TwoLayers(W, A)
-        scale = float(self.data.mean(lambda XT, _: np.sum(net.predict(XT) ** 2))) ** -0.25
+        power = float(self.data.mean(lambda XT, _: np.sum(net.predict(XT) ** 2)))
+        scale = power**-0.25 if power > 0 else 1.0  # no row may be active
         return TwoLayers(W * scale, A * scale)
 
     def dense_fit(self, net: TwoLayers) -> tuple[TwoLayers, float]:
@@ -232,7 +233,7 @@ class Search:
         shape = (k2 + -(-k2 // 4), k1 + -(-k1 // 3))
         W, A = np.zeros((shape[1], net.W.shape[1])), FILL * self.rng.normal(size=shape)
         W[:, inputs] = FILL * self.rng.normal(size=(shape[1], len(inputs)))
-        W[k1:, inputs] *= 1 / (FILL * len(inputs) ** 0.5)
+        W[k1:, inputs] *= 1 / (FILL * max(len(inputs), 1) ** 0.5)
         A[k2:] *= 10
         W[:k1] = np.where(net.W != 0, net.W, W[:k1])
         A[:k2, :k1] = np.where(net.A != 0, net.A, A[:k2, :k1])
