@@ -194,11 +194,11 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
     ), ((GNHTP, AIHT),)),
     "inputs": Entry("Distributions of the inputs", (inputs("aiht", num_epochs=15), inputs("gnhtp"),
                                                         inputs("creases"))),
-    "recovery": Entry("Crease pursuit recovers planted networks where IMP and AIHT stop", (
+    "recovery": Entry("Recovered exactly", (
         recovery("creases", TO_1000, TO_1000, **PLANTED),
         recovery("creases", TO_1000, TO_1000, **PLANTED_VECTOR),
     ), statistic=EXACT),
-    "recovery2": Entry("Two hidden layers fitted at once", (
+    "recovery2": Entry("Recovered exactly, two hidden layers", (
         recovery("deep", TO_1000[1:], TO_1000[3:], **PLANTED, num_layers=2),), statistic=EXACT),
 }
 
@@ -256,7 +256,7 @@ def with_measures(strip: Strip, measures: Sequence[Measure]) -> Strip:
 
 def draw_entry(entry: Entry, strips: Sequence[Strip], quantity: Quantity) -> Figure:
     """The figure of an entry, whose strips come from `assemble`."""
-    return draw_page(words.figure_title(entry, quantity), share_colours(strips, quantity), PAPER)
+    return draw_page(words.figure_title(entry, quantity, strips), share_colours(strips, quantity), PAPER)
 
 
 # ---- figures of one log ----

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from plotting.logs import ANY
-from plotting.numbers import EXACT, MEAN, MEDIAN, STD, SUCCESS, Heatmap, Quantity
+from plotting.numbers import EXACT, MEAN, MEDIAN, SHARES, STD, SUCCESS, Heatmap, Quantity
 from sweep.logbook import Log, completed
 from sweep.methods import METHODS
 from sweep.settings import make_settings, setting_words
@@ -16,6 +17,7 @@ from tasks import TASKS
 
 if TYPE_CHECKING:
     from plotting.figures import Entry, Row
+    from plotting.page import Strip
 
 REDUCED = {MEAN: "mean", STD: "standard deviation", MEDIAN: "median", SUCCESS: "share of successes",
            EXACT: "share of exact recoveries and median"}
@@ -53,10 +55,28 @@ def log_title(log: Log, columns: int, statistic: str) -> str:
 # ---- of a figure of several panels ----
 
 
-def figure_title(entry: Entry, quantity: Quantity) -> str:
-    """What the figure is, and what became of its numbers over the seeds."""
+def figure_title(entry: Entry, quantity: Quantity, strips: Sequence[Strip]) -> str:
+    """What the figure is, what it finds, and what became of its numbers over the seeds."""
     seeds = f"seed{'s' if len(entry.seeds) > 1 else ''} {', '.join(map(str, entry.seeds))}"
-    return f"{entry.title}: {REDUCED[quantity.statistic]} over {seeds}"
+    found = finding(entry, quantity, strips)
+    return f"{entry.title}: {found}{REDUCED[quantity.statistic]} over {seeds}"
+
+
+def finding(entry: Entry, quantity: Quantity, strips: Sequence[Strip]) -> str:
+    """Who is ahead in how many cells, where scores are subtracted; how many fits of each column are a success."""
+    panels = [(head, panel) for strip in strips for block in strip.blocks for head, panel in block.heatmaps.items()]
+    if quantity.statistic in SHARES:
+        columns = dict.fromkeys(head for head, panel in panels if not panel.signed and panel.count.any())
+        counts = {head: [panel for other, panel in panels if other == head] for head in columns}
+        said = [f"{head} {sum(np.nansum(panel.values * panel.count) for panel in own):.0f} of "
+                f"{sum(panel.count.sum() for panel in own)}" for head, own in counts.items()]
+        return f"{', '.join(said)}\n"
+    gaps = [panel.values[~np.isnan(panel.values)] for _, panel in panels if panel.signed]
+    if len(entry.differences) != 1 or quantity != Quantity(statistic=quantity.statistic) or not sum(map(len, gaps)):
+        return ""
+    first, second = entry.differences[0]
+    ahead = sum(int(np.count_nonzero(gap > 0)) for gap in gaps)
+    return f"{first} ahead of {second} in {ahead} of {sum(map(len, gaps))} cells\n"
 
 
 def common_settings(row: Row) -> dict[str, Any]:

@@ -126,6 +126,21 @@ def columns_of(name: str) -> list[str]:
     return lines
 
 
+def opponents() -> list[str]:
+    """Every method at one width: medians over the seeds, by s."""
+    lines = header("task", "method", "median over the seeds, by s", "seeds")
+    for row, found in grids("opponents"):
+        measure = TASKS[row.task].measure
+        form = ".1f" if measure.unit else ".3f"
+        for heading, grid in found.items():
+            [medians], [count] = reduced(grid, measure, MEDIAN), (grid.kinds == DONE).sum(axis=2)
+            said = [f"{s}: {median:{form}}" for s, median in zip(row.slist, medians, strict=True)
+                    if not np.isnan(median)]
+            if said:
+                lines.append(line(f"{row.task}{outputs_words(row)}", heading, ", ".join(said), count.max()))
+    return lines
+
+
 def recovered() -> list[str]:
     """Exact fits on the grids of Figures 1 and 2, of those that were run with ours: the paper's methods, then ours."""
     lines = header("networks recovered exactly", IMP, AIHT, "ours")
@@ -147,6 +162,7 @@ def recovered() -> list[str]:
 TABLES: dict[str, Callable[[], list[str]]] = {
     "figures": figures,
     "recovered": recovered,
+    "opponents": opponents,
     "recovery": lambda: columns_of("recovery"),
     "recovery2": lambda: columns_of("recovery2"),
     "baselines": lambda: columns_of("baselines"),
