@@ -345,9 +345,9 @@ def test_a_fit_that_always_diverges_is_given_up(work):
 # ---- whole fits ----
 
 
-@given(seed=st.integers(0, 99), n=st.integers(1, 30), d=st.integers(1, 6), k=st.sampled_from([0, 2, 3]), m=st.integers(1, 9),
-       s=st.integers(1, 40), num_layers=st.integers(1, 3), num_epochs=st.integers(1, 4), batch=st.integers(0, 30),
-       update_every=st.integers(0, 3), loss=st.sampled_from(["squared", "cross_entropy"]))
+@given(seed=st.integers(0, 99), n=st.integers(1, 30), d=st.integers(1, 6), k=st.sampled_from([0, 2, 3]),
+       m=st.integers(1, 9), s=st.integers(1, 40), num_layers=st.integers(1, 3), num_epochs=st.integers(1, 4),
+       batch=st.integers(0, 30), update_every=st.integers(0, 3), loss=st.sampled_from(["squared", "cross_entropy"]))
 @settings(max_examples=120)
 def test_the_budget_is_never_exceeded(seed, n, d, k, m, s, num_layers, num_epochs, batch, update_every, loss):
     """For a single output too, which is k = 0 here."""
