@@ -44,6 +44,15 @@ class Row:
     def task(self) -> str:
         return next(iter(self.columns.values()))["task"]
 
+    def fitting(self, logs: Sequence[Log]) -> dict[str, list[Log]]:
+        """{heading: the logs with the settings of this column}."""
+        return {heading: [log for log in logs if agrees(log, selection)] for heading, selection in self.columns.items()}
+
+    def grids(self, logs: Sequence[Log], seeds: Sequence[int]) -> dict[str, Grid]:
+        """{heading: the grid of this column}, from all logs that fit."""
+        return {heading: gather(found, self.mlist, self.slist, seeds)[0]
+                for heading, found in self.fitting(logs).items()}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -210,7 +219,7 @@ def assemble(entry: Entry, logs: Sequence[Log], quantity: Quantity) -> tuple[lis
     """The strips of an entry, their measures without a range where none is stated, and the logs that clash."""
     strips, clashes = [], []
     for row in entry.rows:
-        fitting = {head: [log for log in logs if agrees(log, columns)] for head, columns in row.columns.items()}
+        fitting = row.fitting(logs)
         gathered = {head: gather(found, row.mlist, row.slist, entry.seeds) for head, found in fitting.items()}
         clashes += [clash for _, found in gathered.values() for clash in found]
         measure = measured([log for found in fitting.values() for log in found], row.task, quantity.metric)

@@ -12,7 +12,7 @@ import numpy as np
 
 from plotting import page, words
 from plotting.heatmaps import bar_label
-from plotting.logs import SCORE, Grid, agrees, gather
+from plotting.logs import SCORE, Grid
 from plotting.numbers import median_over_seeds
 from sweep.logbook import DONE, Log
 from tasks import TASKS
@@ -31,9 +31,7 @@ PER_ROW, PANEL = 3, (3.3, 2.7)  # panels side by side, and the size of one in in
 
 def curves(row: Row, logs: Sequence[Log], seeds: Sequence[int]) -> dict[str, Grid]:
     """The grid of each column of a row that was run at all."""
-    grids = {heading: gather([log for log in logs if agrees(log, selection)], row.mlist, row.slist, seeds)[0]
-             for heading, selection in row.columns.items()}
-    return {heading: grid for heading, grid in grids.items() if (grid.kinds == DONE).any()}
+    return {heading: grid for heading, grid in row.grids(logs, seeds).items() if (grid.kinds == DONE).any()}
 
 
 def draw_lines(entry: Entry, logs: Sequence[Log]) -> Figure:

@@ -20,7 +20,7 @@ import numpy as np
 
 from plotting.figures import AIHT, FIGURES, IMP, MINUS, Row
 from plotting.heatmaps import bar_label
-from plotting.logs import Grid, agrees, find_logs, gather, read_log
+from plotting.logs import Grid, find_logs, read_log
 from plotting.numbers import MEAN, MEDIAN, Quantity, difference, heatmap
 from plotting.words import depth_words, outputs_words
 from sweep.flags import Parser, UsageError, run_main
@@ -46,8 +46,7 @@ def grids(name: str) -> Iterator[tuple[Row, dict[str, Grid]]]:
     """The rows of an entry of FIGURES with the grid of each column."""
     entry = FIGURES[name]
     for row in entry.rows:
-        yield row, {heading: gather([log for log in shipped() if agrees(log, selection)], row.mlist, row.slist,
-                                    entry.seeds)[0] for heading, selection in row.columns.items()}
+        yield row, row.grids(shipped(), entry.seeds)
 
 
 # ---- cells of tables ----
