@@ -74,7 +74,7 @@ class VectorSensing(ReluSensing):
     def outputs(self, neurons: np.ndarray, W: Array, V: Array) -> Array:
         """sum_j gate_j * (X w_j) v_j', as [k, n], over neurons with weights W [b, d] and output weights V [b, k]."""
         hidden = self._hidden(neurons, W)
-        tiles = sample_tiles(max(len(neurons), 1), self.shape[0], self.xp)
+        tiles = sample_tiles(max(len(neurons), 1), self.shape[0], self.xp, self.d)
         return self.xp.concatenate(self.work.map(lambda tile: V.T @ hidden(tile)[1], tiles), axis=1)
 
     def output_gradient(self, neurons: np.ndarray, W: Array, V: Array, R: Array) -> Array:
@@ -92,7 +92,7 @@ class VectorSensing(ReluSensing):
             w_part = times_transposed((V @ R[:, tile]) * gate, self.XT[:, tile])
             return self.xp.concatenate([w_part, activation @ R[:, tile].T], axis=1)
 
-        return self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
+        return self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp, self.d))
 
 
 def first_step_size(s: int, m: int, loss: str) -> float:
@@ -136,7 +136,7 @@ def predict(A: VectorSensing, theta: SparseVector, k: int) -> Array:
     length = A.d + k
     total = A.xp.zeros((k, A.shape[0]), dtype=A.XT.dtype)
     live = distinct(to_host(theta.indices) // length)
-    for neurons in A.blocks(live[np.isin(live, A.gates.neurons)]):
+    for neurons in A.blocks(live[A.gates.lists(live)]):
         rows = theta.rows(to_device(neurons, A.XT), length)
         total += A.outputs(neurons, rows[:, : A.d], rows[:, A.d :])
     return total
@@ -167,7 +167,7 @@ class Updates:
         live = distinct(to_host(theta.indices) // (A.d + len(R)))
         if fill is not None:
             live = np.arange(fill.m)
-        gated = np.isin(live, A.gates.neurons)
+        gated = A.gates.lists(live)
         self.blocks = [*((block, True) for block in A.blocks(live[gated])),
                        *((block, False) for block in A.blocks(live[~gated]))]
         self.num_held, self.held = num_held, {}

@@ -25,7 +25,7 @@ import numpy as np
 
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.products import Positive, pays, sparse_matrix, times_transposed
-from numerics.sparse import SparseVector, distinct
+from numerics.sparse import SparseVector, among, distinct
 from numerics.streams import DRAW_BLOCK, Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
 
@@ -61,12 +61,13 @@ class Gates(Protocol):
         """Whether H[neurons] equals W [b, d], weights on any device: then gate * (X w) is relu(X w)."""
         return False
 
+    def lists(self, neurons: np.ndarray) -> np.ndarray:
+        """Which of ascending neurons [b] are listed, as a mask [b]."""
+        return among(neurons, np.asarray(self.neurons))
+
     def places(self, neurons: np.ndarray) -> np.ndarray | None:
         """Where ascending neurons [b], repeated or not, stand among those listed; None if some do not."""
-        listed = np.asarray(self.neurons)
-        places = np.searchsorted(listed, neurons)
-        inside = not len(places) or places[-1] < len(listed)
-        return places if inside and (listed[places] == neurons).all() else None
+        return np.searchsorted(np.asarray(self.neurons), neurons) if self.lists(neurons).all() else None
 
 
 class RandomGates(Gates):
@@ -90,8 +91,12 @@ class RandomGates(Gates):
 
         return draw_rows(neurons, self.m, self.d, draw)
 
+    def lists(self, neurons: np.ndarray) -> np.ndarray:
+        """All are."""
+        return np.ones(len(neurons), dtype=bool)
+
     def places(self, neurons: np.ndarray) -> np.ndarray:
-        """The neurons themselves: all are listed."""
+        """The neurons themselves."""
         return neurons
 
 
@@ -270,10 +275,11 @@ class ReluSensing:
                     return adjoint[None]
                 return self.xp.stack([adjoint, times_transposed(gate.astype(DTYPE), self.xp.square(X))])
 
-            total, *squares = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp))
+            total, *squares = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp, self.d))
             first = to_device(neurons * self.d, self.XT)
             indices = (first[:, None] + self.xp.arange(self.d)).ravel()
-            yield indices, total.ravel(), *(self.xp.sqrt(square).ravel() for square in squares)
+            total, squares = total.ravel(), [self.xp.sqrt(square).ravel() for square in squares]  # may be copies
+            yield indices, total, *squares
 
     def columns(self, indices: Array) -> Columns:
         """A_S for ascending indices S [s]."""

@@ -58,7 +58,13 @@ def each_product(W: Array | csr_matrix, XT: Array, use: Callable, work: Workspac
         blocks = [(everything, slice(start, min(start + length, n))) for start in range(0, n, length)]
     else:
         blocks = [(rows, everything) for rows in row_blocks(b, n, xp)]
-    work.map(lambda block: use(*block, W[block[0]] @ XT[:, block[1]]), blocks)
+    whole = len(blocks) == 1  # a slice of a sparse matrix is a copy
+
+    def multiply(block):
+        rows, tile = block
+        use(rows, tile, W @ XT if whole else W[rows] @ XT[:, tile])
+
+    work.map(multiply, blocks)
 
 
 def row_blocks(rows: int, n: int, xp: ModuleType) -> list[slice]:

@@ -68,7 +68,18 @@ class SparseVector:
 
 def distinct(numbers: np.ndarray) -> np.ndarray:
     """Each of some ascending numbers once; many times as fast as numpy.unique where they are few."""
-    return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))] if len(numbers) else numbers
+    if not len(numbers):
+        return numbers
+    new = np.empty(len(numbers), dtype=bool)
+    new[0] = True
+    np.not_equal(numbers[1:], numbers[:-1], out=new[1:])
+    return numbers[new]
+
+
+def among(numbers: np.ndarray, listed: np.ndarray) -> np.ndarray:
+    """Whether each of ascending numbers [b] is among ascending ones; many times as fast as numpy.isin for few."""
+    places = np.searchsorted(listed, numbers)
+    return np.append(listed, -1)[places] == numbers
 
 
 def largest(indices: Array, values: Array, s: int) -> tuple[Array, Array]:

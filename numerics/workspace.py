@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from numerics.arrays import DTYPE, Array
 
 TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU costs a tenth of the products (Zen 5)
+ONE_TILE_PRODUCTS = 2**24  # a product of so many takes 0.3 ms, four tiles of it 0.1 ms more on one thread
 GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
 BUDGET, GPU_BUDGET = 512, 2048  # MiB; at n = 50000, half of it holds 1342 columns of A, on a GPU 5368
 GROUPS = 8  # runs of tiles that the threads share: fewer, larger tasks, and sums that do not depend on the threads
@@ -118,8 +119,14 @@ def workspace_or_new(work: Workspace | None) -> contextlib.AbstractContextManage
     return Workspace() if work is None else contextlib.nullcontext(work)
 
 
-def sample_tiles(rows: int, n: int, xp: ModuleType) -> list[slice]:
-    """Cut n samples into tiles for blocks of `rows` rows; depends on the shapes alone, never on threads or budget."""
+def sample_tiles(rows: int, n: int, xp: ModuleType, depth: int | None = None) -> list[slice]:
+    """Cut n samples into tiles for blocks of `rows` rows; depends on the shapes alone, never on threads or budget.
+
+    Args:
+        depth: where one is given, a product [rows, depth] x [depth, n] so small that threads gain nothing is one tile.
+    """
+    if depth and rows * n <= TILE_ENTRIES and rows * n * depth <= ONE_TILE_PRODUCTS:
+        return [slice(0, n)]
     if xp is not np:
         length = max(GPU_TILE_ENTRIES // max(rows, 1), 1024)
     else:
