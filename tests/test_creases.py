@@ -89,8 +89,8 @@ HAND_MADE = {  # W, V
     "single inputs": (rows({0: 1}, {0: -1}, {1: 2}, {1: 1, 2: 1}), [1, 1, -1, 1]),
     "a single input, linear": (rows({0: 1}, {0: -1}, {1: 2}, {1: 1, 2: 1}), [1, -1, -1, 1]),
     "both sides, two outputs": (rows(Z, MINUS_Z, OTHER), [[1, 0], [0, 1], [1, 1]]),
-    "more creases than inputs": (np.random.default_rng(0).normal(size=(20, 8)) * (np.indices((20, 8)).sum(0) % 3 < 1),
-                                 [1, -1] * 10),
+    "more creases than inputs": (np.random.default_rng(0).normal(size=(14, 8)) * (np.indices((14, 8)).sum(0) % 3 < 1),
+                                 [1, -1] * 7),
 }
 
 
