@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from unittest import mock
 
 import numpy as np
-import scipy.sparse
 from threadpoolctl import threadpool_limits
 
 import aiht
@@ -143,6 +142,8 @@ def extra_seconds(problem: Problem, steps: Counter, threads: int) -> float:
 
 def gate_seconds(neurons: int, d: int, n: int, weights: int, threads: int) -> float:
     """Seconds of the gates W X' > 0 of weights at random places of a sparse W [neurons, d]."""
+    import scipy.sparse
+
     places = np.random.default_rng(0).choice(neurons * d, min(weights, neurons * d), replace=False)
     W = scipy.sparse.csr_matrix((normal(len(places)), np.divmod(places, d)), shape=(neurons, d))
     XT = normal(d, n)

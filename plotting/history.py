@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plotting import page
+from plotting import lines, page
 from plotting.heatmaps import bar_label
-from plotting.lines import COLOURS
 from sweep.history import COLUMNS
 from sweep.logbook import Log
 from sweep.methods import METHODS
@@ -102,7 +101,8 @@ def draw(logs: Sequence[Log], m: int, number: str) -> Figure:
     ax = figure.subplots()
     found = curves(logs, m, number)
     for place, curve in enumerate(found):
-        draw_curve(ax, curve, COLOURS[place % len(COLOURS)], ("-", "--", ":")[place // len(COLOURS) % 3])
+        dashes, colour = divmod(place, len(lines.COLOURS))
+        draw_curve(ax, curve, lines.COLOURS[colour], ("-", "--", ":")[dashes % 3])
     if measure.scale == "log":
         ax.set_yscale("log")
     steps = dict.fromkeys(METHODS[log.settings["method"]].step for log in logs)
@@ -116,11 +116,10 @@ def draw(logs: Sequence[Log], m: int, number: str) -> Figure:
 
 
 def draw_curve(ax: Axes, curve: Curve, colour: str, line: str) -> None:
-    """The median over the seeds, and with several of them the band between the quartiles."""
+    """The median over the seeds, in the band between the quartiles."""
     there = ~np.isnan(curve.values).all(axis=0)
     steps, values = curve.steps[there], curve.values[:, there]
     low, median, high = np.nanquantile(values, (0.25, 0.5, 0.75), axis=0)
-    ax.plot(steps, median, line, color=colour, label=curve.label, marker="." if len(steps) <= FEW_STEPS else "")
+    lines.draw_curve(ax, steps, median, low, high, line, color=colour, label=curve.label,
+                     marker="." if len(steps) <= FEW_STEPS else "")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    if len(values) > 1:
-        ax.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)

@@ -6,7 +6,7 @@ A line is the median over the seeds, its band reaches from the worst to the best
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,6 +56,13 @@ def draw_lines(entry: Entry, logs: Sequence[Log]) -> Figure:
     return figure
 
 
+def draw_curve(ax: Axes, x: Sequence[float], middle: Sequence[float], low: Sequence[float], high: Sequence[float],
+               line: str = "-", **style: Any) -> None:
+    """A curve in a band of its colour, from low to high."""
+    [drawn] = ax.plot(x, middle, line, **style)
+    ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)
+
+
 def draw_panel(ax: Axes, row: Row, grids: dict[str, Grid], styles: dict[str, dict[str, str]]) -> None:
     """One task: its score against s."""
     for heading, grid in grids.items():
@@ -63,9 +70,8 @@ def draw_panel(ax: Axes, row: Row, grids: dict[str, Grid], styles: dict[str, dic
         median, count = median_over_seeds(scores)
         there = count[0] > 0
         s, seeds = np.array(row.slist)[there], scores[0][there]
-        ax.plot(s, median[0][there], label=heading, **styles[heading])
-        ax.fill_between(s, np.nanmin(seeds, axis=1), np.nanmax(seeds, axis=1), color=styles[heading]["color"],
-                        alpha=0.15, linewidth=0)
+        draw_curve(ax, s, median[0][there], np.nanmin(seeds, axis=1), np.nanmax(seeds, axis=1), label=heading,
+                   **styles[heading])
     ax.set_xscale("log")
     ax.set_xticks(row.slist, map(str, row.slist))
     ax.minorticks_off()

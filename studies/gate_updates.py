@@ -25,6 +25,7 @@ from models import SparseLayer, SparseNet
 from numerics.arrays import Array
 from numerics.workspace import Workspace, sample_tiles
 from plotting import page
+from plotting.lines import draw_curve
 from runner import check_writable
 from sensing import Gates, RandomGates
 from studies.entries import computed
@@ -126,9 +127,8 @@ def draw(entries: list[dict]) -> Figure:
                       if (entry["m"], entry["update_every"]) == (m, k)]
             psnr, changed = np.median(curves, axis=0)
             steps, colour = np.arange(1, len(psnr) + 1), colormaps["viridis"](number / len(intervals))
-            upper.plot(steps, psnr, color=colour, label=f"{k}: {psnr[-1]:.1f} dB")
-            lowest, highest = np.min(curves, axis=0)[0], np.max(curves, axis=0)[0]
-            upper.fill_between(steps, lowest, highest, color=colour, alpha=0.12, linewidth=0)
+            draw_curve(upper, steps, psnr, np.min(curves, axis=0)[0], np.max(curves, axis=0)[0], color=colour,
+                       label=f"{k}: {psnr[-1]:.1f} dB")
             moved = changed > 0
             lower.semilogy(steps[moved], changed[moved], ".-", color=colour, markersize=3, linewidth=0.7)
         upper.set_title(f"m = {m}")

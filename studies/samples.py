@@ -26,6 +26,7 @@ import numpy as np
 
 from beyond.recovery import compare
 from plotting import page
+from plotting.lines import draw_curve
 from runner import check_writable
 from studies.entries import computed, read_log
 from sweep import flags
@@ -159,10 +160,9 @@ def draw_noise(entries: list[dict]) -> Figure:
             values = {snr: found for snr, found in values.items() if found}
             if not values:
                 continue
-            ax.plot(list(values), [np.median(found) for found in values.values()], "o-", color=COLOURS[method],
-                    markersize=3, label=METHODS[method].title)
-            ax.fill_between(list(values), [min(found) for found in values.values()],
-                            [max(found) for found in values.values()], color=COLOURS[method], alpha=0.15, linewidth=0)
+            middle, low, high = ([of(found) for found in values.values()] for of in (np.median, min, max))
+            draw_curve(ax, list(values), middle, low, high, "o-", color=COLOURS[method], markersize=3,
+                       label=METHODS[method].title)
         if key == "error":
             ax.plot(snrlist, [-snr for snr in snrlist], ":", color="grey", label="the noise itself")
         ax.set_xlabel("signal to noise (dB)")
