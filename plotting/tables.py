@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from plotting.logs import SCORE, grid_of
+from plotting.logs import SCORE, gather
 from plotting.numbers import METRICS
 from sweep.logbook import DONE, Log
 from sweep.report import format_score
@@ -45,24 +45,30 @@ def table(logs: Sequence[Log], metric: str, form: str) -> str:
     Args:
         metric: SCORE, or the name of a number in the records of cells.  form: a key of FORMATS.
     """
-    settings = differing(logs)
+    settings, groups = differing(logs), {}
+    for log in logs:
+        said = (log.settings["task"], log.settings["method"], *(effective(log, name) for name in settings))
+        groups.setdefault(said, []).append(log)
     header = ["task", "method", *settings, "m", "s", *NUMBERS]
-    return FORMATS[form](header, [row for log in logs for row in rows(log, settings, metric, form == "csv")])
+    return FORMATS[form](header, [[*said, *row] for said, group in groups.items()
+                                  for row in rows(group, metric, form == "csv")])
 
 
-def rows(log: Log, settings: Sequence[str], metric: str, precise: bool) -> Iterator[list[str]]:
-    """A row for each (m, s) of a log that has the number for any seed; `precise` spells out all its digits."""
-    grid, task = grid_of(log), log.settings["task"]
+def rows(logs: Sequence[Log], metric: str, precise: bool) -> Iterator[list[str]]:
+    """A row for each (m, s) of logs of the same settings, together, for which any seed has the number.
+
+    `precise` spells out all its digits.
+    """
+    axes = (sorted({value for log in logs for value in log.axes[axis]}) for axis in ("m", "s", "seed"))
+    grid, _ = gather(logs, *axes)
     values = np.where(grid.kinds == DONE, grid.values(metric), np.nan)
-    measure = log.measure if metric == SCORE else METRICS.get(metric, Measure())
-    said = [effective(log, name) for name in settings]
+    measure = logs[0].measure if metric == SCORE else METRICS.get(metric, Measure())
     for place in np.ndindex(values.shape[:2]):
         seeds = values[place][~np.isnan(values[place])]
         if len(seeds):
             numbers = [spelled(value) if precise else "" if np.isnan(value) else format_score(value, measure)
                        for value in statistics(seeds)]
-            yield [task, log.settings["method"], *said, str(grid.mlist[place[0]]), str(grid.slist[place[1]]), *numbers,
-                   str(len(seeds))]
+            yield [str(grid.mlist[place[0]]), str(grid.slist[place[1]]), *numbers, str(len(seeds))]
 
 
 def statistics(seeds: np.ndarray) -> tuple[float, float, float]:

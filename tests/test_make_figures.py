@@ -250,6 +250,17 @@ def test_logs_are_printed_as_tables(folder, capsys):
     refused(capsys, "--table csv --figure 1", "argument --table: csv", "leave --figure")
 
 
+def test_logs_of_the_same_settings_are_one_table(folder, capsys):
+    """A cell that two logs have counts once; other settings are a table of their own."""
+    save_log("a", [[[10, 20]], [[1, 2]]])
+    save_log("b", [[[20, 60]]], axes=([1], [1], [2, 5]))
+    save_log("c", [[[7]]], num_epochs=30)
+    mf.main(["--table", "csv"])
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "mlp_planted,aiht,15,1,1,30.0," + str(np.std([10, 20, 60], ddof=1)) + ",20.0,3",
+        f"mlp_planted,aiht,15,2,1,1.5,{0.5 ** 0.5},1.5,2", "mlp_planted,aiht,30,1,1,7.0,,7.0,1"]
+
+
 def test_a_reader_that_stops_reading_ends_it_quietly(folder):
     save_log("a", TABLE)
     script = Path(mf.__file__)
