@@ -247,25 +247,31 @@ def check_lists(settings: Settings) -> None:
             raise UsageError(f"argument --{flag}: {twice} is listed twice; list every value once")
 
 
-def refuse_without_effect(settings: Settings) -> None:
-    """A method that cannot solve the task, or a flag that would change nothing."""
-    task, method = TASKS[settings.task], METHODS[settings.method]
+def misfit(settings: Settings, name: str) -> str | None:
+    """Why a method cannot do what the settings ask for, None if it can."""
+    task, method = TASKS[settings.task], METHODS[name]
     outputs = task.outputs(settings)
     if method.most_outputs and outputs > method.most_outputs:
-        raise UsageError(f"argument --method: {settings.method} fits a scalar output, {settings.task} has "
-                         f"{outputs} here; use --method aiht")
-    if task.methods and settings.method not in task.methods:
-        raise UsageError(f"argument --method: {settings.method} does not solve {settings.task}; use --method "
-                         f"{task.methods[0]}")
+        return f"argument --method: {name} fits a scalar output, {settings.task} has {outputs} here"
+    if task.methods and name not in task.methods:
+        return f"argument --method: {name} does not solve {settings.task}"
     if settings.planted_signs and not method.signs:
-        raise UsageError(f"argument --planted_signs: {settings.method} fits sums of relu(w . x), not differences; use "
-                         "--method creases or pruning")
+        return f"argument --planted_signs: {name} fits sums of relu(w . x), not differences"
     if method.depths and settings.num_layers not in method.depths:
-        raise UsageError(f"argument --num_layers: {settings.method} fits {method.depths[0]} hidden layer(s), not "
-                         f"{settings.num_layers}; use --method {'creases' if settings.num_layers == 1 else 'aiht'}")
+        return f"argument --num_layers: {name} fits {method.depths[0]} hidden layer(s), not {settings.num_layers}"
     if settings.task in method.unsuited:
-        raise UsageError(f"argument --task: {settings.method} needs targets that a sparse network made, or nearly, and "
-                         f"more samples than inputs; for {settings.task} use --method gnhtp or aiht")
+        return (f"argument --task: {name} needs targets that a sparse network made, or nearly, and more samples than "
+                f"inputs, which {settings.task} has not")
+    return None
+
+
+def refuse_without_effect(settings: Settings) -> None:
+    """A method that cannot do what is asked for, or a flag that would change nothing."""
+    if reason := misfit(settings, settings.method):
+        others = [name for name in METHODS if not misfit(settings, name)]
+        listed = " or ".join(filter(None, [", ".join(others[:-1]), *others[-1:]]))
+        remedy = f"use --method {listed}" if others else "no method does: leave that out"
+        raise UsageError(f"{reason}; {remedy}")
     usual = defaults(settings.method)
     for name, setting in SETTINGS.items():
         value = getattr(settings, name)
