@@ -275,7 +275,8 @@ class ReluSensing:
                     return adjoint[None]
                 return self.xp.stack([adjoint, times_transposed(gate.astype(DTYPE), self.xp.square(X))])
 
-            total, *squares = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp, self.d))
+            depth = None if norms else self.d  # with norms a tile is twice the work
+            total, *squares = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp, depth))
             first = to_device(neurons * self.d, self.XT)
             indices = (first[:, None] + self.xp.arange(self.d)).ravel()
             total, squares = total.ravel(), [self.xp.sqrt(square).ravel() for square in squares]  # may be copies
