@@ -27,7 +27,7 @@ import aiht
 import pruning
 from models import FitState
 from numerics.arrays import DTYPE
-from numerics.workspace import sample_tiles
+from numerics.workspace import sample_tiles, torch_threads
 from sweep.settings import Settings
 from tasks import Problem
 
@@ -71,8 +71,9 @@ def floor_seconds(problem: Problem, m: int, s: int, settings: Settings) -> tuple
             floor = sum(count * product_seconds(*shape, settings.threads)
                         for shape, count in counted(steps, lambda step: step[:4]).items())
             return floor, floor + extra_seconds(problem, steps, settings.threads)
-    floor = sum(steps * training_seconds(*training, settings.threads)
-                for steps, *training in trainings(problem, m, s, settings))
+    with torch_threads(settings.threads):
+        floor = sum(steps * training_seconds(*training, settings.threads)
+                    for steps, *training in trainings(problem, m, s, settings))
     return floor, floor
 
 
@@ -183,8 +184,6 @@ def output_seconds(neurons: int, n: int, k: int, threads: int) -> float:
 
 def trainings(problem: Problem, m: int, s: int, settings: Settings) -> list[tuple]:
     """(steps, weights, masks, samples of a step) of the training of each round of a cell."""
-    import torch
-
     found, train = [], pruning.train
 
     def record(weights: list[Tensor], masks: list[Tensor], batches: list, num_epochs: int, loss: str) -> list[Tensor]:
@@ -192,7 +191,6 @@ def trainings(problem: Problem, m: int, s: int, settings: Settings) -> list[tupl
         found.append((num_epochs * sum(len(X) for X, _ in batches) / samples, weights, masks, samples))
         return train(weights, masks, batches, num_epochs, loss)
 
-    torch.set_num_threads(settings.threads)
     with mock.patch.object(pruning, "train", record):
         pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: 0.0, [s], 0, width=m,
                       num_layers=settings.num_layers, num_epochs=settings.num_epochs, batch_size=settings.batch_size,

@@ -15,6 +15,8 @@ import math
 import warnings
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -127,6 +129,20 @@ def is_sparse(mask: Tensor) -> bool:
             and int(mask.sum()) < SPARSE_DENSITY * mask.numel())
 
 
+def product(A: Tensor, B: Tensor) -> Tensor:
+    """A B for dense matrices; on a CPU by the BLAS of NumPy.
+
+    The MKL of torch leaves half of the vector units of an AMD processor idle: 1000 x 100 x 1048 takes 1.9 ms with it,
+    and 0.85 ms with OpenBLAS (one core of an EPYC, AVX-512); 1000 x 1000 x 1048 takes 19 and 8.5 ms.
+    """
+    import torch
+
+    if A.device.type != "cpu":
+        return A @ B
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever trains looks for what is not finite
+        return torch.from_numpy(A.numpy() @ B.numpy())
+
+
 class DenseLayer:
     """A layer as a matrix W [out, in]; views of the network's values and slopes."""
 
@@ -144,15 +160,15 @@ class DenseLayer:
 
     def apply(self, Z: Tensor) -> Tensor:
         """W Z [out, b] for Z [in, b]."""
-        return self.W @ Z
+        return product(self.W, Z)
 
     def back(self, D: Tensor) -> Tensor:
         """W' D [in, b] for D [out, b]."""
-        return self.W.T * D if len(D) == 1 else self.W.T @ D
+        return self.W.T * D if len(D) == 1 else product(self.W.T, D)
 
     def add_slopes(self, D: Tensor, Z: Tensor) -> None:
         """Add D Z' to the slopes."""
-        self.slopes.addmm_(D, Z.T)
+        self.slopes.add_(product(D, Z.T))
 
     def mask_slopes(self) -> None:
         """A weight that never has a slope does not move under Adam: the pruned ones stay at zero."""

@@ -137,12 +137,13 @@ def sample_tiles(rows: int, n: int, xp: ModuleType, depth: int | None = None) ->
 
 @contextlib.contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """So many threads for torch in this block, and then again as many as before."""
+    """So many threads for torch, and for the BLAS of NumPy, in this block, and then again as many as before."""
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        yield
+        with threadpool_limits(threads, user_api="blas"):
+            yield
     finally:
         torch.set_num_threads(before)

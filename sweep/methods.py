@@ -5,9 +5,10 @@ A new method is a module with a function `fit`, and an entry; see `fitted_by`. S
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import numpy as np
 from models import Callback, SparseNet
 from numerics.arrays import Array
 from numerics.gpus import cupy_on, torch_on
-from numerics.workspace import Workspace
+from numerics.workspace import Workspace, torch_threads
 from sensing import GaussianSensing
 from tasks import Problem, SignalProblem, score, support_error
 
@@ -159,13 +160,13 @@ def gnhtp_options(problem: Problem, settings: Settings) -> dict:
             "least_squares": settings.least_squares}
 
 
-def prepare_torch(settings: Settings, device: str) -> None:
-    """Set the threads of this process, which may be a worker, and the precision of its GPU if it has one."""
-    import torch
-
-    torch.set_num_threads(settings.threads)
+@contextlib.contextmanager
+def torch_prepared(settings: Settings, device: str) -> Iterator[None]:
+    """The threads of this process, which may be a worker, in this block; and the precision of its GPU if it has one."""
     if device != "cpu":
         torch_on(int(device.partition(":")[2]))
+    with torch_threads(settings.threads):
+        yield
 
 
 def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings: Settings,
@@ -173,12 +174,12 @@ def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings:
     """Iterative magnitude pruning."""
     import pruning
 
-    prepare_torch(settings, device)
-    fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist, seed,
-                         width=m, num_layers=settings.num_layers, num_epochs=settings.num_epochs,
-                         batch_size=settings.batch_size, prune_iters=settings.prune_iters,
-                         prune_score=settings.prune_score, finetune_epochs=settings.finetune_epochs, loss=problem.loss,
-                         device=device, callback=begin(slist) if begin else None)
+    with torch_prepared(settings, device):
+        fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist, seed,
+                             width=m, num_layers=settings.num_layers, num_epochs=settings.num_epochs,
+                             batch_size=settings.batch_size, prune_iters=settings.prune_iters,
+                             prune_score=settings.prune_score, finetune_epochs=settings.finetune_epochs,
+                             loss=problem.loss, device=device, callback=begin(slist) if begin else None)
     return {s: Fit(fit.score, SparseNet.from_dense(fit.weights),
                    {"num_nonzero": fit.num_nonzero, "connected": fit.connected, "steps": fit.steps})
             for s, fit in fits.items()}
@@ -191,8 +192,6 @@ def run_dst(grow: str) -> Callable:
             begin: Begin | None = None) -> dict[int, Fit]:
         from beyond import dst
 
-        prepare_torch(settings, device)
-
         def fit_one(s: int) -> Fit:
             found = dst.train(problem.X, problem.Y, s, width=m, num_layers=settings.num_layers,
                               num_epochs=settings.num_epochs, batch_size=settings.batch_size, grow=grow,
@@ -202,7 +201,8 @@ def run_dst(grow: str) -> Callable:
             return scored(problem, SparseNet.from_dense(found.weights), connected=found.connected, steps=found.steps,
                           moved=found.moved)
 
-        return {s: fit_one(s) for s in slist}
+        with torch_prepared(settings, device):
+            return {s: fit_one(s) for s in slist}
 
     return run
 
