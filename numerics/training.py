@@ -30,8 +30,8 @@ MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8  # of Adam; the defaults of
 # d = 100, m = 1000 took 0.17 s on 2 cores, against 0.48 s in one piece. A GPU wants few, large pieces (0.5 GiB).
 CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**27}
 
-# A layer is sparse on the CPU below this density. There a weight costs 4 to 8 times the products that a dense one takes
-# (1000 x 784 x 20, 2048 x 100 x 421; MKL on one core of an AMD EPYC).
+# A layer is sparse on the CPU below this density. There a weight costs 5 to 8 times the products that a dense one takes
+# (5000 samples of 100 x 1000, 500 x 500 and 784 x 1000; MKL against OpenBLAS on one core of an AMD EPYC).
 SPARSE_DENSITY = 1 / 8
 
 
@@ -129,18 +129,43 @@ def is_sparse(mask: Tensor) -> bool:
             and int(mask.sum()) < SPARSE_DENSITY * mask.numel())
 
 
-def product(A: Tensor, B: Tensor) -> Tensor:
-    """A B for dense matrices; on a CPU by the BLAS of NumPy.
+class Room:
+    """Memory for one matrix at a time, used again.
 
-    The MKL of torch leaves half of the vector units of an AMD processor idle: 1000 x 100 x 1048 takes 1.9 ms with it,
-    and 0.85 ms with OpenBLAS (one core of an EPYC, AVX-512); 1000 x 1000 x 1048 takes 19 and 8.5 ms.
+    Fresh memory costs page faults, more than a product with few inputs: a step of 5000 x 100 x 1000 x 10 took 29 ms
+    with new matrices and 15 ms in such rooms (one core of an EPYC).
     """
-    import torch
 
-    if A.device.type != "cpu":
-        return A @ B
-    with np.errstate(over="ignore", invalid="ignore"):  # whoever trains looks for what is not finite
-        return torch.from_numpy(A.numpy() @ B.numpy())
+    def __init__(self):
+        self._flat = None
+
+    def matrix(self, rows: int, columns: int, like: Tensor) -> Tensor:
+        """A matrix [rows, columns], uninitialised; the one before it is gone."""
+        if self._flat is None or len(self._flat) < rows * columns:
+            self._flat = like.new_empty(rows * columns)
+        return self._flat[: rows * columns].view(rows, columns)
+
+    def product(self, A: Tensor, B: Tensor) -> Tensor:
+        """A B for dense matrices; on a CPU by the BLAS of NumPy.
+
+        The MKL of torch leaves half of the vector units of an AMD processor idle: 1000 x 100 x 1048 takes 1.9 ms with
+        it, and 0.85 ms with OpenBLAS (one core of an EPYC, AVX-512); 1000 x 1000 x 1048 takes 19 and 8.5 ms.
+        """
+        import torch
+
+        out = self.matrix(len(A), B.shape[1], B)
+        if A.device.type != "cpu":
+            return torch.mm(A, B, out=out)
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever trains looks for what is not finite
+            np.matmul(A.numpy(), B.numpy(), out=out.numpy())
+        return out
+
+    def sparse_product(self, A: Tensor, B: Tensor) -> Tensor:
+        """A B for a sparse A."""
+        import torch
+
+        out = self.matrix(A.shape[0], B.shape[1], B)
+        return torch.addmm(out, A, B, beta=0, out=out)
 
 
 class DenseLayer:
@@ -149,6 +174,7 @@ class DenseLayer:
     def __init__(self, mask: Tensor, values: Tensor, slopes: Tensor):
         self.W, self.slopes = values.view(mask.shape), slopes.view(mask.shape)
         self.mask = None if mask.all() else mask
+        self._applied, self._back, self._added = Room(), Room(), Room()
 
     @staticmethod
     def trainable(W: Tensor, mask: Tensor) -> Tensor:
@@ -159,16 +185,20 @@ class DenseLayer:
         """Nothing follows from the values."""
 
     def apply(self, Z: Tensor) -> Tensor:
-        """W Z [out, b] for Z [in, b]."""
-        return product(self.W, Z)
+        """W Z [out, b] for Z [in, b]; the next call overwrites it."""
+        return self._applied.product(self.W, Z)
 
     def back(self, D: Tensor) -> Tensor:
-        """W' D [in, b] for D [out, b]."""
-        return self.W.T * D if len(D) == 1 else product(self.W.T, D)
+        """W' D [in, b] for D [out, b]; the next call overwrites it."""
+        import torch
+
+        if len(D) == 1:
+            return torch.mul(self.W.T, D, out=self._back.matrix(self.W.shape[1], D.shape[1], D))
+        return self._back.product(self.W.T, D)
 
     def add_slopes(self, D: Tensor, Z: Tensor) -> None:
         """Add D Z' to the slopes."""
-        self.slopes.add_(product(D, Z.T))
+        self.slopes.add_(self._added.product(D, Z.T))
 
     def mask_slopes(self) -> None:
         """A weight that never has a slope does not move under Adam: the pruned ones stay at zero."""
@@ -192,6 +222,7 @@ class SparseLayer:
         self._order = torch.sort(column, stable=True).indices  # of the weights, column by column
         self._turned = torch.empty_like(values)
         self.WT = compressed(column[self._order], row[self._order], self._turned, mask.shape[::-1])
+        self._applied, self._back = Room(), Room()
 
     @staticmethod
     def trainable(W: Tensor, mask: Tensor) -> Tensor:
@@ -205,12 +236,12 @@ class SparseLayer:
         torch.index_select(self.values, 0, self._order, out=self._turned)
 
     def apply(self, Z: Tensor) -> Tensor:
-        """W Z [out, b] for Z [in, b]."""
-        return self.W @ Z
+        """W Z [out, b] for Z [in, b]; the next call overwrites it."""
+        return self._applied.sparse_product(self.W, Z)
 
     def back(self, D: Tensor) -> Tensor:
-        """W' D [in, b] for D [out, b]."""
-        return self.WT @ D
+        """W' D [in, b] for D [out, b]; the next call overwrites it."""
+        return self._back.sparse_product(self.WT, D)
 
     def add_slopes(self, D: Tensor, Z: Tensor) -> None:
         """Add the entries of D Z' at the weights to the slopes."""
