@@ -125,10 +125,10 @@ def sample_tiles(rows: int, n: int, xp: ModuleType, depth: int | None = None) ->
     Args:
         depth: where one is given, a product [rows, depth] x [depth, n] so small that threads gain nothing is one tile.
     """
-    if depth and rows * n <= TILE_ENTRIES and rows * n * depth <= ONE_TILE_PRODUCTS:
-        return [slice(0, n)]
     if xp is not np:
         length = max(GPU_TILE_ENTRIES // max(rows, 1), 1024)
+    elif depth and rows * n <= TILE_ENTRIES and rows * n * depth <= ONE_TILE_PRODUCTS:
+        length = n
     else:
         length = min(max(TILE_ENTRIES // max(rows, 1), 256), 8192)
         length = min(length, max(-(-n // 4), 192))  # small problems: four tiles still leave work for four threads

@@ -359,12 +359,26 @@ def test_the_same_command_gives_the_same_bits_with_any_number_of_threads(cli, fl
     assert len(set(tables)) == 1
 
 
-def test_pruning_uses_as_many_threads_as_it_is_told(cli, toy):
+def test_pruning_uses_as_many_threads_as_it_is_told(cli, toy, monkeypatch):
+    """Those of torch and of NumPy's BLAS, while it runs."""
     import torch
+    from threadpoolctl import threadpool_info
 
+    import pruning
+
+    prune, found = pruning.prune, []
+
+    def record(*args, **options):
+        found.extend([torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info()
+                                                 if library["user_api"] == "blas")])
+        return prune(*args, **options)
+
+    monkeypatch.setattr(pruning, "prune", record)
+    before = torch.get_num_threads()
     for threads in (2, 1):
         assert cli(f"{TOY} --method pruning --threads {threads} --overwrite").code == 0
-        assert torch.get_num_threads() == threads
+        assert set(found) == {threads} and torch.get_num_threads() == before
+        found.clear()
 
 
 def test_every_cell_moves_the_bar(cli, toy, monkeypatch):

@@ -141,7 +141,7 @@ def test_correlations_are_adjoint_and_norms(device, work, monkeypatch, kind, blo
         found = [[to_host(part) for part in block] for block in A.correlations(xp.asarray(r))]
         indices, adjoint, norms = (np.concatenate(parts) for parts in zip(*found, strict=True))
         assert indices.tolist() == [j * 7 + k for j in gates.neurons for k in range(7)]
-        np.testing.assert_array_equal(adjoint, gathered(A, xp.asarray(r))[indices])
+        assert_close(adjoint, gathered(A, xp.asarray(r))[indices])  # summed in other tiles
         assert_close(norms, np.linalg.norm(dense[:, indices], axis=0))
         assert adjoint.dtype == norms.dtype == np.float64
         if xp is np:
