@@ -137,7 +137,8 @@ def sample_tiles(rows: int, n: int, xp: ModuleType, depth: int | None = None) ->
 
 @contextlib.contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """So many threads for torch, and for the BLAS of NumPy, in this block, and then again as many as before."""
+    """So many threads for torch and for the BLAS of NumPy and SciPy in this block, and then again as many as before."""
+    import scipy.linalg  # noqa: F401  (has a BLAS of its own, as above)
     import torch
 
     before = torch.get_num_threads()
