@@ -149,17 +149,24 @@ def loop_line(n: int, d: int, m: int, s: int, num_epochs: int, threads: int) -> 
 
 
 def draw(found: Sequence[Row]) -> Figure:
-    """The seconds of cells against their floors, by their numbers in the table, and the line where both are equal."""
+    """The seconds of cells against their floors, by their numbers in the table, and the line where both are equal.
+
+    Hollow markers stand at the whole floors, where they are others.
+    """
     figure = page.new_figure(4.8, 4.2)
     ax = figure.add_subplot()
     for method, marker in zip(ALL_METHODS, "os", strict=True):
         own = [(number, row) for number, row in enumerate(found, 1) if row.settings.method == method]
-        ax.loglog([row.floor for _, row in own], [row.seconds for _, row in own], marker, label=METHODS[method].title)
+        [drawn] = ax.loglog([row.floor for _, row in own], [row.seconds for _, row in own], marker,
+                            label=METHODS[method].title)
         for number, row in own:
+            if row.whole_floor > row.floor:
+                ax.loglog([row.floor, row.whole_floor], [row.seconds] * 2, "-", color=drawn.get_color(), linewidth=0.5)
+                ax.loglog(row.whole_floor, row.seconds, marker, color=drawn.get_color(), fillstyle="none")
             ax.annotate(str(number), (row.floor, row.seconds), xytext=(4, -3), textcoords="offset points", fontsize=7)
     ends = [min(row.floor for row in found), max(row.seconds for row in found)]
     ax.loglog(ends, ends, "k-", linewidth=0.8, label="the floor itself")
-    ax.set_xlabel("floor: bare products (s)")
+    ax.set_xlabel("floor, hollow: whole floor (s)")
     ax.set_ylabel("whole cell (s)")
     ax.grid(True, which="both", alpha=0.25, linewidth=0.5)
     ax.legend(frameon=False)
