@@ -6,9 +6,9 @@ A ReLU network without biases is a chain of products, so its gradients are a few
 record and replay them at every step. All trainable weights lie in one vector, which Adam updates at once. Samples are
 held feature-major, in tiles [d, b], and a layer with few weights left is a sparse matrix.
 
-On a CPU the dense products are those of NumPy's and SciPy's BLAS. The MKL of torch leaves half of the vector units of
-an AMD processor idle: 1000 x 100 x 1048 takes 1.9 ms with it, and 0.85 ms with OpenBLAS (one core of an EPYC, AVX-512);
-1000 x 1000 x 1048 takes 19 and 8.5 ms.
+On one CPU thread the dense products are those of NumPy's and SciPy's BLAS. The MKL of torch leaves half of the vector
+units of an AMD processor idle: 1000 x 100 x 1048 takes 1.9 ms with it, and 0.85 ms with OpenBLAS (one core of an EPYC,
+AVX-512); 1000 x 1000 x 1048 takes 19 and 8.5 ms.
 
 torch is imported where it is needed, so that importing this file costs nothing.
 """
@@ -133,6 +133,17 @@ def is_sparse(mask: Tensor) -> bool:
             and int(mask.sum()) < SPARSE_DENSITY * mask.numel())
 
 
+def on_one_thread(matrix: Tensor) -> bool:
+    """Whether it is on the CPU, and torch computes on one thread.
+
+    On several, the threads of another BLAS and those of torch would wait for each other, spinning: a small cell took
+    6.5 s on two threads, and 0.35 s on one.
+    """
+    import torch
+
+    return matrix.device.type == "cpu" and torch.get_num_threads() == 1
+
+
 class Room:
     """Memory for one matrix at a time, used again.
 
@@ -150,11 +161,11 @@ class Room:
         return self._flat[: rows * columns].view(rows, columns)
 
     def product(self, A: Tensor, B: Tensor) -> Tensor:
-        """A B for dense matrices; on a CPU by the BLAS of NumPy."""
+        """A B for dense matrices."""
         import torch
 
         out = self.matrix(len(A), B.shape[1], B)
-        if A.device.type != "cpu":
+        if not on_one_thread(A):
             return torch.mm(A, B, out=out)
         with np.errstate(over="ignore", invalid="ignore"):  # whoever trains looks for what is not finite
             np.matmul(A.numpy(), B.numpy(), out=out.numpy())
@@ -198,7 +209,7 @@ class DenseLayer:
 
     def add_slopes(self, D: Tensor, Z: Tensor) -> None:
         """Add D Z' to the slopes."""
-        if D.device.type != "cpu":
+        if not on_one_thread(D):
             self.slopes.addmm_(D, Z.T)
             return
         from scipy.linalg.blas import sgemm

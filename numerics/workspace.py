@@ -137,14 +137,14 @@ def sample_tiles(rows: int, n: int, xp: ModuleType, depth: int | None = None) ->
 
 @contextlib.contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """So many threads for torch and for the BLAS of NumPy and SciPy in this block, and then again as many as before."""
+    """So many threads for torch, and one for the BLAS of NumPy and SciPy, in this block; then again those before."""
     import scipy.linalg  # noqa: F401  (has a BLAS of its own, as above)
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with threadpool_limits(threads, user_api="blas"):
+        with threadpool_limits(1, user_api="blas"):
             yield
     finally:
         torch.set_num_threads(before)

@@ -44,7 +44,7 @@ def cluster(tmp_path):
     call = [*DASK, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file]
     with subprocess.Popen(call, cwd=tmp_path, env=WITH_CODE, **QUIET) as scheduler:
         try:
-            while not file.exists():
+            while not (file.exists() and file.read_text().rstrip().endswith("}")):  # it is there before it is written
                 time.sleep(0.05)
             address = json.loads(file.read_text())["address"]
             with dask_worker(address, tmp_path) as worker:
