@@ -25,7 +25,7 @@ import numpy as np
 
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.products import Positive, pays, sparse_matrix, times_transposed
-from numerics.sparse import SparseVector, among, distinct
+from numerics.sparse import SparseVector, distinct, find
 from numerics.streams import DRAW_BLOCK, Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
 
@@ -63,11 +63,12 @@ class Gates(Protocol):
 
     def lists(self, neurons: np.ndarray) -> np.ndarray:
         """Which of ascending neurons [b] are listed, as a mask [b]."""
-        return among(neurons, np.asarray(self.neurons))
+        return find(neurons, np.asarray(self.neurons))[1]
 
     def places(self, neurons: np.ndarray) -> np.ndarray | None:
         """Where ascending neurons [b], repeated or not, stand among those listed; None if some do not."""
-        return np.searchsorted(np.asarray(self.neurons), neurons) if self.lists(neurons).all() else None
+        places, listed = find(neurons, np.asarray(self.neurons))
+        return places if listed.all() else None
 
 
 class RandomGates(Gates):

@@ -76,10 +76,13 @@ def distinct(numbers: np.ndarray) -> np.ndarray:
     return numbers[new]
 
 
-def among(numbers: np.ndarray, listed: np.ndarray) -> np.ndarray:
-    """Whether each of ascending numbers [b] is among ascending ones; many times as fast as numpy.isin for few."""
+def find(numbers: np.ndarray, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of some numbers [b] >= 0 stands, or would, among ascending ones, and whether it is there.
+
+    Many times as fast as numpy.isin where they are few.
+    """
     places = np.searchsorted(listed, numbers)
-    return np.append(listed, -1)[places] == numbers
+    return places, np.append(listed, -1)[places] == numbers
 
 
 def largest(indices: Array, values: Array, s: int) -> tuple[Array, Array]:

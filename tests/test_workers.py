@@ -23,7 +23,7 @@ pytestmark = posix
 GRID = ("--task mlp_planted --mlist 2 5 --slist 5 10 --seedlist 0 1 2 --num_epochs 3 --nmeasurements 500 --device cpu "
         "--threads 1 --save_results")
 ONE_JOB = f"{GRID} --method pruning --mlist 2 --seedlist 0"  # of two cells
-LONG = f"{GRID} --seedlist {' '.join(map(str, range(30)))}"  # 120 cells, a second or two
+LONG = f"{GRID} --seedlist {' '.join(map(str, range(60)))}"  # 240 cells, some seconds
 PATIENCE = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}  # with dead workers; Dask's own is 30 s
 DASK, WITH_CODE = [sys.executable, "-m", "dask"], os.environ | PATIENCE | {"PYTHONPATH": str(RUNNER.parent)}
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
