@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from plotting.logs import SCORE, gather
-from plotting.numbers import METRICS
+from plotting.numbers import METRICS, mean_over_seeds, median_over_seeds, std_over_seeds
 from sweep.logbook import DONE, Log
 from sweep.report import format_score
 from sweep.settings import SETTINGS
@@ -63,19 +63,13 @@ def rows(logs: Sequence[Log], metric: str, precise: bool) -> Iterator[list[str]]
     grid, _ = gather(logs, *axes)
     values = np.where(grid.kinds == DONE, grid.values(metric), np.nan)
     measure = logs[0].measure if metric == SCORE else METRICS.get(metric, Measure())
-    for place in np.ndindex(values.shape[:2]):
-        seeds = values[place][~np.isnan(values[place])]
-        if len(seeds):
-            numbers = [spelled(value) if precise else "" if np.isnan(value) else format_score(value, measure)
-                       for value in statistics(seeds)]
-            yield [str(grid.mlist[place[0]]), str(grid.slist[place[1]]), *numbers, str(len(seeds))]
-
-
-def statistics(seeds: np.ndarray) -> tuple[float, float, float]:
-    """Mean, standard deviation (NaN for one seed, or where scores are infinite) and median."""
-    with np.errstate(invalid="ignore"):
-        deviation = np.std(seeds, ddof=1) if len(seeds) > 1 else np.nan
-        return float(np.mean(seeds)), float(deviation), float(np.median(seeds))
+    (means, count), (deviations, _), (medians, _) = (
+        reduce(values) for reduce in (mean_over_seeds, std_over_seeds, median_over_seeds))
+    for place in zip(*np.nonzero(count), strict=True):
+        numbers = [float(reduced[place]) for reduced in (means, deviations, medians)]
+        yield [str(grid.mlist[place[0]]), str(grid.slist[place[1]]),
+               *(spelled(value) if precise else "" if np.isnan(value) else format_score(value, measure)
+                 for value in numbers), str(count[place])]
 
 
 def spelled(value: Any) -> str:

@@ -240,7 +240,7 @@ def test_logs_are_printed_as_tables(folder, capsys):
     assert mf.main(["--table", "csv"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "task,method,num_layers,m,s,mean,std,median,n", f"mlp_planted,aiht,2,1,1,11.5,{4.5 ** 0.5},11.5,2",
-        "mlp_planted,aiht,2,2,1,inf,,4.0,3", "mlp_planted,pruning,1,1,2,7.0,,7.0,1"]
+        "mlp_planted,aiht,2,2,1,inf,inf,4.0,3", "mlp_planted,pruning,1,1,2,7.0,,7.0,1"]
     mf.main(["--table", "markdown", "--metric", "seconds"])
     assert capsys.readouterr().out.endswith("- |\n| mlp_planted | pruning | 1 | 1 | 2 | 5.00e-01 |  | 5.00e-01 | 1 |\n")
     mf.main(["--table", "latex", "--method", "imp"])
