@@ -13,7 +13,7 @@ import argparse
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,22 @@ def signed(value: float, measure: Measure) -> str:
     return text.replace("-", MINUS)
 
 
+def gap(found: dict[str, Grid], measure: Measure, statistic: str = MEAN) -> np.ndarray:
+    """AIHT's number less IMP's [m, s], seed by seed where both were run, NaN where none was."""
+    return difference(found[AIHT], found[IMP], Quantity(statistic=statistic), measure).values
+
+
+def ahead(gaps: np.ndarray) -> str:
+    """In how many cells AIHT is ahead, of those that have a gap."""
+    return f"{np.count_nonzero(gaps > 0)} of {np.count_nonzero(~np.isnan(gaps))}"
+
+
+def seeds_run(grids: Sequence[Grid]) -> str:
+    """The least and the largest number of seeds that were run, or skipped, in any cell of the grids."""
+    counts = np.concatenate([np.count_nonzero(grid.kinds != NOT_RUN, axis=2).ravel() for grid in grids])
+    return " to ".join(map(str, sorted({counts.min(), counts.max()})))
+
+
 def reduced(grid: Grid, measure: Measure, statistic: str = MEAN) -> np.ndarray:
     """A number [m, s] for each cell, NaN where it was not run."""
     return heatmap(grid, Quantity(statistic=statistic), measure).values
@@ -96,16 +112,41 @@ def figures() -> list[str]:
     for name in "12345":
         for row, found in grids(name):
             measure, selection = TASKS[row.task].measure, row.columns[AIHT]
-            gaps = {statistic: difference(found[AIHT], found[IMP], Quantity(statistic=statistic), measure).values
-                    for statistic in (MEAN, MEDIAN)}
-            there, medians = (gap[~np.isnan(gap)] for gap in gaps.values())
+            gaps = [gap(found, measure, statistic) for statistic in (MEAN, MEDIAN)]
+            there, medians = (values[~np.isnan(values)] for values in gaps)
             lines.append(line(
                 f"{name}: {row.task}, {depth_words(selection.get('num_layers', 1))}",
                 *(coverage(found[method]) for method in (AIHT, IMP)),
                 *(signed(f(values), measure) if values.size else ""
                   for f, values in ((np.mean, there), (np.median, medians))),
-                f"{np.count_nonzero(there > 0)} of {there.size}",
+                ahead(there),
                 *(exact(found[method], row.task) for method in (AIHT, IMP))))
+    return lines
+
+
+def verdicts() -> list[str]:
+    """Figures 1 to 5, a line for each task: how many seeds a cell has, and whether AIHT is ahead of IMP."""
+    lines = header("figure", "seeds of a cell: AIHT", "IMP", "AIHT ahead in", "as in the paper")
+    for (name, task), words in WORDS.items():
+        rows = [found for row, found in grids(name) if row.task == task]
+        gaps = np.concatenate([gap(found, TASKS[task].measure).ravel() for found in rows])
+        share = np.mean(gaps[~np.isnan(gaps)] > 0)
+        verdict = "yes" if share == 1 else "in part" if share > 1 / 2 else "**no**"
+        seeds = (seeds_run([found[method] for found in rows]) for method in (AIHT, IMP))
+        lines.append(line(f"{name}, {words}", *seeds, f"{ahead(gaps)} cells", verdict))
+    return lines
+
+
+def parts() -> list[str]:
+    """Where in a row of a figure AIHT is ahead of IMP, by PARTS of its grid."""
+    lines = header("figure", "cells", "AIHT ahead in", f"AIHT {MINUS} IMP: least", "median", "largest")
+    for name, place, words, inside in PARTS:
+        row, found = list(grids(name))[place]
+        measure, depth = TASKS[row.task].measure, depth_words(row.columns[AIHT].get("num_layers", 1))
+        gaps = gap(found, measure)[np.array([[inside(m, s) for s in row.slist] for m in row.mlist])]
+        there = gaps[~np.isnan(gaps)]
+        lines.append(line(f"{name}: {row.task}, {depth}", words, ahead(gaps),
+                          *(signed(f(there), measure) if there.size else "" for f in (np.min, np.median, np.max))))
     return lines
 
 
@@ -158,8 +199,25 @@ def recovered() -> list[str]:
     return lines
 
 
+WORDS = {  # what a figure shows, by the task of its rows
+    ("1", "mlp_planted"): "planted networks", ("2", "mlp_planted"): "ten outputs",
+    ("3", "binary_mnist"): "two digits", ("3", "mnist"): "ten digits",
+    ("4", "inr_mnist"): "an MNIST image", ("5", "inr_cifar10"): "a CIFAR-10 image",
+}
+PARTS: tuple[tuple[str, int, str, Callable[[int, int], bool]], ...] = (  # figure, row, which cells, in words and (m, s)
+    ("2", 0, "m <= 2", lambda m, s: m <= 2),
+    ("2", 0, "m = 5, 10", lambda m, s: 5 <= m <= 10),
+    ("2", 0, "m >= 20", lambda m, s: m >= 20),
+    ("2", 1, "m <= 20", lambda m, s: m <= 20),
+    ("2", 1, "m >= 50", lambda m, s: m >= 50),
+    ("3", 1, "s <= 500", lambda m, s: s <= 500),
+    ("3", 1, "s >= 1000", lambda m, s: s >= 1000),
+)
+
 TABLES: dict[str, Callable[[], list[str]]] = {
+    "verdicts": verdicts,
     "figures": figures,
+    "parts": parts,
     "recovered": recovered,
     "opponents": opponents,
     "recovery": lambda: columns_of("recovery"),

@@ -329,15 +329,32 @@ def test_tables_are_those_of_the_logs(page):
     assert tables.filled(PAGES[page]) == PAGES[page]
 
 
-def test_a_table_counts_what_the_logs_hold(tmp_path, monkeypatch):
+@pytest.fixture
+def few_logs(tmp_path, monkeypatch):
+    """The tables are those of AIHT and IMP on a corner of Figure 1, m 1 2, s 1 2, seeds 0 1."""
     save_log("a", [[[150, 150], [150, 90]], [[20, np.nan], [30, 40]]], folder=tmp_path, num_epochs=15)
     save_log("b", [[[50, 50], [40, 40]], [[np.nan] * 2, [35, 35]]], method="pruning", folder=tmp_path,
              num_epochs=15)
     monkeypatch.setattr(tables, "LOGS", tmp_path)
     tables.shipped.cache_clear()
-    [row] = [row for row in tables.figures() if row.startswith("| 1: mlp_planted, 1 hidden")]
+    yield
     tables.shipped.cache_clear()
+
+
+def test_a_table_counts_what_the_logs_hold(few_logs):
+    [row] = [row for row in tables.figures() if row.startswith("| 1: mlp_planted, 1 hidden")]
     assert row.endswith("| +60.0 dB | +80.0 dB | 2 of 3 | 3 of 7 | 0 of 6 |")
+
+
+def test_verdicts_and_parts_count_the_cells_in_which_aiht_is_ahead(few_logs, monkeypatch):
+    monkeypatch.setattr(tables, "WORDS", {("1", "mlp_planted"): "planted"})
+    assert tables.verdicts()[2:] == ["| 1, planted | 0 to 2 | 0 to 2 | 2 of 3 cells | in part |"]
+    monkeypatch.setattr(tables, "PARTS", (("1", 0, "m = 1", lambda m, s: m == 1), ("1", 0, "m = 2", lambda m, s: m > 1),
+                                          ("1", 1, "all", lambda m, s: True)))
+    assert tables.parts()[2:] == [
+        "| 1: mlp_planted, 1 hidden layer | m = 1 | 2 of 2 | +80.0 dB | +90.0 dB | +100.0 dB |",
+        "| 1: mlp_planted, 1 hidden layer | m = 2 | 0 of 1 | +0.0 dB | +0.0 dB | +0.0 dB |",
+        "| 1: mlp_planted, 2 hidden layers | all | 0 of 0 |  |  |  |"]
 
 
 def test_one_version_is_named_everywhere():
