@@ -35,7 +35,7 @@ from models import Callback, FitState, SparseNet, mlp_forward, mlp_weights
 from numerics.arrays import check_finite, fit_data
 from numerics.streams import Stream
 from numerics.training import chunk_rows, train
-from numerics.workspace import torch_threads
+from numerics.workspace import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ class Pruned:
 def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.ndarray], float], slist: list[int],
           seed: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
           prune_iters: float = 0.1, loss: str = "squared", device: str = "cpu", finetune_epochs: int = 0,
-          prune_score: str = "magnitude", callback: Callback | None = None) -> dict[int, Pruned]:
+          prune_score: str = "magnitude", threads: int = 1, callback: Callback | None = None) -> dict[int, Pruned]:
     """Fit Y from X with IMP; returns {s: Pruned}, each with at most s weights.
 
     Args:
@@ -67,6 +67,8 @@ def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.
         loss: "squared" (mean over all entries) or "cross_entropy" (Y one-hot).  device: "cpu" or "cuda:0".
         finetune_epochs: of retraining before the score, see Rounds.finetuned.
         prune_score: what the weights are ranked by, a key of RANKINGS.
+        threads: of the CPU, for batches of several tiles (more than 2^20 hidden values); the bits do not depend on it.
+            Torch and the BLAS should have one each, see one_thread.
         callback: called after each round, from 1 in every run (see runs), with the network right after the pruning.
     Raises:
         ValueError: X or Y is not finite, or prune_iters or prune_score is not one of those that are offered.
@@ -82,7 +84,7 @@ def prune(X: np.ndarray, Y: np.ndarray, X_eval: np.ndarray, score: Callable[[np.
     inputs = np.asfortranarray(X) if batches_per_epoch(len(X), batch_size) == 1 else np.ascontiguousarray(X)
     rounds = Rounds(torch.tensor(inputs, device=device), torch.tensor(Y.reshape(len(Y), -1), device=device),
                     [W.to(device) for W in mlp_weights(sizes, seed)], seed, num_epochs, batch_size, loss,
-                    prune_score, finetune_epochs)
+                    prune_score, finetune_epochs, threads)
     eval_inputs = rounds.X if X_eval is X else torch.tensor(X_eval, device=device)
     results = {}
     for counts, columns in plan:
@@ -101,9 +103,10 @@ def fit(X: np.ndarray, Y: np.ndarray, s: int, *, width: int, seed: int = 0, thre
     on planted networks, hardly train a network: more epochs, mini-batches and finetune_epochs do (docs/baselines.md).
     """
     X, Y = fit_data(X, Y, s, width)
-    with torch_threads(threads):
+    with one_thread():
         Y, first = np.ascontiguousarray(Y), X[:1].copy()  # torch takes no negative strides
-        found = prune(X, Y, first, lambda _: math.nan, [s], seed, width=width, callback=callback, **options)
+        found = prune(X, Y, first, lambda _: math.nan, [s], seed, width=width, threads=threads, callback=callback,
+                      **options)
     return SparseNet.from_dense(found[s].weights)
 
 
@@ -120,6 +123,7 @@ class Rounds:
     loss: str
     prune_score: str
     finetune_epochs: int
+    threads: int
 
     def run(self, counts: list[int], columns: dict[int, int],
             callback: Callback | None = None) -> Iterator[tuple[int, list[Tensor], list[Tensor]]]:
@@ -161,7 +165,7 @@ class Rounds:
               t: int) -> list[Tensor]:
         """Trained copies of the weights; round t of the stream gives the order of mini-batches."""
         batches = split_batches(self.X, self.Y, self.batch_size, stream.generator(self.seed, t))
-        return train_round(weights, masks, batches, num_epochs, self.loss)
+        return train_round(weights, masks, batches, num_epochs, self.loss, self.threads)
 
 
 def check_prune_iters(value: float) -> Fraction:
@@ -228,7 +232,7 @@ def split_batches(X: Tensor, Y: Tensor, batch_size: int, rng: np.random.Generato
 
 
 def train_round(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epochs: int,
-                loss: str) -> list[Tensor]:
+                loss: str, threads: int = 1) -> list[Tensor]:
     """Trained copies of masked weights. Raises FloatingPointError when one becomes non-finite.
 
     Only the units on a path from input to output take part: the gradients of all other weights are exactly zero.
@@ -240,7 +244,7 @@ def train_round(weights: list[Tensor], masks: list[Tensor], batches: Batches, nu
     columns = live[0].nonzero()[:, 0]
     if len(columns) < len(live[0]):
         batches = [(X.T.index_select(0, columns).T, Y) for X, Y in batches]
-    trained = train(trim(weights, live), trim(masks, live), batches, num_epochs, loss)
+    trained = train(trim(weights, live), trim(masks, live), batches, num_epochs, loss, threads)
     if not all(W.isfinite().all() for W in trained):
         raise FloatingPointError(f"training diverged: a weight is not finite after {num_epochs} epochs")
     return [W.masked_scatter(after[:, None] & before, block)

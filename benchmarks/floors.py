@@ -27,7 +27,7 @@ import aiht
 import pruning
 from models import FitState
 from numerics.arrays import DTYPE
-from numerics.workspace import sample_tiles, torch_threads
+from numerics.workspace import one_thread, sample_tiles
 from sweep.settings import Settings
 from tasks import Problem
 
@@ -71,7 +71,7 @@ def floor_seconds(problem: Problem, m: int, s: int, settings: Settings) -> tuple
             floor = sum(count * product_seconds(*shape, settings.threads)
                         for shape, count in counted(steps, lambda step: step[:4]).items())
             return floor, floor + extra_seconds(problem, steps, settings.threads)
-    with torch_threads(settings.threads):
+    with one_thread():
         floor = sum(steps * training_seconds(*training, settings.threads)
                     for steps, *training in trainings(problem, m, s, settings))
     return floor, floor
@@ -186,20 +186,21 @@ def trainings(problem: Problem, m: int, s: int, settings: Settings) -> list[tupl
     """(steps, weights, masks, samples of a step) of the training of each round of a cell."""
     found, train = [], pruning.train
 
-    def record(weights: list[Tensor], masks: list[Tensor], batches: list, num_epochs: int, loss: str) -> list[Tensor]:
+    def record(weights: list[Tensor], masks: list[Tensor], batches: list, num_epochs: int, loss: str,
+               threads: int) -> list[Tensor]:
         samples = len(batches[0][0])  # the last batch may be smaller: it counts as part of a step
         found.append((num_epochs * sum(len(X) for X, _ in batches) / samples, weights, masks, samples))
-        return train(weights, masks, batches, num_epochs, loss)
+        return train(weights, masks, batches, num_epochs, loss, threads)
 
     with mock.patch.object(pruning, "train", record):
         pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: 0.0, [s], 0, width=m,
                       num_layers=settings.num_layers, num_epochs=settings.num_epochs, batch_size=settings.batch_size,
-                      prune_iters=settings.prune_iters, loss=problem.loss, device="cpu")
+                      prune_iters=settings.prune_iters, loss=problem.loss, threads=settings.threads)
     return found
 
 
 def training_seconds(weights: list[Tensor], masks: list[Tensor], samples: int, threads: int) -> float:
-    """Seconds of the products and the update of one step."""
+    """Seconds of the products and the update of one step: of its tiles as many as the busiest of the threads takes."""
     import torch
 
     from numerics.training import Adam, Network, chunk_rows
@@ -207,12 +208,12 @@ def training_seconds(weights: list[Tensor], masks: list[Tensor], samples: int, t
     network = Network(weights, masks)
     X = torch.randn(samples, weights[0].shape[1])
     tiles = [x.T.contiguous() for x in X.split(chunk_rows(weights, X))]
-    adam = Adam(network.values)
+    adam, slopes = Adam(network.values), torch.zeros_like(network.values)
 
     def step() -> None:
-        for tile in tiles:
+        for tile in tiles[: -(-len(tiles) // threads)]:
             products(network, tile)
-        adam.step(network.slopes)
+        adam.step(slopes)
 
     return median_seconds(step, threads)
 
@@ -224,6 +225,6 @@ def products(network: Network, X: Tensor) -> None:
         inputs.append(layer.apply(inputs[-1]))
     D = network.layers[-1].apply(inputs[-1])
     for layer, Z in zip(reversed(network.layers), reversed(inputs), strict=True):
-        layer.add_slopes(D, Z)
+        layer.set_slopes(D, Z)
         if Z is not X:
             D = layer.back(D)

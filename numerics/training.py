@@ -6,17 +6,21 @@ A ReLU network without biases is a chain of products, so its gradients are a few
 record and replay them at every step. All trainable weights lie in one vector, which Adam updates at once. Samples are
 held feature-major, in tiles [d, b], and a layer with few weights left is a sparse matrix.
 
-On one CPU thread the dense products are those of NumPy's and SciPy's BLAS. The MKL of torch leaves half of the vector
-units of an AMD processor idle: 1000 x 100 x 1048 takes 1.9 ms with it, and 0.85 ms with OpenBLAS (one core of an EPYC,
-AVX-512); 1000 x 1000 x 1048 takes 19 and 8.5 ms.
+On the CPU the dense products are those of NumPy's BLAS. The MKL of torch leaves half of the vector units of an AMD
+processor idle: 1000 x 100 x 1048 takes 1.9 ms with it, and 0.85 ms with OpenBLAS (one core of an EPYC, AVX-512);
+1000 x 1000 x 1048 takes 19 and 8.5 ms. Threads share the tiles of a batch, not a product, and the gradients of tiles
+are added in their order: the bits of a result do not depend on the number of threads.
 
 torch is imported where it is needed, so that importing this file costs nothing.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,27 +43,29 @@ CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**27}
 SPARSE_DENSITY = 1 / 8
 
 
-def train(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epochs: int, loss: str) -> list[Tensor]:
+def train(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epochs: int, loss: str,
+          threads: int = 1) -> list[Tensor]:
     """Copies of masked weights [out, in] after num_epochs of Adam, all its moments zero at the start.
 
     Args:
         loss: "squared" (mean over all entries) or "cross_entropy" (Y one-hot).
+        threads: of the CPU, for the tiles of a batch. Torch and the BLAS should have one each, see one_thread.
     """
-    network = Network(weights, masks)
     tiles = [cut(X, Y, chunk_rows(weights, X)) for X, Y in batches]
-    adam = Adam(network.values)
-    for _ in range(num_epochs):
-        for batch in tiles:
-            network.differentiate(batch, loss)
-            adam.step(network.slopes)
-    return network.weights()
+    with Gradients(weights, masks, min(threads, max(map(len, tiles)))) as gradients:
+        adam = Adam(gradients.values)
+        for _ in range(num_epochs):
+            for batch in tiles:
+                adam.step(gradients.of(batch, loss))
+        return gradients.network.weights()
 
 
 def gradient(weights: list[Tensor], X: Tensor, Y: Tensor, loss: str) -> list[Tensor]:
     """The gradient [out, in] per layer of the mean loss over X [b, d] and Y [b, k], with respect to all weights."""
-    network = Network(weights, [W.new_ones(W.shape, dtype=bool) for W in weights])
-    network.differentiate(cut(X, Y, chunk_rows(weights, X)), loss)
-    return [layer.slopes for layer in network.layers]
+    full = [W.new_ones(W.shape, dtype=bool) for W in weights]
+    with Gradients(weights, full) as gradients:
+        slopes = gradients.of(cut(X, Y, chunk_rows(weights, X)), loss)
+    return [part.view(W.shape) for part, W in zip(slopes.split([W.numel() for W in weights]), weights, strict=True)]
 
 
 def chunk_rows(weights: list[Tensor], X: Tensor) -> int:
@@ -72,47 +78,87 @@ def cut(X: Tensor, Y: Tensor, rows: int) -> Tiles:
     return [(x.T.contiguous(), y.T.contiguous()) for x, y in zip(X.split(rows), Y.split(rows), strict=True)]
 
 
+class Gradients:
+    """The gradients of a network under masks over batches, whose tiles some threads share; a context manager.
+
+    Every thread has a Network of its own; all have the same `values` [c].
+    """
+
+    def __init__(self, weights: list[Tensor], masks: list[Tensor], threads: int = 1):
+        self.network = Network(weights, masks)
+        self.values = self.network.values
+        self._networks = [self.network, *(Network(weights, masks, self.values) for _ in range(threads - 1))]
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._sum = self.values.new_zeros(len(self.values))
+
+    def __enter__(self) -> Gradients:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown()
+
+    def of(self, batch: Tiles, loss: str) -> Tensor:
+        """The gradient [c] of the mean loss over a batch; the next call overwrites it."""
+        total = sum(Y.shape[1] for _, Y in batch)
+        self._sum.zero_()
+        for slopes in self._of_tiles(batch, total, loss):
+            self._sum.add_(slopes)
+        self.network.mask(self._sum)
+        return self._sum
+
+    def _of_tiles(self, batch: Tiles, total: int, loss: str) -> Iterator[Tensor]:
+        """Those of the tiles, in their order; each is overwritten when the one `threads` later is asked for."""
+
+        def differentiate(network: Network, tile: tuple[Tensor, Tensor]) -> Tensor:
+            return network.differentiate(*tile, total, loss)
+
+        apply = self._pool.map if self._pool and len(batch) > 1 else map
+        tiles = iter(batch)
+        while some := list(itertools.islice(tiles, len(self._networks))):
+            yield from apply(differentiate, self._networks[: len(some)], some)
+
+
 class Network:
     """A network in training: its layers, whose trainable weights lie one after the other in `values` [c].
 
-    `slopes` [c] is the gradient of the loss that `differentiate` has found, in the same order.
+    Args:
+        values: those of another network with these weights and masks, to be shared.
     """
 
-    def __init__(self, weights: list[Tensor], masks: list[Tensor]):
+    def __init__(self, weights: list[Tensor], masks: list[Tensor], values: Tensor | None = None):
         import torch
 
         kinds = [SparseLayer if is_sparse(mask) else DenseLayer for mask in masks]
         parts = [kind.trainable(W, mask) for kind, W, mask in zip(kinds, weights, masks, strict=True)]
-        self.values = torch.cat([part.flatten() for part in parts])
-        self.slopes = torch.zeros_like(self.values)
-        sizes = [part.numel() for part in parts]
+        self.values = torch.cat([part.flatten() for part in parts]) if values is None else values
+        self._sizes, self._slopes = [part.numel() for part in parts], torch.zeros_like(self.values)
         self.layers = [kind(mask, *views) for kind, mask, *views in
-                       zip(kinds, masks, self.values.split(sizes), self.slopes.split(sizes), strict=True)]
+                       zip(kinds, masks, self.values.split(self._sizes), self._slopes.split(self._sizes), strict=True)]
 
     def weights(self) -> list[Tensor]:
         """The weights [out, in] of the layers, pruned ones zero."""
         return [layer.dense() for layer in self.layers]
 
-    def differentiate(self, batch: Tiles, loss: str) -> None:
-        """Set the slopes to the gradient of the mean loss over one batch."""
-        self.slopes.zero_()
-        for layer in self.layers:
-            layer.refresh()
-        total = sum(Y.shape[1] for _, Y in batch)
-        for X, Y in batch:
-            self._add_gradient(X, Y, total, loss)
-        for layer in self.layers:
-            layer.mask_slopes()
+    def differentiate(self, X: Tensor, Y: Tensor, total: int, loss: str) -> Tensor:
+        """What a tile, X [d, b] and Y [k, b], adds to the gradient [c] of the mean loss over `total` samples.
 
-    def _add_gradient(self, X: Tensor, Y: Tensor, total: int, loss: str) -> None:
+        Pruned weights have slopes, too, where their layer is dense. The next call overwrites the result.
+        """
         activations = [X]  # [units, b] before each layer
         for layer in self.layers[:-1]:
             activations.append(layer.apply(activations[-1]).relu_())
         D = slope_of_loss(self.layers[-1].apply(activations[-1]), Y, total, loss)
         for layer, Z in zip(reversed(self.layers), reversed(activations), strict=True):
-            layer.add_slopes(D, Z)
+            layer.set_slopes(D, Z)
             if Z is not X:
                 D = layer.back(D).mul_(Z.sign_())  # of an activation, which is 0 or positive: whether it is open
+        return self._slopes
+
+    def mask(self, slopes: Tensor) -> None:
+        """Set the slopes [c] of pruned weights to zero: under Adam a weight that never has a slope does not move."""
+        for layer, part in zip(self.layers, slopes.split(self._sizes), strict=True):
+            layer.mask_slopes(part)
 
 
 def slope_of_loss(P: Tensor, Y: Tensor, total: int, loss: str) -> Tensor:
@@ -133,15 +179,15 @@ def is_sparse(mask: Tensor) -> bool:
             and int(mask.sum()) < SPARSE_DENSITY * mask.numel())
 
 
-def on_one_thread(matrix: Tensor) -> bool:
-    """Whether it is on the CPU, and torch computes on one thread.
-
-    On several, the threads of another BLAS and those of torch would wait for each other, spinning: a small cell took
-    6.5 s on two threads, and 0.35 s on one.
-    """
+def multiply(A: Tensor, B: Tensor, out: Tensor) -> Tensor:
+    """A B for dense matrices, written into `out`."""
     import torch
 
-    return matrix.device.type == "cpu" and torch.get_num_threads() == 1
+    if A.device.type != "cpu":
+        return torch.mm(A, B, out=out)
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever trains looks for what is not finite
+        np.matmul(A.numpy(), B.numpy(), out=out.numpy())
+    return out
 
 
 class Room:
@@ -162,14 +208,7 @@ class Room:
 
     def product(self, A: Tensor, B: Tensor) -> Tensor:
         """A B for dense matrices."""
-        import torch
-
-        out = self.matrix(len(A), B.shape[1], B)
-        if not on_one_thread(A):
-            return torch.mm(A, B, out=out)
-        with np.errstate(over="ignore", invalid="ignore"):  # whoever trains looks for what is not finite
-            np.matmul(A.numpy(), B.numpy(), out=out.numpy())
-        return out
+        return multiply(A, B, self.matrix(len(A), B.shape[1], B))
 
     def sparse_product(self, A: Tensor, B: Tensor) -> Tensor:
         """A B for a sparse A."""
@@ -192,9 +231,6 @@ class DenseLayer:
         """What of the weights is trained: all, and the slopes are masked."""
         return W
 
-    def refresh(self) -> None:
-        """Nothing follows from the values."""
-
     def apply(self, Z: Tensor) -> Tensor:
         """W Z [out, b] for Z [in, b]; the next call overwrites it."""
         return self._applied.product(self.W, Z)
@@ -207,20 +243,14 @@ class DenseLayer:
             return torch.mul(self.W.T, D, out=self._back.matrix(self.W.shape[1], D.shape[1], D))
         return self._back.product(self.W.T, D)
 
-    def add_slopes(self, D: Tensor, Z: Tensor) -> None:
-        """Add D Z' to the slopes."""
-        if not on_one_thread(D):
-            self.slopes.addmm_(D, Z.T)
-            return
-        from scipy.linalg.blas import sgemm
+    def set_slopes(self, D: Tensor, Z: Tensor) -> None:
+        """Set the slopes to D Z'."""
+        multiply(D, Z.T, self.slopes)
 
-        Z, D, slopes = (matrix.numpy().T for matrix in (Z, D, self.slopes))  # columns in a row, as the BLAS has them
-        sgemm(1, Z, D, beta=1, c=slopes, trans_a=True, overwrite_c=True)
-
-    def mask_slopes(self) -> None:
-        """A weight that never has a slope does not move under Adam: the pruned ones stay at zero."""
+    def mask_slopes(self, slopes: Tensor) -> None:
+        """Set those [c] of the pruned weights to zero."""
         if self.mask is not None:
-            self.slopes.mul_(self.mask)
+            slopes.view(self.mask.shape).mul_(self.mask)
 
     def dense(self) -> Tensor:
         """W [out, in], a copy."""
@@ -246,27 +276,24 @@ class SparseLayer:
         """What of the weights is trained: those of the mask."""
         return W[mask]
 
-    def refresh(self) -> None:
-        """Bring W' up to the values."""
-        import torch
-
-        torch.index_select(self.values, 0, self._order, out=self._turned)
-
     def apply(self, Z: Tensor) -> Tensor:
         """W Z [out, b] for Z [in, b]; the next call overwrites it."""
         return self._applied.sparse_product(self.W, Z)
 
     def back(self, D: Tensor) -> Tensor:
         """W' D [in, b] for D [out, b]; the next call overwrites it."""
-        return self._back.sparse_product(self.WT, D)
-
-    def add_slopes(self, D: Tensor, Z: Tensor) -> None:
-        """Add the entries of D Z' at the weights to the slopes."""
         import torch
 
-        torch.sparse.sampled_addmm(self.slopes, D, Z.T, out=self.slopes)
+        torch.index_select(self.values, 0, self._order, out=self._turned)
+        return self._back.sparse_product(self.WT, D)
 
-    def mask_slopes(self) -> None:
+    def set_slopes(self, D: Tensor, Z: Tensor) -> None:
+        """Set the slopes to the entries of D Z' at the weights."""
+        import torch
+
+        torch.sparse.sampled_addmm(self.slopes, D, Z.T, beta=0, out=self.slopes)
+
+    def mask_slopes(self, slopes: Tensor) -> None:
         """There are none outside the mask."""
 
     def dense(self) -> Tensor:

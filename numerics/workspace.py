@@ -136,13 +136,13 @@ def sample_tiles(rows: int, n: int, xp: ModuleType, depth: int | None = None) ->
 
 
 @contextlib.contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """So many threads for torch, and one for the BLAS of NumPy and SciPy, in this block; then again those before."""
+def one_thread() -> Iterator[None]:
+    """One thread for torch and for the BLAS of NumPy and SciPy in this block, as in the threads that it starts."""
     import scipy.linalg  # noqa: F401  (has a BLAS of its own, as above)
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         with threadpool_limits(1, user_api="blas"):
             yield

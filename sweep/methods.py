@@ -18,7 +18,7 @@ import numpy as np
 from models import Callback, SparseNet
 from numerics.arrays import Array
 from numerics.gpus import cupy_on, torch_on
-from numerics.workspace import Workspace, torch_threads
+from numerics.workspace import Workspace, one_thread
 from sensing import GaussianSensing
 from tasks import Problem, SignalProblem, score, support_error
 
@@ -161,11 +161,11 @@ def gnhtp_options(problem: Problem, settings: Settings) -> dict:
 
 
 @contextlib.contextmanager
-def torch_prepared(settings: Settings, device: str) -> Iterator[None]:
-    """The threads of this process, which may be a worker, in this block; and the precision of its GPU if it has one."""
+def torch_prepared(device: str) -> Iterator[None]:
+    """One thread for torch in this process, which may be a worker; and the precision of its GPU if it has one."""
     if device != "cpu":
         torch_on(int(device.partition(":")[2]))
-    with torch_threads(settings.threads):
+    with one_thread():
         yield
 
 
@@ -174,12 +174,13 @@ def run_pruning(problem: Problem, m: int, slist: list[int], seed: int, settings:
     """Iterative magnitude pruning."""
     import pruning
 
-    with torch_prepared(settings, device):
+    with torch_prepared(device):
         fits = pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: score(problem, outputs), slist, seed,
                              width=m, num_layers=settings.num_layers, num_epochs=settings.num_epochs,
                              batch_size=settings.batch_size, prune_iters=settings.prune_iters,
                              prune_score=settings.prune_score, finetune_epochs=settings.finetune_epochs,
-                             loss=problem.loss, device=device, callback=begin(slist) if begin else None)
+                             loss=problem.loss, device=device, threads=settings.threads,
+                             callback=begin(slist) if begin else None)
     return {s: Fit(fit.score, SparseNet.from_dense(fit.weights),
                    {"num_nonzero": fit.num_nonzero, "connected": fit.connected, "steps": fit.steps})
             for s, fit in fits.items()}
@@ -201,7 +202,7 @@ def run_dst(grow: str) -> Callable:
             return scored(problem, SparseNet.from_dense(found.weights), connected=found.connected, steps=found.steps,
                           moved=found.moved)
 
-        with torch_prepared(settings, device):
+        with torch_prepared(device):
             return {s: fit_one(s) for s in slist}
 
     return run

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from models import mlp_forward
 from numerics import training
-from numerics.training import Network, cut, gradient, is_sparse, train
+from numerics.training import Gradients, cut, gradient, is_sparse, train
 
 LOSSES = {"squared": functional.mse_loss, "cross_entropy": functional.cross_entropy}
 
@@ -42,13 +42,14 @@ def test_gradients_are_those_of_autograd(monkeypatch, num_layers, k, loss):
     for density, sparse in ((0, False), (2, True)):
         monkeypatch.setattr(training, "SPARSE_DENSITY", density)
         assert [is_sparse(mask) for mask in masks] == [sparse] * len(masks)
-        network = Network(weights, masks)
-        torch.testing.assert_close(network.weights(), weights)
-        for _ in range(2):  # the slopes of the first call are gone in the second
-            network.differentiate(cut(X, Y, 25), loss)
-        network.values.copy_(network.slopes)  # so that they come out as weights
         masked = [W * mask for W, mask in zip(expected, masks, strict=True)]
-        torch.testing.assert_close(network.weights(), masked, rtol=1e-4, atol=1e-6)
+        for threads in (1, 2, 3):
+            with Gradients(weights, masks, threads) as gradients:
+                torch.testing.assert_close(gradients.network.weights(), weights)
+                for _ in range(2):  # the slopes of the first call are gone in the second
+                    slopes = gradients.of(cut(X, Y, 25), loss)
+            gradients.values.copy_(slopes)  # so that they come out as weights
+            torch.testing.assert_close(gradients.network.weights(), masked, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("density", [0.05, 0.5, 1.0])
@@ -68,6 +69,24 @@ def test_a_training_is_that_of_torch(num_layers, k, loss, density):
     torch.testing.assert_close(trained, expected, rtol=1e-3, atol=1e-5)
     assert all(torch.equal(W, V) for W, V in zip(weights, before, strict=True))
     assert not any(W[~mask].any() for W, mask in zip(trained, masks, strict=True))
+
+
+@pytest.mark.parametrize("density", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_the_bits_do_not_depend_on_the_threads(monkeypatch, num_layers, density):
+    """Batches of one to six tiles, and of three threads some that have none."""
+    weights, masks, X, Y = instance(num_layers, 4, density, "squared", seed=2)
+    monkeypatch.setitem(training.CHUNK_VALUES, "cpu", 9 * 7)
+    batches = list(zip(X.split(40), Y.split(40), strict=True)) + [(X[:5], Y[:5])]
+    first, *others = (train(weights, masks, batches, 20, "squared", threads) for threads in (1, 2, 3, 8))
+    assert all(torch.equal(W, V) for other in others for W, V in zip(first, other, strict=True))
+
+
+def test_what_goes_wrong_in_a_thread_is_heard_of(monkeypatch):
+    weights, masks, X, Y = instance(1, 1, 1.0, "squared")
+    monkeypatch.setitem(training.CHUNK_VALUES, "cpu", 9 * 7)
+    with pytest.raises(ValueError):
+        train(weights, masks, [(X[:, :5], Y)], 1, "squared", threads=2)
 
 
 def test_what_decides_whether_a_layer_is_sparse(monkeypatch):
