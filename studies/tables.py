@@ -20,9 +20,10 @@ import numpy as np
 
 from plotting.figures import AIHT, FIGURES, IMP, MINUS, Row
 from plotting.heatmaps import bar_label
-from plotting.logs import Grid, find_logs, read_log
+from plotting.logs import ANY, Grid, agrees, find_logs, gather, read_log
 from plotting.numbers import MEAN, MEDIAN, Quantity, difference, heatmap
 from plotting.words import depth_words, outputs_words
+from studies.contents import BY_NUMBER, EASY, FITS, PARTS, SIGNS, WORDS
 from sweep.flags import Parser, UsageError, run_main
 from sweep.logbook import DONE, NOT_RUN, SKIPPED, Log, LogError, replace_files
 from tasks import TASKS, Measure
@@ -154,14 +155,15 @@ def columns_of(name: str) -> list[str]:
     """An entry of FIGURES: a row for each task and method, its mean and median over cells, and its exact fits."""
     lines = header("", "method", "cells", "mean", "median", "exact")
     for row, found in grids(name):
-        measure = TASKS[row.task].measure
+        measure, depth = TASKS[row.task].measure, row.columns[next(iter(row.columns))].get("num_layers", 1)
+        of = f"{row.task}{outputs_words(row)}{f', {depth_words(depth)}' * (depth > 1)}, {bar_label(measure)}"
         for heading, grid in found.items():
             values = [reduced(grid, measure, statistic) for statistic in (MEAN, MEDIAN)]
             if np.isnan(values[0]).all():
                 continue
             mean, median = (np.nanmean(values[0]), np.nanmedian(values[1]))
             form = ".1f" if measure.unit else ".3f"
-            lines.append(line(f"{row.task}, {bar_label(measure)}", heading, np.count_nonzero(~np.isnan(values[0])),
+            lines.append(line(of, heading, np.count_nonzero(~np.isnan(values[0])),
                               f"{mean:{form}}", f"{median:{form}}", exact(grid, row.task)))
     return lines
 
@@ -199,20 +201,49 @@ def recovered() -> list[str]:
     return lines
 
 
-WORDS = {  # what a figure shows, by the task of its rows
-    ("1", "mlp_planted"): "planted networks", ("2", "mlp_planted"): "ten outputs",
-    ("3", "binary_mnist"): "two digits", ("3", "mnist"): "ten digits",
-    ("4", "inr_mnist"): "an MNIST image", ("5", "inr_cifar10"): "a CIFAR-10 image",
-}
-PARTS: tuple[tuple[str, int, str, Callable[[int, int], bool]], ...] = (  # figure, row, which cells, in words and (m, s)
-    ("2", 0, "m <= 2", lambda m, s: m <= 2),
-    ("2", 0, "m = 5, 10", lambda m, s: 5 <= m <= 10),
-    ("2", 0, "m >= 20", lambda m, s: m >= 20),
-    ("2", 1, "m <= 20", lambda m, s: m <= 20),
-    ("2", 1, "m >= 50", lambda m, s: m >= 50),
-    ("3", 1, "s <= 500", lambda m, s: s <= 500),
-    ("3", 1, "s >= 1000", lambda m, s: s >= 1000),
-)
+def fits(name: str) -> list[str]:
+    """A row for each of FITS[name]: how many fits are exact, the lowest score, and the seconds of all."""
+    lines = header("cells of `mlp_planted`, d = 100", "n", "exact", "lowest PSNR", "seconds in all")
+    for words, selection, places, seeds in FITS[name]:
+        selection = {"task": "mlp_planted", "method": name, "num_epochs": ANY} | selection
+        logs = [log for log in shipped() if agrees(log, selection)]
+        found = [gather(logs, mlist, slist, seeds)[0] for mlist, slist in places]
+        kinds, scores, seconds = (np.concatenate([take(grid).ravel() for grid in found]) for take in (
+            lambda grid: grid.kinds, lambda grid: grid.values("score"), lambda grid: grid.values("seconds")))
+        scores, skipped = scores[kinds == DONE], np.count_nonzero(kinds == SKIPPED)
+        words += f" ({skipped} of the {kinds.size} have no instance)" * bool(skipped)
+        lines.append(line(words, selection.get("nmeasurements", 50000),
+                          f"{np.count_nonzero(scores >= TASKS['mlp_planted'].exact)} of {scores.size}",
+                          f"{scores.min():.1f} dB", f"{np.nansum(seconds):.0f}"))
+    return lines
+
+
+def by_number() -> list[str]:
+    """Means by s of the digit's baselines, over m and the seeds, and the gradient steps of their cells."""
+    mlist, slist = (5, 20, 100), (20, 100, 500)
+    lines = header("`inr_mnist`, m 5 20 100, mean over three seeds", *(f"s = {s}" for s in slist), "gradient steps")
+    for words, selection in BY_NUMBER:
+        grid = Row(mlist, slist, {"": {"task": "inr_mnist"} | selection}).grids(shipped(), (0, 1, 2))[""]
+        steps = grid.values("steps")
+        numbers = "" if np.isnan(steps).all() else " to ".join(f"{count:.0f}" for count in
+                                                               sorted({np.nanmin(steps), np.nanmax(steps)}))
+        means = np.nanmean(grid.values("score"), axis=(0, 2))
+        lines.append(line(words, *(f"{mean:.1f} dB" for mean in means), numbers))
+    return lines
+
+
+def other_inputs() -> list[str]:
+    """Exact fits on inputs that are not normal: of networks with output signs, and of the paper's."""
+    signed, planted = "signs, crease pursuit", "the paper's task, crease pursuit"
+    lines = header("inputs", signed, planted, "the paper's task, gnhtp")
+    for words, dist in (("uniform", "uniform"), ("pixels of MNIST, standardised", "mnist"), ("+-1", "rademacher")):
+        drawn = {"task": "mlp_planted", "nmeasurements": 10000, "input_dist": dist, "num_epochs": ANY}
+        columns = ((*SIGNS, {"method": "creases", "planted_signs": True}),
+                   (*EASY, {"method": "creases"}), (*EASY, {"method": "gnhtp"}))
+        lines.append(line(words, *(exact(Row(mlist, slist, {"": drawn | given}).grids(shipped(), (0, 1, 2))[""],
+                                         "mlp_planted") for mlist, slist, given in columns)))
+    return lines
+
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "verdicts": verdicts,
@@ -226,6 +257,11 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "dst": lambda: columns_of("dst"),
     "gnhtp": lambda: columns_of("gnhtp"),
     "inputs": lambda: columns_of("inputs"),
+    "by_number": by_number,
+    "creases": lambda: fits("creases"),
+    "joint": lambda: fits("deep"),
+    "planted_gnhtp": lambda: fits("gnhtp"),
+    "other_inputs": other_inputs,
 }
 
 
