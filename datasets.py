@@ -41,7 +41,7 @@ PYTHON_MD5 = {  # the published checksums: only a batch that has its own is open
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
-SOURCES = {"mnist": "yann.lecun.com/exdb/mnist", "cifar10": "www.cs.toronto.edu/~kriz/cifar.html"}
+SOURCES = {"mnist": "ossci-datasets.s3.amazonaws.com/mnist", "cifar10": "www.cs.toronto.edu/~kriz/cifar.html"}
 TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000  # of every class, in stored order (the paper's split)
 Split = tuple[np.ndarray, np.ndarray]  # images [n, ...] and labels [n]
 
@@ -236,7 +236,8 @@ def _missing(name: str, data_dir: Path, why: str = "") -> DataError:
     first, files = min(lacks.items(), key=lambda item: len(item[1]))
     wanted = ", ".join(os.path.basename(file) for file in files)
     place = (data_dir / first).parent
-    return DataError(f"{name} lacks {wanted}: get them from {SOURCES[name]} and put them into {place}{why}")
+    return DataError(f"{name} lacks {wanted}: get them from {SOURCES[name]} and put them into {place}, "
+                     f"or name their folder by --data_dir or MLP_IHT_DATA{why}")
 
 
 def _reason(error: BaseException) -> str:

@@ -145,10 +145,18 @@ def number(text: str) -> float:
 # ---- which logs ----
 
 
+def found_logs(logs_dir: Path) -> list[Path]:
+    """The logs in a folder. Raises UsageError where there is no such folder."""
+    if not logs_dir.is_dir():
+        raise UsageError(f"no folder {logs_dir}; run runner.py with --save_results, or name the folder that holds the "
+                         "logs by --logs_dir or --against")
+    return find_logs(logs_dir)
+
+
 def wanted_paths(args: argparse.Namespace, logs_dir: Path) -> tuple[list[Path], set[Path]]:
     """All logs in a folder, and those of the task and method that are asked for. Raises UsageError for none."""
     task, method = args.task or TASK, args.method or METHOD
-    paths = find_logs(logs_dir)
+    paths = found_logs(logs_dir)
     wanted = {path for path in paths if (task is None or known_task(task) == folders(path)[0])
               and (method is None or known_method(method) == folders(path)[1])}
     if wanted:
@@ -176,7 +184,7 @@ def read_logs(paths: Sequence[Path], wanted: set[Path] | Sequence[Path],
 def read_entry(entry: Entry, logs_dir: Path) -> tuple[list[Log], int]:
     """The logs with a selection of an entry, and an exit code; complains about those that cannot be read or judged."""
     kinds = {(selection["task"], selection["method"]) for selection in entry.selections}
-    paths = [path for path in find_logs(logs_dir) if folders(path) in kinds]
+    paths = [path for path in found_logs(logs_dir) if folders(path) in kinds]
     logs, code = read_logs(paths, paths)
     for path, log in logs.items():
         for name in sorted(log.settings.keys() - SETTINGS.keys()):
@@ -285,7 +293,8 @@ def compare(args: argparse.Namespace) -> int:
     compared = sum(comparison.num_both for comparison in comparisons)
     differing = sum(comparison.num_differing for comparison in comparisons)
     if not compared:
-        raise UsageError(f"argument --against: {names[1]} and --logs_dir {names[0]} have no cell in common")
+        raise UsageError(f"argument --against: {names[1]} and --logs_dir {names[0]} have no cell in common; "
+                         "run the same command, with the same --expname, for both")
     print(f"{differing} of {compared} cells differ" if differing else f"all {compared} cells agree")
     return max(code, 1 if differing else 0)
 

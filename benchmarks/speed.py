@@ -10,6 +10,7 @@ Python loop over single neurons. --figure draws seconds against floors; --scalin
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import re
 import statistics
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 PROG = "python -m benchmarks.speed"
 ALL_METHODS = ("aiht", "pruning")
+NEAR = 0.1  # markers that are nearer than this factor on both axes, less 1, cover each other
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,17 @@ def loop_line(n: int, d: int, m: int, s: int, num_epochs: int, threads: int) -> 
             f"neurons without weights: {careful:.3g} s, {careful / ours:.0f} times.")
 
 
+def labels(rows: Sequence[tuple[int, Row]]) -> Iterator[tuple[tuple[float, float], str]]:
+    """Where the numbers of rows are written, those of markers that cover each other together."""
+    left = list(rows)
+    while left:
+        first = left[0][1]
+        near = [(number, row) for number, row in left if abs(math.log(row.floor / first.floor)) < NEAR
+                and abs(math.log(row.seconds / first.seconds)) < NEAR]
+        left = [entry for entry in left if entry not in near]
+        yield (first.floor, first.seconds), ", ".join(str(number) for number, _ in near)
+
+
 def draw(found: Sequence[Row]) -> Figure:
     """The seconds of cells against their floors, by their numbers in the table, and the line where both are equal.
 
@@ -159,14 +172,15 @@ def draw(found: Sequence[Row]) -> Figure:
         own = [(number, row) for number, row in enumerate(found, 1) if row.settings.method == method]
         [drawn] = ax.loglog([row.floor for _, row in own], [row.seconds for _, row in own], marker,
                             label=METHODS[method].title)
-        for number, row in own:
+        for _, row in own:
             if row.whole_floor > row.floor:
                 ax.loglog([row.floor, row.whole_floor], [row.seconds] * 2, "-", color=drawn.get_color(), linewidth=0.5)
                 ax.loglog(row.whole_floor, row.seconds, marker, color=drawn.get_color(), fillstyle="none")
-            ax.annotate(str(number), (row.floor, row.seconds), xytext=(4, -3), textcoords="offset points", fontsize=7)
+        for place, numbers in labels(own):
+            ax.annotate(numbers, place, xytext=(-5, 3), textcoords="offset points", fontsize=7, ha="right")
     ends = [min(row.floor for row in found), max(row.seconds for row in found)]
-    ax.loglog(ends, ends, "k-", linewidth=0.8, label="the floor itself")
-    ax.set_xlabel("floor, hollow: whole floor (s)")
+    ax.loglog(ends, ends, "k-", linewidth=0.8, label="a cell at its floor")
+    ax.set_xlabel("its products alone; hollow: with gates and gathering (s)")
     ax.set_ylabel("whole cell (s)")
     ax.grid(True, which="both", alpha=0.25, linewidth=0.5)
     ax.legend(frameon=False)

@@ -185,7 +185,7 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
         dynamic((5, 20, 100), (20, 100, 500), {"num_epochs": 3000},
                 {"num_epochs": 300, "prune_iters": 0.2, "finetune_epochs": 300}, **INR_MNIST),
     )),
-    "opponents": Entry("Every method at m = 20: median of three seeds, band from the worst to the best", (
+    "opponents": Entry("Methods at m = 20, as far as run: median of three seeds, band from worst to best", (
         opponents((20, 100, 500), finetuned(300, batch_size=1000, num_epochs=100, prune_iters=5),
                   {"batch_size": 1000, "num_epochs": 800}, "creases", **PLANTED),
         opponents((10, 20, 50, 100), (), {}, "creases", **PLANTED_VECTOR),

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from plotting.figures import Entry, Row
 
-# A colour and a marker per line: Okabe and Ito's colours, which read without colour vision, and in grey by the markers.
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+# A colour and a marker per line: colours of Okabe and Ito, which read without colour vision, and brown; in grey the
+# markers tell the lines apart.
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#8C510A")
 MARKERS = "osv^DPX*"
 PER_ROW, PANEL = 3, (3.3, 2.7)  # panels side by side, and the size of one in inches
 

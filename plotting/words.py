@@ -46,7 +46,7 @@ def log_title(log: Log, columns: int, statistic: str) -> str:
     depth = depth_words(log.settings["num_layers"]) if TASKS[task].is_network else None
     seeds = log.axes["seed"]
     over = f"{REDUCED[statistic]} over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
-    first = [task, log.settings["method"], depth]
+    first = [task, METHODS[log.settings["method"]].title, depth]
     second = [*setting_words(settings, always=("num_epochs",)), over, log.settings["expname"]]
     lines = (textwrap.wrap(", ".join(filter(None, part)), columns, max_lines=3) for part in (first, second))
     return "\n".join(line for part in lines for line in part)

@@ -181,6 +181,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--device", default="cpu", choices=("cpu", "cuda"), help="where the products are computed (default: cpu)")
     add("--threads", type=flags.positive, default=2, help="CPU threads (default: 2)")
     add("--logs_dir", type=flags.folder, default="logs", help="the table is <logs_dir>/conditions/<input_dist>.csv")
+    add("--overwrite", action="store_true", help="replace the table of an earlier run")
     add("--figures_dir", type=flags.folder, default="figures", help="for the figure (default: ./figures)")
     args = parser.parse_args(argv)
     most = MNIST_LIMITS["nmeasurements"]
@@ -199,6 +200,8 @@ def run(args: argparse.Namespace) -> None:
     read_data(settings)
     table = Path(args.logs_dir, "conditions", f"{settings.input_dist}.csv")
     check_writable(table.parent)
+    if table.exists() and not args.overwrite:
+        raise UsageError(f"argument --logs_dir: {table} is there already; choose another folder, or use --overwrite")
     page.make_folder(Path(args.figures_dir))
     with Workspace(settings.threads, xp=xp) as work:
         for point in points(args.nlist, args.mlist, args.slist):

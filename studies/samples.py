@@ -46,6 +46,7 @@ FRESH = 10000  # inputs that the answers are judged on
 LEAST = 1e-30  # of a mean squared error: an exact fit has none
 IMP_BATCH, IMP_STEPS, IMP_ROUNDS, IMP_FINETUNING = 1000, 2000, 5, 6000
 METHOD_NAMES = ("aiht", "pruning", "gnhtp", "creases")
+BOUND = "tab:red"  # the colour of the line n = s
 COLOURS = {"aiht": "tab:blue", "pruning": "tab:orange", "gnhtp": "tab:green", "creases": "tab:red"}
 
 
@@ -119,6 +120,8 @@ def axes_of(entries: list[dict]) -> list[list[int]]:
 
 def draw_shares(entries: list[dict]) -> Figure:
     """A panel for each method: the number of exact recoveries, n along x, s along y, and the bound n = s."""
+    from matplotlib.lines import Line2D
+
     nlist, slist = axes_of(entries)
     methods = [method for method in METHOD_NAMES if any(entry["method"] == method for entry in entries)]
     figure = page.new_figure(10.5, 2.9)
@@ -138,14 +141,15 @@ def draw_shares(entries: list[dict]) -> Figure:
         ax.set_yticks(range(len(slist)), slist)
         ax.set_xlabel("samples n")
     panels[0].set_ylabel("nonzeros s")
+    figure.legend(handles=[Line2D([], [], color=BOUND, linewidth=2, label="n = s")], loc="outside right center")
     return figure
 
 
 def draw_bound(ax: Axes, nlist: list[int], slist: list[int]) -> None:
     """A line left of the cells with n >= s."""
     starts = [sum(n < s for n in nlist) - 0.5 for s in slist]
-    ax.step([*starts, starts[-1]], [*(row - 0.5 for row in range(len(slist))), len(slist) - 0.5], where="post",
-            color="tab:red", linewidth=2)
+    ends = [row + side for row in range(len(slist)) for side in (-0.5, 0.5)]
+    ax.plot(np.repeat(starts, 2), ends, color=BOUND, linewidth=2)
 
 
 def draw_noise(entries: list[dict]) -> Figure:
@@ -167,7 +171,8 @@ def draw_noise(entries: list[dict]) -> Figure:
             ax.plot(snrlist, [-snr for snr in snrlist], ":", color="grey", label="the noise itself")
         ax.set_xlabel("signal to noise (dB)")
         ax.set_ylabel(name)
-    ax.legend()
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.suptitle("medians; bands from the lowest to the highest seed", fontsize=8)
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import math
 import os
@@ -59,12 +60,17 @@ def run_main(prog: str, run: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         discard_output()
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        discard_output()
+        return complain(prog, f"cannot print ({error.strerror}); lead the output to where there is room")
     except UsageError as error:
         return complain(prog, error)
 
 
 def discard_output() -> None:
-    """Let stdout lead nowhere after a BrokenPipeError; otherwise Python fails to flush it at the end."""
+    """Let stdout lead nowhere after it has failed; otherwise Python fails to flush it at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

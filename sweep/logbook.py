@@ -33,6 +33,7 @@ FORMAT = 1
 NAME_LENGTH = 195  # a name with its extension stays within 200 characters
 LIST_LENGTHS = (32, 24, 0)  # longest list that a name spells out, first choice to last; longer ones are abridged
 HEAD = ("task", "method", "expname")  # settings that have places of their own in the name
+REMEDY = "move the log away, or run its command again with --overwrite"  # where a log cannot be read
 AXES = {"m": "mlist", "s": "slist", "seed": "seedlist"}
 
 STATUSES = DONE, NOT_RUN, SKIPPED, FAILED = "done", "not run", "skipped", "failed"  # a reason may follow after ":"
@@ -213,6 +214,15 @@ class Log:
 
         With models, or histories, a finished cell whose network or history was not kept is to be run again.
         """
+        self._load("cannot be continued", "move the log away, choose another --expname, or use --overwrite")
+        done = {cell for cell in self.records if self.status(cell) == DONE}
+        if with_models:
+            self.again |= {cell for cell in done if not self.model_path(cell).exists()}
+        if self.histories is not None:
+            self.again |= done - self.histories.keys()
+
+    def _load(self, fault: str, remedy: str) -> None:
+        """Take over the records and scores of the log at `path`, if there is one. Raises LogError."""
         if not any(map(os.path.exists, self.files)):
             return
         takes = dict(zip(self.files, (self._take_table, self._take_sidecar), strict=True))
@@ -223,13 +233,7 @@ class Log:
                 take(file.read_bytes())
             except Exception as error:  # damaged bytes fail in many ways, which all mean the same here
                 reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-                raise LogError(f"{file} cannot be continued ({reason}): move the log away, choose another --expname, "
-                               "or use --overwrite") from None
-        done = {cell for cell in self.records if self.status(cell) == DONE}
-        if with_models:
-            self.again |= {cell for cell in done if not self.model_path(cell).exists()}
-        if self.histories is not None:
-            self.again |= done - self.histories.keys()
+                raise LogError(f"{file} {fault} ({reason}): {remedy}") from None
 
     def adopt(self, with_models: bool = False, copy: bool = True) -> None:
         """Take over finished cells of other logs in the folder whose settings agree: a list of m, s or seeds grew.
@@ -279,9 +283,9 @@ class Log:
                 raise ValueError("a table of another size")  # before it takes up memory
             log = cls(sidecar.with_suffix(""), completed(said["settings"]), said["axes"], Measure(**said["score"]))
         except Exception as error:  # as in load
-            raise LogError(f"{sidecar} is no sidecar of a log ({type(error).__name__})") from None
+            raise LogError(f"{sidecar} is no sidecar of a log ({type(error).__name__}: {error}): {REMEDY}") from None
         log.histories = {} if with_histories else None
-        log.load()
+        log._load("cannot be read", REMEDY)
         return log
 
     def _take_table(self, content: bytes):

@@ -128,6 +128,10 @@ def test_a_run_writes_a_table_and_a_figure(tmp_path, monkeypatch, capsys):
         (gates, n, m, "5") for n, m in (("100", "3"), ("200", "3"), ("200", "1")) for gates in ("random", "planted")]
     assert all(0 < float(row["alpha"]) <= float(row["mean_alpha"]) <= float(row["beta"]) for row in rows)
     assert {path.name for path in tmp_path.glob("conditions.*")} == {"conditions.png", "conditions.pdf"}
+    capsys.readouterr()
+    assert conditions.main(line) == 2 and "use --overwrite" in capsys.readouterr().err
+    assert conditions.main([*line, "--mlist", "3", "--overwrite"]) == 0
+    assert len((tmp_path / "conditions" / "normal.csv").read_text().splitlines()) == 1 + 4
 
 
 @pytest.mark.parametrize("line, words", [

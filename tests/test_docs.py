@@ -357,6 +357,21 @@ def test_verdicts_and_parts_count_the_cells_in_which_aiht_is_ahead(few_logs, mon
         "| 1: mlp_planted, 2 hidden layers | all | 0 of 0 |  |  |  |"]
 
 
+def test_tables_of_fits_count_exact_ones_and_add_up_seconds(tmp_path, monkeypatch):
+    """Of all logs that fit; a cell without an instance is told."""
+    seconds = {(0, 0, 0): {"seconds": 2.0}, (0, 0, 1): {"seconds": 3.4}}
+    for name, seed in (("a", 0), ("b", 2)):
+        save_log(name, [[[160, 90]]], method="creases", folder=tmp_path, axes=[[5], [20], [seed, seed + 1]],
+                 num_epochs=60, cells=seconds)
+    monkeypatch.setattr(tables, "LOGS", tmp_path)
+    monkeypatch.setattr(tables, "FITS", {"creases": [("some", {}, [((5,), (20,))], (0, 1, 2, 3)),
+                                                     ("one", {}, [((5,), (20,))], (2,))]})
+    tables.shipped.cache_clear()
+    rows = tables.fits("creases")[2:]
+    tables.shipped.cache_clear()
+    assert rows == ["| some | 50000 | 2 of 4 | 90.0 dB | 11 |", "| one | 50000 | 1 of 1 | 160.0 dB | 2 |"]
+
+
 def test_one_version_is_named_everywhere():
     assert f"\nversion: {VERSION}\n" in (REPOSITORY / "CITATION.cff").read_text()
     assert f"## {VERSION}\n" == next(line for line in open(REPOSITORY / "CHANGELOG.md") if line.startswith("## "))

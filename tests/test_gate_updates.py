@@ -75,6 +75,7 @@ def test_finished_fits_are_kept_and_drawn(tmp_path, monkeypatch):
     (["--steps", "0"], "'0' is not a whole number from 1"),
     (["--nmeasurements", "1", "--nonzeros", "1"], "argument --nonzeros: 1 is too few, the labels are all zero"),
     ("[{", "gates.json cannot be continued (Expecting"), ("{}", "gates.json cannot be continued (it is no list"),
+    ('[{"m": 1, "s": 2, "seed": 0}]', "gates.json cannot be continued (an entry has no n, steps, update_every"),
 ])
 def test_a_mistake_is_refused_in_a_line(tmp_path, capsys, more, words):
     (tmp_path / "logs" / "gates").mkdir(parents=True)

@@ -190,7 +190,7 @@ def test_a_clash_of_logs_is_one_line(folder, capsys, drawn):
     ("--statistic success", ["--statistic", "success", "mnist", "--threshold"]),
     ("--statistic success --metric connected --task mlp_planted", ["success", "connected", "--threshold"]),
     ("--statistic success --figure 3", ["success", "binary_mnist", "--threshold"]),
-    ("--figure 1 --logs_dir elsewhere", ["Figure 1", "--logs_dir elsewhere", "--save_results"]),
+    ("--figure 1 --logs_dir elsewhere", ["no folder elsewhere", "--logs_dir", "--save_results"]),
     ("--figure 2", ["Figure 2", "--logs_dir", "--save_results"]),  # logs there are, but of other settings
     ("--figure off", ["no cells of Off the grid"]),
     ("--figure 1 --figures_dir occupied", ["--figures_dir", "occupied", "choose another"]),

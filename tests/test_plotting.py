@@ -332,7 +332,7 @@ def test_a_full_grid_has_no_legend_and_a_signal_has_a_length(folder):
     save_log("log", [[[0.0, 0.0]], [[1e-3, 1e-3]]], "gaussian_sparse")
     ax, _, legend, title = draw()
     assert texts(ax) == ["0", "1.0e-3"] and legend == [] and ax.get_ylabel() == "signal length p"
-    assert title == "gaussian_sparse, aiht\nepochs 15, mean over 2 seeds"
+    assert title == "gaussian_sparse, AIHT\nepochs 15, mean over 2 seeds"
     assert not np.ma.getmaskarray(ax.collections[0].get_array()).any() and not ax.patches  # 0 has a colour, too
 
 
@@ -367,7 +367,7 @@ def inside(text, ax, column, row):
 def test_the_title_states_what_differs_from_the_defaults(folder):
     save_log("log", TABLE, num_layers=2, batch_size=5000, output_dim=10, prune_score="lamp", expname=r"$\foo$")
     title = draw()[-1].replace("\n", " ")
-    assert title == r"mlp_planted, aiht, 2 hidden layers batch 5000, epochs 15, outputs 10, pruned by lamp, " \
+    assert title == r"mlp_planted, AIHT, 2 hidden layers batch 5000, epochs 15, outputs 10, pruned by lamp, " \
                     r"mean over 2 seeds, $\foo$"
 
 

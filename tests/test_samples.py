@@ -46,6 +46,14 @@ def test_shares_count_refused_fits_as_misses():
     np.testing.assert_array_equal(total, [[3, 0]])
 
 
+def test_the_bound_stands_left_of_the_cells_with_as_many_samples_as_weights():
+    entries = [{"method": "aiht", "snr": None, "n": n, "s": s, "psnr": 1.0} for n in (5, 10, 20) for s in (1, 10, 20)]
+    [ax] = samples.draw_shares(entries).axes
+    x, y = ax.lines[0].get_xydata().T
+    assert x.tolist() == [-0.5, -0.5, 0.5, 0.5, 1.5, 1.5]  # s = 10: right of n = 5; s = 20: right of n = 10
+    assert y.tolist() == [-0.5, 0.5, 0.5, 1.5, 1.5, 2.5]
+
+
 def test_finished_fits_are_kept_and_drawn(tmp_path, monkeypatch, capsys):
     assert samples.main(line(tmp_path)) == 0
     table = capsys.readouterr().out
