@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sweep.flags import UsageError, complain, discard_output, require
+from sweep.flags import UsageError, complain, complain_of_output, discard_output, require
 
 if __name__ == "__main__":
     require("runner.py", "numpy", "scipy", "threadpoolctl", "tqdm", "filelock")
@@ -159,6 +159,8 @@ def main(argv: list[str] | None = None) -> int:
         discard_output()
         print("runner.py: stopped, since nothing reads its output any more", file=sys.stderr)
         return 141  # what a shell makes of SIGPIPE
+    except OSError as error:
+        return complain_of_output("runner.py", error)
 
 
 if __name__ == "__main__":

@@ -61,12 +61,17 @@ def run_main(prog: str, run: Callable[[], int | None]) -> int:
         discard_output()
         return 0
     except OSError as error:
-        if error.errno != errno.ENOSPC or error.filename is not None:
-            raise
-        discard_output()
-        return complain(prog, f"cannot print ({error.strerror}); lead the output to where there is room")
+        return complain_of_output(prog, error)
     except UsageError as error:
         return complain(prog, error)
+
+
+def complain_of_output(prog: str, error: OSError) -> int:
+    """The exit code where stdout leads to a full disk; raises any other error, such as one of a file that it names."""
+    if error.errno != errno.ENOSPC or error.filename is not None:
+        raise error
+    discard_output()
+    return complain(prog, f"cannot print ({error.strerror}); lead the output to where there is room")
 
 
 def discard_output() -> None:

@@ -17,7 +17,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from helpers import save_log
+from helpers import ROOT, save_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import assert_refused, cell_lines, statuses, tree
@@ -474,6 +474,16 @@ def test_a_cell_is_kept_before_it_is_told_to_a_reader_that_is_gone(cli, toy, mon
     result = cli(TOY)
     assert result.code == 141 and result.err == "runner.py: stopped, since nothing reads its output any more\n"
     assert np.isfinite(read_log()[0]).sum() == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("program", ["runner.py --task mlp_planted --mlist 1 --slist 5 --nmeasurements 50",
+                                     "make_figures.py --table csv --logs_dir logs/reference --task mnist"])
+def test_output_that_finds_no_room_is_told_in_a_line(program):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, *program.split()], cwd=ROOT, stdout=full, stderr=subprocess.PIPE,
+                              text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "cannot print (No space left" in done.stderr
 
 
 def test_a_finished_sweep_is_left_alone_unless_overwritten(cli, toy, monkeypatch):
