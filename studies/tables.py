@@ -190,13 +190,13 @@ def recovered() -> list[str]:
         for row, found in grids(name):
             *paper, (ours, grid) = found.items()
             there = grid.kinds == DONE
-            widths, numbers = (np.array(axis)[there.any(axis=others)]
-                               for axis, others in ((row.mlist, (1, 2)), (row.slist, (0, 2))))
+            width, number = (np.array(axis)[there.any(axis=others)].max()
+                             for axis, others in ((row.mlist, (1, 2)), (row.slist, (0, 2))))
             if not there.any():
                 continue
             depth = depth_words(row.columns[AIHT].get("num_layers", 1))
-            lines.append(line(f"{depth}{outputs_words(row)}, m {widths[0]} to {widths[-1]}, s {numbers[0]} to "
-                              f"{numbers[-1]}", *(exact(theirs, row.task, there) for _, theirs in paper),
+            lines.append(line(f"{depth}{outputs_words(row)}, m up to {width}, s up to {number}",
+                              *(exact(theirs, row.task, there) for _, theirs in paper),
                               f"**{exact(grid, row.task)}** ({ours})"))
     return lines
 
