@@ -24,6 +24,7 @@ from processes import assert_refused, cell_lines, statuses, tree
 
 import pruning
 import runner
+from numerics import training
 from numerics.gpus import GpuError
 from sweep import machine, report
 from sweep.methods import METHODS
@@ -351,18 +352,20 @@ def test_a_python_without_numpy_is_told_what_to_do(script):
 
 
 @pytest.mark.parametrize("flags", ["", "--batch_size 1000", "--convex", "--output_dim 3", "--task gaussian_sparse",
-                                   "--method gnhtp", "--method gnhtp --least_squares cg", "--method pruning"])
-def test_the_same_command_gives_the_same_bits_with_any_number_of_threads(cli, flags):
+                                   "--method gnhtp", "--method gnhtp --least_squares cg", "--method pruning",
+                                   "--method pruning --num_layers 2 --batch_size 1000", "--method rigl"])
+def test_the_same_command_gives_the_same_bits_with_any_number_of_threads(cli, monkeypatch, flags):
+    monkeypatch.setitem(training.CHUNK_VALUES, "cpu", 20 * 400)  # several tiles in a batch
     line = f"--task mlp_planted --mlist 20 --slist 30 --nmeasurements 3000 --num_epochs 3 --device cpu {flags}"
     tables = []
-    for folder, threads in enumerate((1, 1) if "pruning" in flags else (1, 2, 3)):  # torch sums in the order of threads
+    for folder, threads in enumerate((1, 2, 3)):
         assert cli(f"{line} --threads {threads} --save_results --logs_dir logs{folder}").code == 0
         tables.append(read_log(f"logs{folder}")[0].tobytes())
     assert len(set(tables)) == 1
 
 
 def test_pruning_uses_as_many_threads_as_it_is_told(cli, toy, monkeypatch):
-    """Those of torch, while it runs; NumPy's BLAS has one."""
+    """For tiles; torch and NumPy's BLAS have one each, while it runs."""
     import torch
     from threadpoolctl import threadpool_info
 
@@ -371,8 +374,8 @@ def test_pruning_uses_as_many_threads_as_it_is_told(cli, toy, monkeypatch):
     prune, found = pruning.prune, []
 
     def record(*args, **options):
-        found.append((torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info()
-                                                 if library["user_api"] == "blas")))
+        found.append((options["threads"], torch.get_num_threads(), *(
+            library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")))
         return prune(*args, **options)
 
     monkeypatch.setattr(pruning, "prune", record)
