@@ -224,7 +224,7 @@ class DenseLayer:
     def __init__(self, mask: Tensor, values: Tensor, slopes: Tensor):
         self.W, self.slopes = values.view(mask.shape), slopes.view(mask.shape)
         self.mask = None if mask.all() else mask
-        self._applied, self._back = Room(), Room()
+        self._applied, self._back, self._turned = Room(), Room(), Room()
 
     @staticmethod
     def trainable(W: Tensor, mask: Tensor) -> Tensor:
@@ -244,8 +244,15 @@ class DenseLayer:
         return self._back.product(self.W.T, D)
 
     def set_slopes(self, D: Tensor, Z: Tensor) -> None:
-        """Set the slopes to D Z'."""
-        multiply(D, Z.T, self.slopes)
+        """Set the slopes to D Z'.
+
+        With few units D Z' is made as (Z D')': OpenBLAS takes 59 us rather than 110 for 20 x 784 x 256 with the kernel
+        SkylakeX, and 89 rather than 85 with Haswell.
+        """
+        if len(D) < len(Z):
+            self.slopes.copy_(self._turned.product(Z, D.T).T)
+        else:
+            multiply(D, Z.T, self.slopes)
 
     def mask_slopes(self, slopes: Tensor) -> None:
         """Set those [c] of the pruned weights to zero."""
