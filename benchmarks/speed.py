@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PROG = "python -m benchmarks.speed"
 ALL_METHODS = ("aiht", "pruning")
-NEAR = 0.1  # markers that are nearer than this factor on both axes, less 1, cover each other
+NEAR = 0.2  # markers that are nearer than this factor on both axes, less 1, cover each other
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,8 @@ def labels(rows: Sequence[tuple[int, Row]]) -> Iterator[tuple[tuple[float, float
         near = [(number, row) for number, row in left if abs(math.log(row.floor / first.floor)) < NEAR
                 and abs(math.log(row.seconds / first.seconds)) < NEAR]
         left = [entry for entry in left if entry not in near]
-        yield (first.floor, first.seconds), ", ".join(str(number) for number, _ in near)
+        place = min(row.floor for _, row in near), max(row.seconds for _, row in near)
+        yield place, ", ".join(str(number) for number, _ in near)
 
 
 def draw(found: Sequence[Row]) -> Figure:
@@ -182,6 +183,7 @@ def draw(found: Sequence[Row]) -> Figure:
     ax.loglog(ends, ends, "k-", linewidth=0.8, label="a cell at its floor")
     ax.set_xlabel("its products alone; hollow: with gates and gathering (s)")
     ax.set_ylabel("whole cell (s)")
+    ax.margins(0.1)  # for the numbers left of the markers
     ax.grid(True, which="both", alpha=0.25, linewidth=0.5)
     ax.legend(frameon=False)
     return figure
