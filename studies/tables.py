@@ -20,7 +20,7 @@ import numpy as np
 
 from plotting.figures import AIHT, FIGURES, IMP, MINUS, Row
 from plotting.heatmaps import bar_label
-from plotting.logs import ANY, Grid, agrees, find_logs, gather, read_log
+from plotting.logs import ANY, Grid, find_logs, read_log
 from plotting.numbers import MEAN, MEDIAN, Quantity, difference, heatmap
 from plotting.words import depth_words, outputs_words
 from studies.contents import BY_NUMBER, EASY, FITS, PARTS, SIGNS, WORDS
@@ -48,6 +48,17 @@ def grids(name: str) -> Iterator[tuple[Row, dict[str, Grid]]]:
     entry = FIGURES[name]
     for row in entry.rows:
         yield row, row.grids(shipped(), entry.seeds)
+
+
+def cells(selection: dict[str, object], mlist: Sequence[int], slist: Sequence[int],
+          seeds: Sequence[int] = (0, 1, 2)) -> Grid:
+    """The grid of one selection of task, method and settings, as those of a figure's column."""
+    return Row(mlist, slist, {"": selection}).grids(shipped(), seeds)[""]
+
+
+def depth_of(row: Row) -> int:
+    """The number of hidden layers of a row."""
+    return next(iter(row.columns.values())).get("num_layers", 1)
 
 
 # ---- cells of tables ----
@@ -112,11 +123,11 @@ def figures() -> list[str]:
     lines = header("figure", "AIHT", "IMP", f"AIHT {MINUS} IMP, mean", "median", "AIHT ahead in", "exact: AIHT", "IMP")
     for name in "12345":
         for row, found in grids(name):
-            measure, selection = TASKS[row.task].measure, row.columns[AIHT]
+            measure = TASKS[row.task].measure
             gaps = [gap(found, measure, statistic) for statistic in (MEAN, MEDIAN)]
             there, medians = (values[~np.isnan(values)] for values in gaps)
             lines.append(line(
-                f"{name}: {row.task}, {depth_words(selection.get('num_layers', 1))}",
+                f"{name}: {row.task}, {depth_words(depth_of(row))}",
                 *(coverage(found[method]) for method in (AIHT, IMP)),
                 *(signed(f(values), measure) if values.size else ""
                   for f, values in ((np.mean, there), (np.median, medians))),
@@ -143,7 +154,7 @@ def parts() -> list[str]:
     lines = header("figure", "cells", "AIHT ahead in", f"AIHT {MINUS} IMP: least", "median", "largest")
     for name, place, words, inside in PARTS:
         row, found = list(grids(name))[place]
-        measure, depth = TASKS[row.task].measure, depth_words(row.columns[AIHT].get("num_layers", 1))
+        measure, depth = TASKS[row.task].measure, depth_words(depth_of(row))
         gaps = gap(found, measure)[np.array([[inside(m, s) for s in row.slist] for m in row.mlist])]
         there = gaps[~np.isnan(gaps)]
         lines.append(line(f"{name}: {row.task}, {depth}", words, ahead(gaps),
@@ -155,7 +166,7 @@ def columns_of(name: str) -> list[str]:
     """An entry of FIGURES: a row for each task and method, its mean and median over cells, and its exact fits."""
     lines = header("", "method", "cells", "mean", "median", "exact")
     for row, found in grids(name):
-        measure, depth = TASKS[row.task].measure, row.columns[next(iter(row.columns))].get("num_layers", 1)
+        measure, depth = TASKS[row.task].measure, depth_of(row)
         of = f"{row.task}{outputs_words(row)}{f', {depth_words(depth)}' * (depth > 1)}, {bar_label(measure)}"
         for heading, grid in found.items():
             values = [reduced(grid, measure, statistic) for statistic in (MEAN, MEDIAN)]
@@ -194,7 +205,7 @@ def recovered() -> list[str]:
                              for axis, others in ((row.mlist, (1, 2)), (row.slist, (0, 2))))
             if not there.any():
                 continue
-            depth = depth_words(row.columns[AIHT].get("num_layers", 1))
+            depth = depth_words(depth_of(row))
             lines.append(line(f"{depth}{outputs_words(row)}, m up to {width}, s up to {number}",
                               *(exact(theirs, row.task, there) for _, theirs in paper),
                               f"**{exact(grid, row.task)}** ({ours})"))
@@ -206,8 +217,7 @@ def fits(name: str) -> list[str]:
     lines = header("cells of `mlp_planted`, d = 100", "n", "exact", "lowest PSNR", "seconds in all")
     for words, selection, places, seeds in FITS[name]:
         selection = {"task": "mlp_planted", "method": name, "num_epochs": ANY} | selection
-        logs = [log for log in shipped() if agrees(log, selection)]
-        found = [gather(logs, mlist, slist, seeds)[0] for mlist, slist in places]
+        found = [cells(selection, mlist, slist, seeds) for mlist, slist in places]
         kinds, scores, seconds = (np.concatenate([take(grid).ravel() for grid in found]) for take in (
             lambda grid: grid.kinds, lambda grid: grid.values("score"), lambda grid: grid.values("seconds")))
         scores, skipped = scores[kinds == DONE], np.count_nonzero(kinds == SKIPPED)
@@ -223,7 +233,7 @@ def by_number() -> list[str]:
     mlist, slist = (5, 20, 100), (20, 100, 500)
     lines = header("`inr_mnist`, m 5 20 100, mean over three seeds", *(f"s = {s}" for s in slist), "gradient steps")
     for words, selection in BY_NUMBER:
-        grid = Row(mlist, slist, {"": {"task": "inr_mnist"} | selection}).grids(shipped(), (0, 1, 2))[""]
+        grid = cells({"task": "inr_mnist"} | selection, mlist, slist)
         steps = grid.values("steps")
         numbers = "" if np.isnan(steps).all() else " to ".join(f"{count:.0f}" for count in
                                                                sorted({np.nanmin(steps), np.nanmax(steps)}))
@@ -234,14 +244,13 @@ def by_number() -> list[str]:
 
 def other_inputs() -> list[str]:
     """Exact fits on inputs that are not normal: of networks with output signs, and of the paper's."""
-    signed, planted = "signs, crease pursuit", "the paper's task, crease pursuit"
-    lines = header("inputs", signed, planted, "the paper's task, gnhtp")
+    lines = header("inputs", "signs, crease pursuit", "the paper's task, crease pursuit", "the paper's task, gnhtp")
     for words, dist in (("uniform", "uniform"), ("pixels of MNIST, standardised", "mnist"), ("+-1", "rademacher")):
         drawn = {"task": "mlp_planted", "nmeasurements": 10000, "input_dist": dist, "num_epochs": ANY}
         columns = ((*SIGNS, {"method": "creases", "planted_signs": True}),
                    (*EASY, {"method": "creases"}), (*EASY, {"method": "gnhtp"}))
-        lines.append(line(words, *(exact(Row(mlist, slist, {"": drawn | given}).grids(shipped(), (0, 1, 2))[""],
-                                         "mlp_planted") for mlist, slist, given in columns)))
+        lines.append(line(words, *(exact(cells(drawn | given, mlist, slist), "mlp_planted")
+                                   for mlist, slist, given in columns)))
     return lines
 
 
