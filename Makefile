@@ -1,4 +1,5 @@
-# make setup | demo | test | lint | draw | medians | tables | figure1 ... figure5 | pictures | ablation | inputs | conditions | bench | memory | clean
+# make setup | demo | test | lint | extend | draw | medians | tables | figure1 ... figure5 | figure-baselines, ... of FIGURES |
+#      pictures | ablation | inputs | conditions | bench | memory | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -6,7 +7,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test lint draw medians tables figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions bench memory clean
+.PHONY: setup demo test lint extend draw medians tables figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions bench memory clean
 
 setup: $(STAMP)
 
@@ -28,6 +29,11 @@ test: $(STAMP)
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+# The examples of docs/extending.md, each in a copy of the project: lint and the whole suite must pass. About 8 minutes.
+extend: $(STAMP)
+	$(RUN) -m tests.extend
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.speed
@@ -38,21 +44,20 @@ memory: $(STAMP)
 ablation: $(STAMP)
 	$(RUN) -m studies.gate_updates
 
-# Recovery of planted networks for four distributions of the inputs.
-INPUTS := --task mlp_planted --mlist 1 2 5 10 20 --slist 5 10 20 50 100 --seedlist 0 1 2 --nmeasurements 10000 --save_results
-
-inputs: $(foreach method,aiht gnhtp,$(foreach dist,normal uniform rademacher mnist,inputs-$(method)-$(dist)))
-	$(RUN) make_figures.py --figure inputs
-
-inputs-%: $(STAMP)
-	$(RUN) runner.py --method $(word 1,$(subst -, ,$*)) --input_dist $(word 2,$(subst -, ,$*)) $(INPUTS)
-
 conditions: $(STAMP)
 	$(RUN) -m studies.conditions
 
-# All figures from the logs that are shipped.
 FIGURES := 1 2 3 4 5 baselines dst opponents recovery recovery2 gnhtp inputs
 
+# The commands of a figure, into ./logs, then the figure. They resume if called again.
+$(FIGURES:%=figure-%): figure-%: $(STAMP)
+	$(RUN) make_figures.py --figure $* --commands | sed "s|^python|$(RUN)|" | sh -e
+	$(RUN) make_figures.py --figure $*
+
+figure1 figure2 figure3 figure4 figure5: figure%: figure-%
+inputs: figure-inputs
+
+# All figures from the logs that are shipped.
 draw: $(FIGURES:%=draw-%)
 
 draw-%: $(STAMP)
@@ -67,38 +72,6 @@ medians-%: $(STAMP)
 # The tables of the docs, from the same logs.
 tables: $(STAMP)
 	$(RUN) -m studies.tables
-
-# The commands of each figure of the paper, into ./logs, then the figure. They resume if called again.
-M1 := 1 2 5 10 20 50 100 200 500 1000
-M2 := 2 5 10 20 50 100 200 500 1000
-S1 := 1 2 5 10 20 50 100 200 500 1000
-S2 := 10 20 50 100 200 500 1000
-BOTH = $(RUN) runner.py --method aiht $(1) --seedlist 0 1 2 --save_results && $(RUN) runner.py --method pruning $(1) --seedlist 0 1 2 --save_results
-
-figure1: $(STAMP)
-	$(call BOTH,--task mlp_planted --mlist $(M1) --slist $(S1) --num_epochs 15)
-	$(call BOTH,--task mlp_planted --mlist $(M2) --slist $(S2) --num_epochs 15 --num_layers 2)
-	$(RUN) make_figures.py --figure 1
-
-figure2: $(STAMP)
-	$(call BOTH,--task mlp_planted --mlist $(M1) --slist $(S1) --num_epochs 100 --batch_size 5000 --output_dim 10)
-	$(call BOTH,--task mlp_planted --mlist $(M2) --slist $(S2) --num_epochs 100 --batch_size 5000 --num_layers 2 --output_dim 10)
-	$(RUN) make_figures.py --figure 2
-
-figure3: $(STAMP)
-	$(call BOTH,--task binary_mnist --mlist $(M1) --slist 1 2 5 10 20 50 100 200 --num_epochs 15 --batch_size 1000)
-	$(call BOTH,--task mnist --mlist 10 20 50 100 200 500 1000 --slist 100 200 500 1000 2000 --num_epochs 50 --batch_size 5000)
-	$(RUN) make_figures.py --figure 3
-
-figure4: $(STAMP)
-	$(call BOTH,--task inr_mnist --mlist 2 5 10 20 50 100 200 --slist 2 5 10 20 50 100 200 500 1000 --num_epochs 100)
-	$(call BOTH,--task inr_mnist --mlist 2 5 10 20 50 100 200 --slist 2 5 10 20 50 100 200 500 1000 --num_epochs 100 --num_layers 2)
-	$(RUN) make_figures.py --figure 4
-
-figure5: $(STAMP)
-	$(call BOTH,--task inr_cifar10 --mlist 1 2 5 10 20 50 100 200 --slist 5 10 20 50 100 200 500 1000 2000 --num_epochs 100)
-	$(call BOTH,--task inr_cifar10 --mlist 1 2 5 10 20 50 100 200 --slist 5 10 20 50 100 200 500 1000 2000 --num_epochs 100 --num_layers 2)
-	$(RUN) make_figures.py --figure 5
 
 # The images of Figures 4 and 5 as networks of some of their cells give them back; their logs have names of their own.
 PICTURES4 := --task inr_mnist --mlist 5 20 100 --slist 20 100 500 --save_results --save_models

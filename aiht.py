@@ -11,25 +11,41 @@ or from Python with aiht.fit(X, y, s=50, width=20).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from aiht_vector import fit_with_restarts, split
-from models import Callback, Progress, SparseLayer, SparseNet
-from numerics.arrays import Array, array_module, fit_data, to_device, to_host
-from numerics.batches import with_samples
+from aiht_vector import fit_vector_layer
+from fits import Callback, EpochOptions, Found, Layers, Progress, network_of, solver
+from models import SparseNet
+from numerics.arrays import Array, array_module
+from numerics.batches import Schedule, Step, with_samples
 from numerics.sparse import SparseVector, largest
-from numerics.streams import Stream
-from numerics.workspace import Workspace, workspace_or_new
+from numerics.workspace import Workspace
+from options import SWITCH, OptionError, at_least, option
 from sensing import Columns, Gates, GaussianSensing, RandomGates, ReluSensing, WeightGates
 
 FIRST_STEP = 1e-14  # step size while the support is empty: that step only chooses the support (the paper's value)
 INNER_STEPS = 10  # on the support, per step (the paper's value)
 GAUSSIAN_INNER_STEPS = 3  # the same for the Gaussian sanity check, `recover`
 REFUSALS = 11  # halvings of the inner step size before it is given up (the paper's value)
+
+
+@dataclass(frozen=True)
+class Options(EpochOptions):
+    """How AIHT goes through the data, and when its gates move."""
+
+    convex: bool = option(False, SWITCH, "keep the random gates, no sequential convex updates", words="convex")
+    update_every: int = option(1, at_least(1), "steps from one update of the gates to the next",
+                               words="updates every {} steps")
+
+    def check(self) -> None:
+        if self.convex and self.update_every > 1:
+            raise OptionError("update_every", f"{self.update_every} has no effect with --convex; leave one out")
+
+
+# ---- one step ----
 
 
 def aiht_step(A: ReluSensing | GaussianSensing, y: Array, w: SparseVector, s: int, inner_steps: int) -> SparseVector:
@@ -40,13 +56,13 @@ def aiht_step(A: ReluSensing | GaussianSensing, y: Array, w: SparseVector, s: in
     Returns:
         the new iterate, at most s nonzeros; `w` is not changed.
     """
-    A_S = A.columns(w.indices)
-    r, mu = residual_and_step(A_S, w, y)
-    new = hard_threshold(w, mu, A.adjoint_blocks(r), s)
-    if not new.is_on_support_of(w):
-        A_S = None  # so that the next one can have its memory
-        A_S = A.columns(new.indices)
-    return descend_on_support(A_S, y, new, mu, inner_steps)
+    with A.columns(w.indices) as A_S:
+        r, mu = residual_and_step(A_S, w, y)
+        new = hard_threshold(w, mu, A.adjoint_blocks(r), s)
+        if new.is_on_support_of(w):
+            return descend_on_support(A_S, y, new, mu, inner_steps)
+    with A.columns(new.indices) as A_S:
+        return descend_on_support(A_S, y, new, mu, inner_steps)
 
 
 def residual_and_step(A_S: Columns, w: SparseVector, y: Array) -> tuple[Array, Array | float]:
@@ -91,73 +107,15 @@ def descend_on_support(A_S: Columns, y: Array, w: SparseVector, mu: Array | floa
     return SparseVector(w.indices, x.astype(w.values.dtype), w.size).nonzero()
 
 
-def batches(n: int, batch_size: int, num_epochs: int, rng: np.random.Generator) -> Iterator:
-    """Yield (epoch, batch): everything at once for batch_size 0 or n, else a new random order each epoch.
-
-    The last, smaller batch of an epoch is kept.
-    """
-    for epoch in range(num_epochs):
-        if batch_size in (0, n):
-            yield epoch, slice(None)
-            continue
-        order = rng.permutation(n)
-        for start in range(0, n, batch_size):
-            yield epoch, order[start : start + batch_size]
+# ---- the steps of a layer ----
 
 
-def with_updates(batches: Iterable, update_every: int) -> Iterator:
-    """Yield (epoch, batch, whether the gates become those of w after this step).
-
-    They do after every `update_every`-th step, counted from step 0, but not in the first epoch, which keeps the random
-    gates. Never if it is 0 (--convex).
-    """
-    for step, (epoch, batch) in enumerate(batches):
-        yield epoch, batch, update_every > 0 and epoch >= 1 and step % update_every == 0
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The steps of the fit of one layer, (epoch, batch, update); the same ones each time it is gone through.
-
-    Args:
-        n: samples.  num_epochs: passes over them.  batch_size: 0 for full batch.
-        update_every: see with_updates.  seed, layer: of the random stream of the mini-batches.
-    """
-
-    n: int
-    num_epochs: int
-    batch_size: int = 0
-    update_every: int = 1
-    seed: int = 0
-    layer: int = 0
-
-    def __iter__(self) -> Iterator:
-        rng = Stream.AIHT_BATCHES.generator(self.seed, self.layer)
-        return with_updates(batches(self.n, self.batch_size, self.num_epochs, rng), self.update_every)
-
-
-@dataclass(frozen=True)
-class LayerFit:
-    """What was found for one layer: hidden weights w [m d] on the inputs that it was given.
-
-    Args:
-        gates: the random ones that the fit began with.
-        output, step_size: with k outputs, the output weights V' [k, m] and the fixed step size.
-    """
-
-    w: SparseVector
-    gates: RandomGates
-    output: SparseLayer | None = None
-    step_size: float | None = None
-
-
-def iterates(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable,
+def iterates(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable[Step],
              work: Workspace) -> Iterator[tuple[SparseVector, Gates]]:
     """Fit one layer, y ~ sum_j relu(X w_j), with at most s nonzeros in w [m d], step by step.
 
     Args:
         XT: inputs, feature-major [d, n].  y: targets [n].  gates: of the first steps.
-        schedule: yields (epoch, batch, update): a Schedule, or what with_updates yields.
     Yields:
         after each step w and the gates for the next: the random ones, or those of w itself (sequential convex).
     """
@@ -171,99 +129,50 @@ def iterates(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable
         yield w, A.gates
 
 
-def fit_scalar_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable, work: Workspace,
-                     progress: Progress | None = None) -> LayerFit:
-    """The last of the iterates; arguments as there."""
-    last = SparseVector.zeros(gates.m * len(XT), array_module(XT))
+def fit_scalar_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable[Step], work: Workspace,
+                     progress: Progress | None = None) -> SparseVector:
+    """The last of the iterates w; arguments as there."""
+    w = SparseVector.zeros(gates.m * len(XT), array_module(XT))
     for w, _ in iterates(XT, y, s, gates, schedule, work):
-        last = w
         if progress:
             progress.step(w)
-    return LayerFit(last, gates)
+    return w
 
 
-def fit_vector_layer(XT: Array, Y: Array, s: int, gates: RandomGates, schedule: Schedule, work: Workspace, fan_in: int,
-                     loss: str, progress: Progress | None = None) -> LayerFit:
-    """The same for targets Y [n, k], with at most s nonzeros in w and the output weights together; see aiht_vector.py.
-
-    Args:
-        fan_in: width of the layer before, d or more.  loss: see fit.
-    """
-    YT = array_module(Y).ascontiguousarray(Y.T)
-    theta, step_size = fit_with_restarts(XT, YT, s, gates, fan_in, schedule, loss, work, progress)
-    w, v = split(theta, len(XT), len(YT))
-    return LayerFit(w, gates, SparseLayer(v.to_host(), len(YT), gates.m), step_size)
+# ---- whole fits ----
 
 
-def fit(X: Array, y: Array, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 15, batch_size: int = 0,
-        convex: bool = False, update_every: int = 1, seed: int = 0, loss: str = "squared",
-        work: Workspace | None = None, callback: Callback | None = None) -> SparseNet:
+@solver(Options, sums=True)
+def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int, seed: int, work: Workspace,
+          callback: Callback | None, options: Options) -> Found:
     """Fit a ReLU network, layer by layer.
 
     Each layer has the budget int(s / num_layers) and is fitted to y on the activations of those before it. With k
-    outputs the budget is shared with the output weights, and those of all layers but the last are thrown away.
-
-    Args:
-        X: inputs [n, d] float32, best feature-major (X.T contiguous).
-        y: targets [n] or [n, k] float32, on the same device.
-        s: nonzero weights in all.  width: neurons m per hidden layer.  batch_size: 0 for full batch.
-        convex: keep the random gates.  update_every: steps from one update of the gates to the next.
-        loss: "squared" or, for k outputs, "cross_entropy" (y one-hot).
-        work: threads and memory; without it the fit runs on one thread.
-        callback: called after each step with its number and a models.FitState. A fit with k outputs that is started
-            again with half the step size counts from 1 again.
-    Returns:
-        a SparseNet on the host whose predictions are those of the last layer's fit.
-    Raises:
-        ValueError for data or budgets that cannot be fitted (fit_data), FloatingPointError where AIHT with k outputs
-        diverges at every step size.
+    outputs the budget is shared with the output weights, and those of all layers but the last are thrown away; a layer
+    that diverges is started again with half the step size, and then the numbers of its steps begin again, too. The
+    details name the step sizes of the layers. FloatingPointError where a layer diverges at every step size.
     """
-    X, y = fit_data(X, y, s, width)
-    budget, fits = s // num_layers, []
     progress = Progress(callback) if callback else None
-
-    def fit_layer(XT, fan_in: int, layer: int) -> SparseVector:
-        gates = RandomGates(seed, layer, width, len(XT))
-        schedule = Schedule(len(y), num_epochs, batch_size, 0 if convex else update_every, seed, layer)
-        if progress and convex:
+    budget, update_every = s // num_layers, 0 if options.convex else options.update_every
+    layers, output, step_sizes = Layers(X, width, progress), None, []
+    for number in range(num_layers):
+        XT = layers.begin()
+        gates = RandomGates(seed, number, width, len(XT))
+        schedule = Schedule(len(y), options.num_epochs, options.batch_size, update_every, seed, number)
+        if progress and options.convex:
             progress.gates = gates
         if y.ndim == 1:
-            fits.append(fit_scalar_layer(XT, y, budget, gates, schedule, space, progress))
+            w = fit_scalar_layer(XT, y, budget, gates, schedule, work, progress)
         else:
-            fits.append(fit_vector_layer(XT, y, budget, gates, schedule, space, fan_in, loss, progress))
-        return fits[-1].w
-
-    with workspace_or_new(work) as space:
-        layers = layer_by_layer(X, width, num_layers, fit_layer, progress)
-    step_sizes = tuple(found.step_size for found in fits if found.step_size is not None)
-    return SparseNet(layers, fits[-1].output, fits[-1].gates if convex else None, step_sizes)
-
-
-def layer_by_layer(X: Array, width: int, num_layers: int, fit_layer: Callable,
-                   progress: Progress | None = None) -> tuple[SparseLayer, ...]:
-    """Hidden layers, each fitted on the activations of those before it.
-
-    Args:
-        fit_layer: function (XT, fan_in, layer) -> w [width len(XT)]. XT are the inputs that are not always zero,
-            feature-major; fan_in counts the others too.
-        progress: is told where each layer begins.
-    """
-    XT, inputs, fan_in, layers = array_module(X).ascontiguousarray(X.T), np.arange(X.shape[1]), X.shape[1], []
-    for layer in range(num_layers):
-        place = partial(widen, inputs=inputs, m=width, fan_in=fan_in)
-        if progress:
-            progress.begin(layers, place)
-        layers.append(place(fit_layer(XT, fan_in, layer)))
-        if layer < num_layers - 1:  # embed once, on the neurons that have weights
-            XT, inputs, fan_in = to_device(layers[-1].activations(to_host(XT), inputs), XT), layers[-1].neurons, width
-    return tuple(layers)
+            w, output, step_size = fit_vector_layer(XT, y, budget, gates, schedule, work, progress,
+                                                    fan_in=layers.fan_in, loss=options.loss)
+            step_sizes.append(step_size)
+        layers.end(w)
+    net = SparseNet(tuple(layers.found), output, gates if options.convex else None)
+    return Found(net, {"step_sizes": step_sizes} if step_sizes else {})
 
 
-def widen(w: SparseVector, inputs: np.ndarray, m: int, fan_in: int) -> SparseLayer:
-    """Weights on some inputs as a layer [m, fan_in] of weights on all of them; of more neurons where w has more."""
-    w, m = w.to_host(), max(m, w.size // max(len(inputs), 1))
-    neuron, feature = np.divmod(w.indices, max(len(inputs), 1))
-    return SparseLayer(SparseVector(neuron * fan_in + inputs[feature], w.values, m * fan_in), m, fan_in)
+fit = network_of(solve)
 
 
 def recover(A: GaussianSensing, y: Array, s: int, num_epochs: int) -> SparseVector:

@@ -4,18 +4,20 @@
 
 The iterate is a SparseVector theta of size m (d + k): row j is theta_j = [w_j, v_j], so that a neuron's entries lie
 together and a block of neurons is a range of indices. There are no inner steps; a count sketch of all updates decides
-which entries survive. Called by aiht.fit for targets [n, k]; read aiht.py first.
+which entries survive. Called by aiht.py for targets [n, k]; read that first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from models import Progress
+from fits import Progress
+from models import SparseLayer
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
-from numerics.batches import with_samples
+from numerics.batches import Step, with_samples
 from numerics.countsketch import CountSketch
 from numerics.products import density, each_product, pays, sparse_matrix, times_transposed
 from numerics.sparse import SparseVector, distinct, top_mask
@@ -36,7 +38,7 @@ class VectorSensing(ReluSensing):
 
     def __init__(self, XT: Array, gates: Gates, m: int, work: Workspace):
         super().__init__(XT, gates, m, work)
-        self._activations = {}  # {block of neurons: relu(X w)' [b, n]}
+        self._activations: dict[bytes, Array] = {}  # {block of neurons: relu(X w)' [b, n]}
 
     def _hidden(self, neurons: np.ndarray, W) -> Callable:
         """A function of a tile giving the gates of `neurons` and gate * (X w) there, both [b, n_t]."""
@@ -102,33 +104,34 @@ def first_step_size(s: int, m: int, loss: str) -> float:
     return SPARSE_STEP if s < 6 * m**0.536 else SQUARED_STEP
 
 
-def vector_step(A: VectorSensing, Y: Array, theta: SparseVector, s: int, mu: float, sketch: CountSketch,
+def vector_step(A: VectorSensing, YT: Array, theta: SparseVector, s: int, mu: float, sketch: CountSketch,
                 fill: RandomFill | None, loss: str) -> SparseVector:
     """One step: a gradient step, its updates into the sketch, and the s candidates of largest |estimate| stay.
 
     Candidates are the entries that are not zero after the gradient step.
 
     Args:
-        Y: targets [k, n].  mu: step size.
+        YT: targets [k, n].  mu: step size.
         fill: RandomFill at a start-up step, else None. Then each block w_j or v_j that is all zero takes its values,
             after the residual is computed and before the gradients. Those of neurons without a gate too: their
             gradient is zero, but the values are candidates, so a neuron can return.
     Returns:
         the new iterate, a SparseVector like theta.
     """
-    R = residual(predict(A, theta, len(Y)), Y, loss)
+    R = residual(predict(A, theta, len(YT)), YT, loss)
     updates = Updates(A, theta, R, mu, fill, num_held=s)
     for place, _, delta in updates:
         sketch.add(place[: len(delta)], delta)
     xp = array_module(theta.values)
-    best = theta.indices[:0], theta.values[:0], sketch.table[0, :0]  # indices, values, estimates
+    indices, values, estimates = theta.indices[:0], theta.values[:0], sketch.table[0, :0]
     for place, u, _ in updates:
         place, u = place[u != 0], u[u != 0]
-        best = [xp.concatenate(pair) for pair in zip(best, (place, u, sketch.estimate(place)), strict=True)]
-        keep = top_mask(xp.abs(best[2]), s)
-        best = [part[keep] for part in best]
-    order = xp.argsort(best[0])
-    return SparseVector(best[0][order], best[1][order], theta.size)
+        indices, values = xp.concatenate([indices, place]), xp.concatenate([values, u])
+        estimates = xp.concatenate([estimates, sketch.estimate(place)])
+        keep = top_mask(xp.abs(estimates), s)
+        indices, values, estimates = indices[keep], values[keep], estimates[keep]
+    order = xp.argsort(indices)
+    return SparseVector(indices[order], values[order], theta.size)
 
 
 def predict(A: VectorSensing, theta: SparseVector, k: int) -> Array:
@@ -142,21 +145,24 @@ def predict(A: VectorSensing, theta: SparseVector, k: int) -> Array:
     return total
 
 
-def residual(P: Array, Y: Array, loss: str) -> Array:
+def residual(P: Array, YT: Array, loss: str) -> Array:
     """(P - Y) / n, or (softmax(P) - Y) / n, for predictions and targets [k, n]: the gradient of the mean loss in P."""
     xp = array_module(P)
     if loss == "cross_entropy":
         P = xp.exp(P - P.max(axis=0))
         P /= P.sum(axis=0)
-    return (P - Y) / Y.shape[1]
+    return (P - YT) / YT.shape[1]
+
+
+Update = tuple[Array, Array, Array]  # of a block: indices [c], entries after the step [c] float32, updates [<= c]
 
 
 class Updates:
     """The gradient step of all neurons, block by block; it can be gone through more than once.
 
-    Yields (indices [c], entries after the step [c] float32, updates [<= c] float64). The updates belong to the first
-    indices; the entries after them are start-up values of neurons without a gate, which have no gradient. About
-    `num_held` neurons are held for the next time, so that memory grows with s; the rest are computed again.
+    The updates, float64, belong to the first indices; the entries after them are start-up values of neurons without a
+    gate, which have no gradient. About `num_held` neurons are held for the next time, so that memory grows with s; the
+    rest are computed again.
 
     Args: as for vector_step; R: residual [k, n].
     """
@@ -170,9 +176,10 @@ class Updates:
         gated = A.gates.lists(live)
         self.blocks = [*((block, True) for block in A.blocks(live[gated])),
                        *((block, False) for block in A.blocks(live[~gated]))]
-        self.num_held, self.held = num_held, {}
+        self.num_held = num_held
+        self.held: dict[int, Update] = {}
 
-    def __iter__(self) -> Iterator[tuple[Array, Array, Array]]:
+    def __iter__(self) -> Iterator[Update]:
         num_seen = 0
         for number, (neurons, gated) in enumerate(self.blocks):
             update = self.held.get(number) or self._update(neurons, gated)
@@ -181,7 +188,7 @@ class Updates:
             num_seen += len(neurons)
             yield update
 
-    def _update(self, neurons: np.ndarray, gated: bool):
+    def _update(self, neurons: np.ndarray, gated: bool) -> Update:
         A, xp = self.A, self.A.xp
         length = A.d + len(self.R)
         device_neurons = to_device(neurons, A.XT)
@@ -218,32 +225,41 @@ class RandomFill:
         return draw_rows(neurons, self.m, len(self.bounds), draw)
 
 
-def fit_with_restarts(XT: Array, Y: Array, s: int, gates: RandomGates, fan_in: int, schedule: Iterable, loss: str,
-                      work: Workspace, progress: Progress | None = None) -> tuple[SparseVector, float]:
+class VectorFit(NamedTuple):
+    """What was found for a layer: hidden weights [m d], output weights V' [k, m], and the step size that it took."""
+
+    w: SparseVector
+    output: SparseLayer
+    step_size: float
+
+
+def fit_vector_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable[Step], work: Workspace,
+                     progress: Progress | None = None, *, fan_in: int, loss: str) -> VectorFit:
     """Fit one hidden layer and the output layer with at most s nonzeros in both.
 
     A fit that becomes non-finite is started again with half the step size, as often as needed.
 
     Args:
-        XT: inputs [d, n].  Y: targets [k, n].  fan_in: width of the layer before.
-        schedule: the steps, (epoch, batch, update), the same each time it is gone through; see aiht.Schedule.
+        XT: inputs [d, n].  y: targets [n, k].  gates: of the first steps.
         progress: is told of each step, and of each new start.
-    Returns:
-        theta [m (d + k)] and the step size used. Raises FloatingPointError when none is small enough.
+        fan_in: width of the layer before.  loss: one of fits.LOSSES.
+    Raises:
+        FloatingPointError: no step size is small enough.
     """
-    mu = first_step_size(s, gates.m, loss)
+    YT, mu = array_module(y).ascontiguousarray(y.T), first_step_size(s, gates.m, loss)
     while mu > SMALLEST_STEP:
-        theta = try_step_size(XT, Y, s, mu, gates, fan_in, schedule, loss, work, progress)
+        theta = try_step_size(XT, YT, s, mu, gates, schedule, work, progress, fan_in=fan_in, loss=loss)
         if theta is not None:
-            return theta, mu
+            w, v = split(theta, len(XT), len(YT))
+            return VectorFit(w, SparseLayer(v.to_host(), len(YT), gates.m), mu)
         mu /= 2
     raise FloatingPointError(f"AIHT diverges even with step size {mu:.1e}")
 
 
-def try_step_size(XT: Array, Y: Array, s: int, mu: float, gates: RandomGates, fan_in: int, schedule: Iterable,
-                  loss: str, work: Workspace, progress: Progress | None = None) -> SparseVector | None:
-    """The fit with step size mu, or None where it becomes non-finite. Arguments as for fit_with_restarts."""
-    (d, _), k, xp = XT.shape, len(Y), array_module(XT)
+def try_step_size(XT: Array, YT: Array, s: int, mu: float, gates: RandomGates, schedule: Iterable[Step],
+                  work: Workspace, progress: Progress | None = None, *, fan_in: int, loss: str) -> SparseVector | None:
+    """theta of the fit with step size mu to targets [k, n], or None where it becomes non-finite."""
+    (d, _), k, xp = XT.shape, len(YT), array_module(XT)
     fill = RandomFill(gates.seed, gates.layer, gates.m, d, k, fan_in)
     theta = SparseVector.zeros(gates.m * (d + k), xp)
     sketch = CountSketch(theta.size, s, Stream.SKETCH.generator(gates.seed, gates.layer), xp, work.map)
@@ -251,7 +267,7 @@ def try_step_size(XT: Array, Y: Array, s: int, mu: float, gates: RandomGates, fa
     if progress:
         progress.restart()
     with np.errstate(over="ignore", invalid="ignore"):  # the sketch never forgets an update: it shows a divergence
-        for epoch, X_b, Y_b, update in with_samples(schedule, XT, Y, work):
+        for epoch, X_b, Y_b, update in with_samples(schedule, XT, YT, work):
             start_up = epoch > last_epoch and (X_b is not XT or epoch == 0)
             if epoch > last_epoch and not xp.isfinite(sketch.table).all():
                 return None

@@ -13,11 +13,11 @@ torch is imported when it is needed, so AIHT runs without it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from os import PathLike
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -127,13 +127,11 @@ class SparseNet:
         layers: hidden layers.
         output: output weights V' [k, m], or None where the outputs are summed (scalar output, fused weights).
         gates: fixed random gates of the last hidden layer, 1{h_j . x > 0} (w_j . x), instead of the ReLU (--convex).
-        step_sizes: of the fit of each layer, where it was a fixed one.
     """
 
     layers: tuple[SparseLayer, ...]
     output: SparseLayer | None = None
     gates: RandomGates | None = None
-    step_sizes: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         """One line, for example SparseNet(100 -> 20 -> sum, 50 nonzeros): inputs, widths, outputs or their sum."""
@@ -161,9 +159,9 @@ class SparseNet:
         return self.output is not None and self.output.m == 1 and bool((np.abs(self.output.w.values) == 1).all())
 
     @classmethod
-    def from_dense(cls, weights: list[np.ndarray]) -> SparseNet:
-        """The nonzero weights of a trained network, matrices [out, in] from input to output."""
-        *layers, output = map(SparseLayer.from_dense, weights)
+    def from_torch(cls, weights: Iterable[Tensor]) -> SparseNet:
+        """The nonzero weights of a trained network, tensors [out, in] from input to output, on any device."""
+        *layers, output = (SparseLayer.from_dense(W.cpu().numpy()) for W in weights)
         return cls(tuple(layers), output)
 
     def _named_layers(self) -> dict[str, SparseLayer]:
@@ -176,7 +174,7 @@ class SparseNet:
 
         It holds the indices, values and shape of every layer, and the settings as JSON.
         """
-        arrays = {"settings": np.array(json.dumps(settings or {})), "step_sizes": np.array(self.step_sizes)}
+        arrays: dict[str, Any] = {"settings": np.array(json.dumps(settings or {}))}
         for name, layer in self._named_layers().items():
             arrays |= {f"{name}_indices": layer.w.indices, f"{name}_values": layer.w.values,
                        f"{name}_shape": np.array([layer.m, layer.d])}
@@ -195,8 +193,9 @@ class SparseNet:
                       for name in names}
             output = layers.pop("output", None)
             gates = RandomGates(*map(int, arrays["gates"])) if "gates" in arrays else None
-            ordered = tuple(layers[f"layer{number}"] for number in range(len(layers)))
-            return cls(ordered, output, gates, tuple(arrays["step_sizes"].tolist()))
+            if not layers:
+                raise ValueError("it has no layers")
+            return cls(tuple(layers[f"layer{number}"] for number in range(len(layers))), output, gates)
         except FileNotFoundError:
             raise
         except Exception as error:  # a truncated or foreign archive fails in many ways
@@ -220,8 +219,8 @@ class SparseNet:
         Z, inputs, found = XT.astype(np.float64, copy=False), np.arange(len(XT)), []
         for number, layer in enumerate(self.layers, 1):
             P = layer.matrix(inputs) @ Z  # [neurons, n]
-            random = number == len(self.layers) and self.gates is not None
-            found.append(Units(layer.neurons, P, self.gates.rows(layer.neurons) @ Z > 0 if random else P > 0))
+            gates = self.gates if number == len(self.layers) else None
+            found.append(Units(layer.neurons, P, P > 0 if gates is None else gates.rows(layer.neurons) @ Z > 0))
             Z, inputs = P * found[-1].gate, layer.neurons
         return found
 
@@ -233,55 +232,3 @@ class SparseNet:
         outputs = np.zeros((self.output.m, Z.shape[1]))
         outputs[self.output.neurons] = self.output.matrix(last.neurons) @ Z
         return outputs.T if len(outputs) > 1 else outputs[0]
-
-
-# ---- what a fit tells while it runs ----
-
-
-@dataclass(frozen=True)
-class FitState:
-    """What the callback of a fit gets after a step.
-
-    Args:
-        net: function () -> the network as it is now, on the host. It is made when it is called: a callback that does
-            not ask for it costs next to nothing. To be called before the callback returns.
-        loss: the share |y_hat - y|^2 / |y|^2 of the targets that is left, where the method knows it anyway.
-        layer: the hidden layer that is fitted, from 0.  steps: in all, where that is known.
-        slist: the numbers of nonzeros that are still looked for, where one fit serves several.
-    """
-
-    net: Callable[[], SparseNet]
-    loss: float | None = None
-    layer: int = 0
-    steps: int | None = None
-    slist: tuple[int, ...] = ()
-
-
-Callback = Callable[[int, FitState], object]  # (number of the step, from 1; FitState), whatever it returns
-
-
-class Progress:
-    """The callback of a fit that goes layer by layer: it counts the steps and puts the layers together."""
-
-    def __init__(self, callback: Callback):
-        self.callback, self.number = callback, 0
-        self.gates: RandomGates | None = None  # of a network that keeps random ones
-
-    def begin(self, layers: Sequence[SparseLayer], place: Callable[[SparseVector], SparseLayer]) -> None:
-        """A new layer, after `layers`; `place` makes one of the weights w [m d] that the steps will give."""
-        self.layers, self.place, self.before = tuple(layers), place, self.number
-
-    def restart(self) -> None:
-        """This layer is begun again, and so are the numbers of its steps."""
-        self.number = self.before
-
-    def step(self, w: SparseVector, output: SparseVector | None = None, loss: float | None = None) -> None:
-        """After a step: hidden weights, and output weights V' [k, m] if there are any."""
-        self.number += 1
-
-        def net() -> SparseNet:
-            layer = self.place(w)
-            V = None if output is None else SparseLayer(output.to_host(), output.size // layer.m, layer.m)
-            return SparseNet((*self.layers, layer), V, self.gates)
-
-        self.callback(self.number, FitState(net, loss, len(self.layers)))

@@ -3,8 +3,8 @@
     python runner.py --task mlp_planted --method aiht --mlist 1 2 5 --slist 5 10 --seedlist 0 1 2 --save_results
 
 The score of every cell is printed as it comes; --save_results keeps the table in ./logs, from which make_figures.py
-draws heatmaps. With --dry_run it only says what would be run. Flags are declared in sweep/settings.py, methods in
-sweep/methods.py, tasks in tasks.py.
+draws heatmaps. With --dry_run it only says what would be run. Flags are declared beside what they steer (options.py);
+the tables of methods and tasks are in sweep/methods.py and tasks.py.
 """
 
 from __future__ import annotations
@@ -12,66 +12,45 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
-from sweep.flags import UsageError, complain, complain_of_output, discard_output, require
+from shell.program import UsageError, complain, complain_of_output, discard_output, require
 
 if __name__ == "__main__":
     require("runner.py", "numpy", "scipy", "threadpoolctl", "tqdm", "filelock")
 
-import datasets
+from shell.files import check_writable
 from sweep import estimate, machine, report
-from sweep.cells import Result, failure, jobs, run_job
-from sweep.logbook import FAILED, Cell, Log, LogError, held, log_name
-from sweep.settings import Settings, logged, parse_arguments
+from sweep.cells import Result, failure, jobs, read_data, run_job
+from sweep.flags import parse_arguments
+from sweep.logbook import Log, LogError, held
+from sweep.names import log_name
+from sweep.settings import Settings, logged
+from sweep.table import FAILED, Cell
 from sweep.workers import WorkersError, run_on_workers
-from tasks import TASKS
 
 
 def axes(settings: Settings) -> dict[str, list[int]]:
     """The axes of the table."""
-    return {"m": list(settings.mlist), "s": list(settings.slist), "seed": list(settings.seedlist)}
+    return {"m": list(settings.grid.mlist), "s": list(settings.grid.slist), "seed": list(settings.grid.seedlist)}
 
 
 def log_path(settings: Settings) -> Path:
     """Where the log of this sweep is, without extension."""
     name = log_name(logged(settings), axes(settings))
-    return Path(settings.logs_dir, settings.task, settings.method, name)
+    return Path(settings.run.logs_dir, settings.grid.task, settings.grid.method, name)
 
 
 def open_log(settings: Settings, device: machine.Device) -> Log:
     """The log of this sweep, with the cells that earlier runs finished. Raises LogError."""
-    path = log_path(settings) if settings.save_results else None
-    environment = machine.describe(settings, device)
-    log = Log(path, logged(settings), axes(settings), TASKS[settings.task].measure, environment)
-    log.histories = {} if settings.save_history else None
-    if settings.save_results and not settings.overwrite:
-        log.load(with_models=settings.save_models)
-        log.adopt(with_models=settings.save_models, copy=not settings.dry_run)
+    path = log_path(settings) if settings.run.save_results else None
+    log = Log(path, logged(settings), axes(settings), settings.task.measure, machine.describe(settings, device),
+              with_histories=settings.run.save_history, with_models=settings.run.save_models)
+    if path and not settings.run.overwrite:
+        log.load()
+        log.adopt(copy=not settings.run.dry_run)
     return log
-
-
-def check_writable(folder: Path) -> None:
-    """Make the folder of the log and write a byte to it, before any work."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"1")
-    except OSError as error:
-        raise UsageError(f"argument --logs_dir: cannot write to {folder} ({error.strerror}); choose another") from None
-
-
-def read_data(settings: Settings) -> None:
-    """Read and check the data set of the task, downloading it where it is missing."""
-    name = TASKS[settings.task].dataset(settings)
-    if name:
-        try:
-            datasets.fetch(name, settings.data_dir)
-            datasets.READERS[name](settings.data_dir)
-        except datasets.DataError as error:
-            raise UsageError(f"argument --data_dir: {error}") from None
 
 
 def sweep(log: Log, settings: Settings, device: str) -> int:
@@ -84,9 +63,9 @@ def sweep(log: Log, settings: Settings, device: str) -> int:
     with bar, contextlib.closing(compute(log, settings, device, show)) as outcomes:
         for results in outcomes:
             for cell, result in results.items():
-                if settings.save_models and result.net:
+                if settings.run.save_models and result.net:
                     log.save_model(cell, result.net)
-                if settings.save_history and result.history:
+                if settings.run.save_history and result.history:
                     log.histories[cell] = result.history
                 log.record(cell, result.status, result.score, **result.details)
                 failed += result.status.startswith(FAILED)
@@ -99,22 +78,24 @@ def sweep(log: Log, settings: Settings, device: str) -> int:
 
 
 def compute(log: Log, settings: Settings, device: str,
-            show: report.Steps | None = None) -> Iterator[dict[Cell, Result]]:
+            show: report.Steps | None = None) -> Generator[dict[Cell, Result], None, None]:
     """The results of missing cells as they are ready: computed here, or on workers seed by seed, the largest first.
 
     Args:
         show: shows the steps of what is computed here.
     """
     todo = jobs(log.missing(), settings)
-    if not (settings.workers or settings.scheduler):
+    if not (settings.run.workers or settings.run.scheduler):
         for cells in todo:
-            yield run_job(cells, settings, device, show and show.of(cells[0]))
+            yield run_job(cells, settings, device, show.of(cells[0]) if show else None)
         return
-    order = {seed: number for number, seed in enumerate(settings.seedlist)}  # a worker keeps the data of its last seed
+    # A worker keeps the data of its last seed.
+    order = {seed: number for number, seed in enumerate(settings.grid.seedlist)}
     todo.sort(key=lambda cells: (order[cells[0][2]], -max(m * s for m, s, _ in cells)))
     gpus = machine.gpus_of_workers(settings, device)
     call = functools.partial(run_job, settings=settings, device=device)
-    outcomes = run_on_workers(todo, call, workers=settings.workers, scheduler=settings.scheduler, gpus=gpus)
+    outcomes = run_on_workers(todo, call, workers=settings.run.workers, scheduler=settings.run.scheduler,
+                              gpus=gpus)
     with contextlib.closing(outcomes):
         for cells, outcome in outcomes:
             if isinstance(outcome, BaseException):  # its workers died, one after the other
@@ -122,26 +103,27 @@ def compute(log: Log, settings: Settings, device: str,
             yield outcome
 
 
-def run(settings: Settings) -> int:
+def run_sweep(settings: Settings) -> int:
     """The sweep of these settings; returns the exit code."""
     device = machine.choose_device(settings)
-    workers = f"; {settings.workers} workers" if settings.workers else ""
-    print(f"device: {device.line}; {settings.threads} thread(s){workers}")
-    if settings.dry_run:
+    run = settings.run
+    workers = f"; {run.workers} workers" if run.workers else ""
+    print(f"device: {device.line}; {run.threads} thread(s){workers}")
+    if run.dry_run:
         log = open_log(settings, device)
         print(*report.plan(log, settings, estimate.known_seconds(log, settings)), sep="\n")
         return 0
     read_data(settings)
     with contextlib.ExitStack() as stack:
-        if settings.save_results:
-            check_writable(log_path(settings).parent)
+        if run.save_results:
+            check_writable(log_path(settings).parent, "--logs_dir")
             stack.enter_context(held(log_path(settings)))
         log = open_log(settings, device)
-        found = set(log.cells()) - set(log.missing())
+        before = set(log.cells()) - set(log.missing())
         if log.records:
-            print(f"{len(found)} of {len(log.cells())} cells found in {log.path.parent}")
+            print(f"{len(before)} of {len(log.cells())} cells found in {log_path(settings).parent}")
         failed = sweep(log, settings, device.name)
-    print(*report.ending(log, found, settings), sep="\n")
+    print(*report.ending(log, before, settings), sep="\n")
     if failed:
         print(f"runner.py: {failed} cell(s) failed; their lines say why", file=sys.stderr)
     return 1 if failed else 0
@@ -149,7 +131,7 @@ def run(settings: Settings) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     try:
-        return run(parse_arguments(argv))
+        return run_sweep(parse_arguments(argv))
     except (UsageError, LogError, WorkersError) as error:
         return complain("runner.py", error)
     except KeyboardInterrupt:

@@ -17,9 +17,10 @@ thread, takes about 16 MiB more.
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from numerics.streams import DRAW_BLOCK, Stream, draw_rows
 from numerics.workspace import Workspace, sample_tiles
 
 if TYPE_CHECKING:
-    from typing import Self  # from Python 3.11 on
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h fills a 1 MiB cache
 HELD_GATES = 2**26  # random gates that are held, as 8 MiB of bits; not a share of the budget: it decides on bits
@@ -38,10 +39,10 @@ ONE_TILE = 2**19  # entries of A_S that two threads do not go through faster tha
 BLOCK_ENTRIES = 2**17  # entries of A' r per block: with GROUPS partial sums in float64, 8 MiB
 
 
-class Gates(Protocol):
-    """The generators h_j of the gates 1{x_i . h_j > 0} of a layer; a class inherits the defaults below.
+class Gates(ABC):
+    """The generators h_j of the gates 1{x_i . h_j > 0} of a layer.
 
-    The operators rely on what an implementation guarantees:
+    The operators rely on what a subclass guarantees:
 
     - `neurons` lists, ascending and once each, the neurons whose gate may be open. All others have h_j = 0, a gate that
       is always closed: A' r leaves their columns out.
@@ -52,8 +53,9 @@ class Gates(Protocol):
 
     neurons: Sequence[int] | np.ndarray
     most_held: int | None = None  # number of gates [neurons, n] up to which they are held; None: by the memory budget
-    density = 1.0  # share of nonzeros of the listed generators
+    density: float = 1.0  # share of nonzeros of the listed generators
 
+    @abstractmethod
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """H[neurons] [b, d] float32 on the host, for ascending neurons [b]; zeros for those not listed."""
 
@@ -121,6 +123,8 @@ class WeightGates(Gates):
 class Columns:
     """A_S: some columns of a sensing matrix, tile by tile of samples, with their products.
 
+    At the end of `with A.columns(S) as A_S` the next columns get its memory. Without a `with` it stays as long as A_S.
+
     Args:
         fill: function (slice of samples, out [s, n_t]) that writes A_S' there into out.
         shape: (n, s).
@@ -129,20 +133,29 @@ class Columns:
 
     def __init__(self, fill: Callable, shape: tuple[int, int], xp: ModuleType, work: Workspace, keep: bool):
         self.shape, self.xp, self.work, self.keep = shape, xp, work, keep
-        self._fill = None if keep else fill  # which may hold gate generators
         at_once = shape[0] <= 8192 and shape[0] * shape[1] <= ONE_TILE
         self.tiles = [slice(0, shape[0])] if at_once else sample_tiles(shape[1], shape[0], xp)
         if keep:
             size = shape[0] * shape[1]
-            self._held = work.borrow(size, self) if xp is np else xp.empty(size, dtype=DTYPE)
+            self._held = work.borrow(size) if xp is np else xp.empty(size, dtype=DTYPE)
             work.map(lambda tile: fill(tile, self._place(tile)), self.tiles)
+        else:
+            self._fill = fill  # not beside the tiles: it may hold gate generators
 
-    def _place(self, tile: slice):
+    def __enter__(self) -> Columns:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.keep and self.xp is np:
+            self.work.give_back(self._held)
+            del self._held  # a product after the end is an error
+
+    def _place(self, tile: slice) -> Array:
         """A_S' of a tile in what is held."""
         n, s = self.shape
         return self._held[tile.start * s : tile.stop * s].reshape(s, tile.stop - tile.start)
 
-    def _tile(self, tile: slice):
+    def _tile(self, tile: slice) -> Array:
         """A_S' of a tile [s, n_t]."""
         if self.keep:
             return self._place(tile)
@@ -240,18 +253,17 @@ class ReluSensing:
     def gates_of(self, neurons: np.ndarray) -> Callable[[slice], Array]:
         """A function of a tile giving the gates [b, n_t] of `neurons` [b], ascending, repeated or not, on the host."""
         held = self._held_gates
-        places = None if held is None else self.gates.places(neurons)
-        if places is not None:
+        if held is not None and (places := self.gates.places(neurons)) is not None:
             in_a_row = len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all()
-            place = slice(places[0], places[-1] + 1) if in_a_row else to_device(places, self.XT)
-            return lambda tile: held.tile(place, tile)
+            listed: slice | Array = slice(places[0], places[-1] + 1) if in_a_row else to_device(places, self.XT)
+            return functools.partial(held.tile, listed)
         once = distinct(neurons)
         rows, place = self._rows(once), to_device(np.searchsorted(once, neurons), self.XT)
         if len(once) == len(neurons):
             return lambda tile: rows @ self.XT[:, tile] > 0
         return lambda tile: (rows @ self.XT[:, tile] > 0)[place]
 
-    def blocks(self, neurons: np.ndarray) -> Iterator[np.ndarray]:
+    def blocks(self, neurons: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """Cut neurons into blocks; like the tiles, they depend on the shapes alone, since they decide on bits."""
         block = min(max(BLOCK_ENTRIES // max(self.d, 1), 32), NEURON_BLOCK) if self.xp is np else 16 * NEURON_BLOCK
         for start in range(0, len(neurons), block):

@@ -17,19 +17,20 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
-from unittest import mock
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 import aiht
 import pruning
-from models import FitState
+from fits import FitState
+from instances.task import Problem
+from models import mlp_weights
 from numerics.arrays import DTYPE
+from numerics.masks import live_units, trim
 from numerics.workspace import one_thread, sample_tiles
-from sweep.settings import Settings
-from tasks import Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +51,15 @@ class Step(NamedTuple):
     weights: int  # rounded down to a multiple of a tenth of s
 
 
-def seconds(function: Callable, threads: int) -> float:
+class Training(NamedTuple):
+    """The training of a round of IMP: steps, masks of the layers [out, in], samples of a step."""
+
+    steps: float
+    masks: list[Tensor]
+    samples: int
+
+
+def seconds(function: Callable[[], object], threads: int) -> float:
     """Time of one call: of one thread its processor time, which other processes disturb less, else wall time."""
     clock = time.process_time if threads == 1 else time.perf_counter
     start = clock()
@@ -58,34 +67,38 @@ def seconds(function: Callable, threads: int) -> float:
     return clock() - start
 
 
-def median_seconds(function: Callable, threads: int) -> float:
+def median_seconds(function: Callable[[], object], threads: int) -> float:
     """Median of TRIES calls, after one that is not timed."""
     return statistics.median([seconds(function, threads) for _ in range(TRIES + 1)][1:])
 
 
-def floor_seconds(problem: Problem, m: int, s: int, settings: Settings) -> tuple[float, float]:
-    """The floor of a cell of seed 0, computed for it once; and the floor with all that AIHT must do besides."""
-    if settings.method == "aiht":
-        steps = aiht_steps(problem, m, s, settings)
-        with threadpool_limits(settings.threads, user_api="blas"):
-            floor = sum(count * product_seconds(*shape, settings.threads)
-                        for shape, count in counted(steps, lambda step: step[:4]).items())
-            return floor, floor + extra_seconds(problem, steps, settings.threads)
+def floor_seconds(method: str, problem: Problem, m: int, s: int, threads: int, **options: int) -> tuple[float, float]:
+    """The floor of a cell of seed 0, computed for it once; and the floor with all that AIHT must do besides.
+
+    Args:
+        options: num_layers, num_epochs and batch_size of the fit.
+    """
+    if method == "aiht":
+        steps = aiht_steps(problem, m, s, **options)
+        with threadpool_limits(threads, user_api="blas"):
+            floor = counted_seconds(steps, lambda step: step[:4], dense_products, threads)
+            return floor, floor + extra_seconds(problem, steps, threads)
     with one_thread():
-        floor = sum(steps * training_seconds(*training, settings.threads)
-                    for steps, *training in trainings(problem, m, s, settings))
+        floor = sum(training.steps * training_seconds(training, threads)
+                    for training in trainings(problem, m, s, **options))
     return floor, floor
 
 
 # ---- AIHT ----
 
 
-def aiht_steps(problem: Problem, m: int, s: int, settings: Settings) -> Counter:
+def aiht_steps(problem: Problem, m: int, s: int, num_layers: int, num_epochs: int, batch_size: int) -> Counter[Step]:
     """{Step: how many there are}; a fit that is started again with a smaller step size counts, too."""
     n, d = problem.X.shape
-    size = settings.batch_size if 0 < settings.batch_size < n else n
+    size = batch_size if 0 < batch_size < n else n
     sizes = [min(size, n - start) for start in range(0, n, size)]
-    steps, before = Counter(), {"layer": -1, "number": 0, "step": 0, "neurons": 0}
+    steps: Counter[Step] = Counter()
+    before = {"layer": -1, "number": 0, "step": 0, "neurons": 0}
 
     def record(number: int, state: FitState) -> None:
         layers = state.net().layers
@@ -97,17 +110,33 @@ def aiht_steps(problem: Problem, m: int, s: int, settings: Settings) -> Counter:
         steps[Step(m if random else before["neurons"], inputs, sizes[step % len(sizes)], random, weights)] += 1
         before.update(layer=state.layer, number=number, step=step, neurons=len(layers[-1].neurons))
 
-    aiht.fit(problem.X, problem.Y, s, width=m, num_layers=settings.num_layers, num_epochs=settings.num_epochs,
-             batch_size=settings.batch_size, loss=problem.loss, callback=record)
+    aiht.fit(problem.X, problem.Y, s, width=m, num_layers=num_layers, num_epochs=num_epochs, batch_size=batch_size,
+             loss=problem.loss, callback=record)
     return steps
 
 
-def counted(steps: Counter, key: Callable) -> Counter:
-    """The counts of steps summed by a key."""
-    sums = Counter()
+def counted_seconds(steps: Counter[Step], shape: Callable[[Step], tuple], work: Callable[..., Callable[[], object]],
+                    threads: int) -> float:
+    """Seconds of some work in all steps: work(*shape) is a function to be timed, once for each different shape."""
+    counts: Counter[tuple] = Counter()
     for step, count in steps.items():
-        sums[key(step)] += count
-    return sums
+        counts[shape(step)] += count
+    return sum(count * median_seconds(work(*each), threads) for each, count in counts.items())
+
+
+def extra_seconds(problem: Problem, steps: Counter[Step], threads: int) -> float:
+    """Seconds of all that the steps must do besides."""
+    k, n = problem.Y[0].size, len(problem.X)
+    total = counted_seconds(steps, lambda step: (step.neurons, step.d, step.n, step.weights), gates, threads)
+    if problem.Y.ndim == 1:
+        total += counted_seconds(steps, lambda step: (step.n, step.weights), columns, threads)
+    else:
+        total += counted_seconds(steps, lambda step: (step.neurons, step.n, k), output_products, threads)
+    if max(step.n for step in steps) < n:
+        XT, order = np.ascontiguousarray(problem.X.T), np.random.default_rng(0).permutation(n)
+        samples = sum(count * step.n for step, count in steps.items())
+        total += samples / n * median_seconds(lambda: XT.take(order, axis=1), threads)
+    return total
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -115,98 +144,82 @@ def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, dtype=DTYPE)
 
 
-def product_seconds(neurons: int, d: int, n: int, random: bool, threads: int) -> float:
-    """Seconds of the dense products of one step."""
+def dense_products(neurons: int, d: int, n: int, random: bool) -> Callable[[], object]:
+    """The dense products of one step."""
     XT, R, W = normal(d, n), normal(neurons, n), normal(neurons, d)
-
-    def run() -> None:
-        if random:
-            W @ XT
-        R @ XT.T
-
-    return median_seconds(run, threads)
+    return lambda: (W @ XT if random else None, R @ XT.T)
 
 
-def extra_seconds(problem: Problem, steps: Counter, threads: int) -> float:
-    """Seconds of all that the steps must do besides."""
-    scalar, k = problem.Y.ndim == 1, problem.Y[0].size
-    total = sum(count * gate_seconds(*shape, threads)
-                for shape, count in counted(steps, lambda step: (step.neurons, step.d, step.n, step.weights)).items())
-    for (neurons, n, weights), count in counted(steps, lambda step: (step.neurons, step.n, step.weights)).items():
-        total += count * (column_seconds(n, weights, threads) if scalar else output_seconds(neurons, n, k, threads))
-    samples, n = sum(count * step.n for step, count in steps.items()), len(problem.X)
-    if max(step.n for step in steps) < n:
-        XT, order = np.ascontiguousarray(problem.X.T), np.random.default_rng(0).permutation(n)
-        total += samples / n * median_seconds(lambda: XT.take(order, axis=1), threads)
-    return total
-
-
-def gate_seconds(neurons: int, d: int, n: int, weights: int, threads: int) -> float:
-    """Seconds of the gates W X' > 0 of weights at random places of a sparse W [neurons, d]."""
+def gates(neurons: int, d: int, n: int, weights: int) -> Callable[[], object]:
+    """The gates W X' > 0 of weights at random places of a sparse W [neurons, d]."""
     import scipy.sparse
 
     places = np.random.default_rng(0).choice(neurons * d, min(weights, neurons * d), replace=False)
     W = scipy.sparse.csr_matrix((normal(len(places)), np.divmod(places, d)), shape=(neurons, d))
     XT = normal(d, n)
-    return median_seconds(lambda: W @ XT > 0, threads)
+    return lambda: W @ XT > 0
 
 
-def column_seconds(n: int, s: int, threads: int) -> float:
-    """Seconds of the columns A_S [n, s], made once, and of the passes over them in a step, on tiles in the cache."""
+def columns(n: int, s: int) -> Callable[[], None]:
+    """The columns A_S [n, s], made once, and the passes over them in a step, on tiles in the cache."""
     tiles = [tile.stop - tile.start for tile in sample_tiles(s, n, np)]
     rows, gates = normal(s, tiles[0]), normal(s, tiles[0]) > 0
-    columns, x = [np.empty((s, length), dtype=DTYPE) for length in tiles], normal(s)
+    A_S, x = [np.empty((s, length), dtype=DTYPE) for length in tiles], normal(s)
 
     def run() -> None:
-        for A in columns:
+        for A in A_S:
             np.multiply(rows[:, : A.shape[1]], gates[:, : A.shape[1]], out=A)
         for _ in range(PASSES):
-            for A in columns:
+            for A in A_S:
                 A @ (x @ A)
 
-    return median_seconds(run, threads)
+    return run
 
 
-def output_seconds(neurons: int, n: int, k: int, threads: int) -> float:
-    """Seconds of the three products of a step with k outputs: predictions, their gradients, residuals on neurons."""
+def output_products(neurons: int, n: int, k: int) -> Callable[[], object]:
+    """The three products of a step with k outputs: predictions, their gradients, residuals on neurons."""
     Z, V, R = normal(neurons, n), normal(neurons, k), normal(k, n)
-
-    def run() -> None:
-        V.T @ Z
-        Z @ R.T
-        V @ R
-
-    return median_seconds(run, threads)
+    return lambda: (V.T @ Z, Z @ R.T, V @ R)
 
 
 # ---- IMP ----
 
 
-def trainings(problem: Problem, m: int, s: int, settings: Settings) -> list[tuple]:
-    """(steps, weights, masks, samples of a step) of the training of each round of a cell."""
-    found, train = [], pruning.train
+def trainings(problem: Problem, m: int, s: int, num_layers: int, num_epochs: int, batch_size: int) -> list[Training]:
+    """The trainings of the rounds of a cell, each of the weights on a path from input to output that the last left."""
+    import torch
 
-    def record(weights: list[Tensor], masks: list[Tensor], batches: list, num_epochs: int, loss: str,
-               threads: int) -> list[Tensor]:
-        samples = len(batches[0][0])  # the last batch may be smaller: it counts as part of a step
-        found.append((num_epochs * sum(len(X) for X, _ in batches) / samples, weights, masks, samples))
-        return train(weights, masks, batches, num_epochs, loss, threads)
-
-    with mock.patch.object(pruning, "train", record):
-        pruning.prune(problem.X, problem.Y, problem.X_eval, lambda outputs: 0.0, [s], 0, width=m,
-                      num_layers=settings.num_layers, num_epochs=settings.num_epochs, batch_size=settings.batch_size,
-                      prune_iters=settings.prune_iters, loss=problem.loss, threads=settings.threads)
+    n, d = problem.X.shape
+    samples, sizes = batch_size or n, (d, *[m] * num_layers, problem.Y[0].size)
+    rounds = [[torch.ones(after, before, dtype=torch.bool) for before, after in pairwise(sizes)]]
+    pruning.fit(problem.X, problem.Y, s, width=m, num_layers=num_layers, num_epochs=num_epochs, batch_size=batch_size,
+                loss=problem.loss, callback=lambda step, state: rounds.append(masks_of(state)))
+    found = []
+    for masks in rounds[:-1]:  # nothing is trained after the last pruning
+        if live := live_units(masks):
+            steps = num_epochs * n / samples  # a smaller batch is a part of a step
+            found.append(Training(steps, trim(masks, live), samples))
     return found
 
 
-def training_seconds(weights: list[Tensor], masks: list[Tensor], samples: int, threads: int) -> float:
+def masks_of(state: FitState) -> list[Tensor]:
+    """The masks [out, in] of the layers after a round."""
+    import torch
+
+    net = state.net()
+    assert net.output is not None
+    return [torch.from_numpy(layer.dense() != 0) for layer in (*net.layers, net.output)]
+
+
+def training_seconds(training: Training, threads: int) -> float:
     """Seconds of the products and the update of one step: of its tiles as many as the busiest of the threads takes."""
     import torch
 
     from numerics.training import Adam, Network, chunk_rows
 
-    network = Network(weights, masks)
-    X = torch.randn(samples, weights[0].shape[1])
+    sizes = [mask.shape[1] for mask in training.masks] + [len(training.masks[-1])]
+    weights = mlp_weights(sizes, seed=0)
+    network, X = Network(weights, training.masks), torch.randn(training.samples, sizes[0])
     tiles = [x.T.contiguous() for x in X.split(chunk_rows(weights, X))]
     adam, slopes = Adam(network.values), torch.zeros_like(network.values)
 

@@ -8,30 +8,41 @@ before (the data, the libraries). AIHT runs 4 full-batch steps, which contain ev
 
 from __future__ import annotations
 
-import argparse
+import importlib
 import json
 import platform
 import resource
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from numerics.workspace import Workspace
+from options import SIZE, ListOf, option
 from plotting import page
-from sweep import flags
-from sweep.flags import Parser, run_main
+from shell.command import Drawing, run_command
+from shell.files import check_writable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROG = "python -m benchmarks.memory"
-WIDTHS = (1000, 2000, 5000, 10000, 20000, 50000, 100000)
 NONZEROS = (250, 500, 1000, 2000, 4000)
 N, D, S = 1000, 784, 1000
 REPEATS = 3
+MEASURE = "import json, sys; from benchmarks.memory import measure; print(measure(**json.loads(sys.argv[1])))"
+
+
+@dataclass(frozen=True)
+class Options(Drawing):
+    """What is measured."""
+
+    widths: tuple[int, ...] = option((1000, 2000, 5000, 10000, 20000, 50000, 100000), ListOf(SIZE), "hidden widths m")
 
 
 def peak_mib() -> float:
@@ -52,27 +63,18 @@ def measure(method: str, n: int, d: int, m: int, s: int) -> float:
     rng = np.random.default_rng(0)
     X = np.asfortranarray(rng.standard_normal((n, d), dtype=np.float32))
     y = rng.standard_normal(n, dtype=np.float32)
-    if method == "aiht":
-        import aiht
-        from numerics.workspace import Workspace
-
-        with Workspace(2) as work:
-            aiht.fit(X[:64], y[:64], 2, width=2, num_epochs=3, work=work)  # load libraries and start threads
-            before = peak_mib()
-            aiht.fit(X, y, s, width=m, num_epochs=4, work=work)
-    else:
-        import pruning
-
-        run = {"num_layers": 1, "num_epochs": 1, "batch_size": 0, "prune_iters": 0, "loss": "squared", "device": "cpu"}
-        pruning.prune(X[:64], y[:64], X[:64], lambda outputs: 0.0, [2], 0, width=2, **run)
+    fit = importlib.import_module(method).fit
+    with Workspace(2) as work:
+        own = {"num_epochs": 4, "work": work} if method == "aiht" else {"num_epochs": 1, "prune_iters": 0}
+        fit(X[:64], y[:64], 2, width=2, **own)  # load libraries and start threads
         before = peak_mib()
-        pruning.prune(X, y, X, lambda outputs: 0.0, [s], 0, width=m, **run)
+        fit(X, y, s, width=m, **own)
     return peak_mib() - before
 
 
 def in_fresh_process(**point: str | int) -> float:
     """Median of REPEATS measurements, each in a process of its own; the arguments are those of `measure`."""
-    call = [sys.executable, "-m", "benchmarks.memory", "--point", json.dumps(point)]
+    call = [sys.executable, "-c", MEASURE, json.dumps(point)]
     runs = [subprocess.run(call, capture_output=True, text=True, check=True) for _ in range(REPEATS)]
     return statistics.median(float(run.stdout) for run in runs)
 
@@ -93,38 +95,22 @@ def draw(curves: dict[str, list[tuple[int, float]]]) -> Figure:
     return figure
 
 
-def run(widths: list[int], figures_dir: Path) -> None:
-    """Measure both methods at these widths, and AIHT at several s; print and draw what was found. Raises UsageError."""
-    page.make_folder(figures_dir)
+def run(options: Options) -> None:
+    """Measure both methods at the widths, and AIHT at several s; print and draw what was found. Raises UsageError."""
+    figures = Path(options.figures_dir)
+    check_writable(figures, "--figures_dir")
     curves = {}
     for method in ("aiht", "pruning"):
-        curves[method] = [(m, in_fresh_process(method=method, n=N, d=D, m=m, s=S)) for m in widths]
+        curves[method] = [(m, in_fresh_process(method=method, n=N, d=D, m=m, s=S)) for m in options.widths]
         print(f"{method:8} s {S}: " + "  ".join(f"m {m}: {mib:.0f} MiB" for m, mib in curves[method]), flush=True)
     by_s = [(s, in_fresh_process(method="aiht", n=N, d=D, m=10000, s=s)) for s in NONZEROS]
     print("aiht     m 10000: " + "  ".join(f"s {s}: {mib:.0f} MiB" for s, mib in by_s))
     with page.style():
-        print(*page.save(draw(curves), figures_dir / "memory"), sep="\n")
+        print(*page.save(draw(curves), figures / "memory"), sep="\n")
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The flags. Raises UsageError."""
-    parser = Parser(PROG, __doc__.split("\n")[0])
-    add = parser.add_argument
-    add("--widths", type=flags.positive, nargs="+", default=WIDTHS, help=f"hidden widths m (default: {WIDTHS})")
-    add("--figures_dir", type=flags.folder, default="figures", help="for the figure (default: ./figures)")
-    add("--point", type=json.loads, help=argparse.SUPPRESS)  # measure one point in this process
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    def measure_or_run() -> None:
-        args = parse_arguments(argv)
-        if args.point:
-            print(measure(**args.point))
-        else:
-            run(args.widths, Path(args.figures_dir))
-
-    return run_main(PROG, measure_or_run)
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(PROG, __doc__, Options, run, argv)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ from threadpoolctl import threadpool_limits
 
 import aiht
 from benchmarks.floors import seconds
+from instances.task import Problem
 from models import SparseNet
-from tasks import Problem
 
 
 def open_gates(X: np.ndarray, H: np.ndarray) -> list[np.ndarray]:

@@ -6,18 +6,21 @@ Called by `python -m benchmarks.speed --scaling`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from benchmarks import floors, memory
+from instances.planted import planted_problem
+from numerics.workspace import Workspace
 from sweep.methods import METHODS
-from sweep.settings import make_settings
-from tasks import TASKS
 
 BASE = {"n": 10000, "d": 100, "m": 100, "s": 100}
 FACTORS = (1, 2, 4, 8)
 SMALL, SMALL_FACTORS = {"n": 300, "d": 10, "m": 5, "s": 5}, (1, 2)
-RUNS = {"aiht": {"num_epochs": 15}, "pruning": {"num_epochs": 5, "prune_iters": 0}}  # IMP: one round, pruned once
+RUNS: dict[str, dict[str, Any]] = {"aiht": {"num_epochs": 15},
+                                   "pruning": {"num_epochs": 5, "prune_iters": 0}}  # one round, pruned once
 
 
 def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -27,10 +30,10 @@ def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
 
 def cell_time(method: str, n: int, d: int, m: int, s: int, threads: int) -> float:
     """Median seconds of a fit of a planted network of s weights, without making the data."""
-    settings = make_settings(task="mlp_planted", method=method, mlist=[m], slist=[s], nmeasurements=n, input_dim=d,
-                             device="cpu", threads=threads, **RUNS[method])
-    problem = TASKS["mlp_planted"].build(settings, m, s, 0)
-    return floors.median_seconds(lambda: METHODS[method].run(problem, m, [s], 0, settings, "cpu"), threads)
+    problem, solve = planted_problem(m, s, 0, nmeasurements=n, input_dim=d), METHODS[method].solve
+    with Workspace(threads) as work:
+        fit = partial(solve, problem.X, problem.Y, s, width=m, work=work, **RUNS[method])
+        return floors.median_seconds(fit, threads)
 
 
 def table(base: dict[str, int], factors: Sequence[int], threads: int) -> Iterator[str]:

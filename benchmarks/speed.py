@@ -9,30 +9,33 @@ Python loop over single neurons. --figure draws seconds against floors; --scalin
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import math
 import platform
-import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiht
 from benchmarks import floors, per_neuron, scaling
+from instances.planted import planted_problem
+from instances.task import Problem
 from numerics.workspace import Workspace
+from options import FOLDER, SIZE, SWITCH, OptionError, option, optional
 from plotting import page
-from runner import read_data
-from sweep import flags
-from sweep.cells import run_job
-from sweep.flags import Parser, UsageError, run_main
-from sweep.logbook import DONE, replace_files
+from plotting.figures import FIGURES, Row
+from shell.command import Drawing, run_command
+from shell.files import check_writable, replace_files
+from shell.pages import fill_blocks
+from shell.program import UsageError
+from sweep.cells import read_data, run_job
 from sweep.machine import blas_kernels, processor_name, versions
 from sweep.methods import METHODS
 from sweep.settings import Settings, make_settings, num_cores
-from tasks import TASKS
+from sweep.table import DONE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,107 +43,116 @@ if TYPE_CHECKING:
 PROG = "python -m benchmarks.speed"
 ALL_METHODS = ("aiht", "pruning")
 NEAR = 0.2  # markers that are nearer than this factor on both axes, less 1, cover each other
+PAGE = optional(FOLDER)
+
+
+@dataclass(frozen=True)
+class Options(Drawing):
+    """What is measured."""
+
+    repeats: int = option(3, SIZE, "of which the median is taken")
+    threads: int = option(num_cores(), SIZE, "CPU threads")
+    figure: bool = option(False, SWITCH, "draw the seconds against the floors")
+    scaling: bool = option(False, SWITCH, "measure how time and memory grow with n, d, m and s, instead of cells")
+    page: str | None = option(None, PAGE, "put the tables into this page, docs/performance.md", metavar="FILE")
+    quick: bool = option(False, SWITCH, "fewest epochs and small shapes, to see that it runs")
+
+    def check(self) -> None:
+        if self.scaling and self.figure:
+            raise OptionError("figure", "it draws cells, which --scaling does not time; leave one out")
 
 
 @dataclass(frozen=True)
 class Command:
-    """A pair of commands of a figure, one for each method, and the cell of them that is timed.
+    """The commands of a row of a figure, one for each method, and the cell of them that is timed.
 
     Args:
-        figure: of the paper.  num_epochs: of the commands.  flags: their others.
+        figure: of the paper.  row: its grid, and the settings of the commands.
         m, s: of the cell; the seed is 0.
         reduced: {method: epochs} where a cell would take more than 20 s.
     """
 
-    figure: int
-    task: str
-    num_epochs: int
-    flags: dict
+    figure: str
+    row: Row
     m: int
     s: int
-    reduced: dict
+    reduced: dict[str, int]
+
+    def selection(self, method: str) -> dict[str, Any]:
+        """What its command says: task, method and settings."""
+        return self.row.columns[METHODS[method].title]
 
     def settings(self, method: str, threads: int, num_epochs: int | None = None) -> Settings:
         """The settings of the cell, with the epochs of the command or its reduced ones unless some are given."""
-        return make_settings(task=self.task, method=method, mlist=[self.m], slist=[self.s], device="cpu",
-                             num_epochs=num_epochs or self.reduced.get(method, self.num_epochs), threads=threads,
-                             **self.flags)
+        given = self.selection(method)
+        num_epochs = num_epochs or self.reduced.get(method, given["num_epochs"])
+        return make_settings(**given | {"mlist": [self.m], "slist": [self.s], "device": "cpu", "threads": threads,
+                                        "num_epochs": num_epochs})
 
 
-TEN = {"output_dim": 10, "batch_size": 5000}
-COMMANDS = (
-    Command(1, "mlp_planted", 15, {}, 20, 50, {}),
-    Command(1, "mlp_planted", 15, {"num_layers": 2}, 20, 100, {}),
-    Command(2, "mlp_planted", 100, TEN, 20, 100, {"pruning": 20}),
-    Command(2, "mlp_planted", 100, TEN | {"num_layers": 2}, 20, 100, {"aiht": 50, "pruning": 20}),
-    Command(3, "binary_mnist", 15, {"batch_size": 1000}, 20, 50, {}),
-    Command(3, "mnist", 50, {"batch_size": 5000}, 20, 1000, {"aiht": 15, "pruning": 5}),
-    Command(4, "inr_mnist", 100, {}, 20, 100, {}),
-    Command(4, "inr_mnist", 100, {"num_layers": 2}, 20, 100, {}),
-    Command(5, "inr_cifar10", 100, {}, 20, 500, {"pruning": 30}),
-    Command(5, "inr_cifar10", 100, {"num_layers": 2}, 20, 500, {"pruning": 30}),
-)
+CELLS = {  # m, s and reduced epochs of the cell of each row of a figure
+    "1": ((20, 50, {}), (20, 100, {})),
+    "2": ((20, 100, {"pruning": 20}), (20, 100, {"aiht": 50, "pruning": 20})),
+    "3": ((20, 50, {}), (20, 1000, {"aiht": 15, "pruning": 5})),
+    "4": ((20, 100, {}), (20, 100, {})),
+    "5": ((20, 500, {"pruning": 30}), (20, 500, {"pruning": 30})),
+}
+COMMANDS = tuple(Command(figure, row, *cell) for figure, cells in CELLS.items()
+                 for row, cell in zip(FIGURES[figure].rows, cells, strict=True))
 LOOP = {"n": 50000, "d": 100, "m": 1000, "s": 200, "num_epochs": 15}  # of the comparison with a loop over neurons
 QUICK_LOOP = {"n": 500, "d": 20, "m": 20, "s": 20, "num_epochs": 3}
 QUICK_EPOCHS = 2
 
 
 @dataclass(frozen=True)
-class Row:
-    """A cell that was timed: its settings, the epochs of its command, and seconds."""
+class Timing:
+    """A cell that was timed, and seconds."""
 
-    figure: int
-    settings: Settings
-    full_epochs: int
+    command: Command
+    method: str
+    num_epochs: int
+    outputs: int
     seconds: float
     floor: float
     whole_floor: float  # with all that AIHT must do besides
 
     def line(self, number: int) -> str:
         """Its line of the table."""
-        of, epochs = self.settings, f"{self.settings.num_epochs}"
-        if self.settings.num_epochs != self.full_epochs:
-            epochs += f" of {self.full_epochs}"
-        outputs = TASKS[of.task].outputs(of)
-        return (f"| {number} | {self.figure} | {of.task}{f', {outputs} outputs' if outputs > 1 else ''} | "
-                f"{METHODS[of.method].title} | {of.num_layers} | {of.mlist[0]} | {of.slist[0]} | {epochs} | "
-                f"{self.seconds:.3f} | {self.floor:.3f} | {self.seconds / max(self.floor, 1e-9):.2f} | "
-                f"{self.whole_floor:.3f} | {self.seconds / max(self.whole_floor, 1e-9):.2f} |")
+        of, given = self.command, self.command.selection(self.method)
+        task = f"{given['task']}, {self.outputs} outputs" if self.outputs > 1 else given["task"]
+        epochs = f"{self.num_epochs}" + f" of {given['num_epochs']}" * (self.num_epochs != given["num_epochs"])
+        ratios = (f"{floor:.3f} | {self.seconds / max(floor, 1e-9):.2f}" for floor in (self.floor, self.whole_floor))
+        return (f"| {number} | {of.figure} | {task} | {METHODS[self.method].title} | {given.get('num_layers', 1)} | "
+                f"{of.m} | {of.s} | {epochs} | {self.seconds:.3f} | {' | '.join(ratios)} |")
 
 
 HEAD = ("| | figure | task | method | hidden layers | m | s | epochs | seconds | floor | ratio | whole floor | "
         "ratio |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 
 
-def time_cell(settings: Settings, repeats: int) -> tuple[float, float, float]:
-    """Median seconds of a cell, of its floor and of its whole floor, measured in turn."""
+def timed(command: Command, method: str, options: Options) -> Timing:
+    """The median seconds of a cell and of its two floors, measured in turn."""
+    given, cell, threads = command.selection(method), (command.m, command.s, 0), options.threads
+    epochs = QUICK_EPOCHS if options.quick else command.reduced.get(method, given["num_epochs"])
+    settings = command.settings(method, threads, epochs)
     read_data(settings)
-    m, s = settings.mlist[0], settings.slist[0]
-    problem = TASKS[settings.task].build(settings, m, s, 0)
+    problem = settings.build(*cell)
+    assert isinstance(problem, Problem)
 
     def run() -> None:
-        [result] = run_job([(m, s, 0)], settings, "cpu").values()
+        [result] = run_job([cell], settings, "cpu").values()
         if result.status != DONE:
-            raise RuntimeError(f"{settings.task}, {settings.method}: {result.status}")
+            raise RuntimeError(f"{given['task']}, {method}: {result.status}")
 
-    times = [(floors.seconds(run, settings.threads), *floors.floor_seconds(problem, m, s, settings))
-             for _ in range(repeats)]
-    cell, floor, whole = map(statistics.median, zip(*times, strict=True))
-    return cell, floor, whole
-
-
-def rows(commands: Sequence[Command], repeats: int, threads: int, num_epochs: int | None) -> Iterator[Row]:
-    """The rows of all commands, one after the other."""
-    for command in commands:
-        for method in ALL_METHODS:
-            settings = command.settings(method, threads, num_epochs)
-            yield Row(command.figure, settings, command.num_epochs, *time_cell(settings, repeats))
+    fit = {"num_layers": given.get("num_layers", 1), "num_epochs": epochs, "batch_size": given.get("batch_size", 0)}
+    times = [(floors.seconds(run, threads), *floors.floor_seconds(method, problem, *cell[:2], threads, **fit))
+             for _ in range(options.repeats)]
+    return Timing(command, method, epochs, problem.Y[0].size, *map(statistics.median, zip(*times, strict=True)))
 
 
 def loop_line(n: int, d: int, m: int, s: int, num_epochs: int, threads: int) -> str:
     """What a fit with a Python loop over neurons would take, in units of a fit of AIHT on a planted network."""
-    settings = make_settings(task="mlp_planted", mlist=[m], slist=[s], nmeasurements=n, input_dim=d)
-    problem, nets = TASKS["mlp_planted"].build(settings, m, s, 0), []
+    problem, nets = planted_problem(m, s, 0, nmeasurements=n, input_dim=d), []
     with Workspace(threads) as work:
         ours = floors.median_seconds(lambda: nets.append(aiht.fit(problem.X, problem.Y, s, width=m,
                                                                   num_epochs=num_epochs, work=work)), threads)
@@ -150,7 +162,7 @@ def loop_line(n: int, d: int, m: int, s: int, num_epochs: int, threads: int) -> 
             f"neurons without weights: {careful:.3g} s, {careful / ours:.0f} times.")
 
 
-def labels(rows: Sequence[tuple[int, Row]]) -> Iterator[tuple[tuple[float, float], str]]:
+def labels(rows: Sequence[tuple[int, Timing]]) -> Iterator[tuple[tuple[float, float], str]]:
     """Where the numbers of rows are written, those of markers that cover each other together."""
     left = list(rows)
     while left:
@@ -162,7 +174,7 @@ def labels(rows: Sequence[tuple[int, Row]]) -> Iterator[tuple[tuple[float, float
         yield place, ", ".join(str(number) for number, _ in near)
 
 
-def draw(found: Sequence[Row]) -> Figure:
+def draw_timings(found: Sequence[Timing]) -> Figure:
     """The seconds of cells against their floors, by their numbers in the table, and the line where both are equal.
 
     Hollow markers stand at the whole floors, where they are others.
@@ -170,7 +182,7 @@ def draw(found: Sequence[Row]) -> Figure:
     figure = page.new_figure(4.8, 4.2)
     ax = figure.add_subplot()
     for method, marker in zip(ALL_METHODS, "os", strict=True):
-        own = [(number, row) for number, row in enumerate(found, 1) if row.settings.method == method]
+        own = [(number, row) for number, row in enumerate(found, 1) if row.method == method]
         [drawn] = ax.loglog([row.floor for _, row in own], [row.seconds for _, row in own], marker,
                             label=METHODS[method].title)
         for _, row in own:
@@ -189,23 +201,6 @@ def draw(found: Sequence[Row]) -> Figure:
     return figure
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The flags. Raises UsageError."""
-    parser = Parser(PROG, __doc__.split("\n")[0])
-    add = parser.add_argument
-    add("--repeats", type=flags.positive, default=3, help="of which the median is taken (default: 3)")
-    add("--threads", type=flags.positive, default=num_cores(), help="CPU threads (default: all cores)")
-    add("--figure", action="store_true", help="draw the seconds against the floors")
-    add("--figures_dir", type=flags.folder, default="figures", help="for the figure (default: ./figures)")
-    add("--scaling", action="store_true", help="measure how time and memory grow with n, d, m and s, instead of cells")
-    add("--page", type=flags.folder, metavar="FILE", help="put the tables into this page, docs/performance.md")
-    add("--quick", action="store_true", help="fewest epochs and small shapes, to see that it runs")
-    args = parser.parse_args(argv)
-    if args.scaling and args.figure:
-        raise UsageError("argument --figure: it draws cells, which --scaling does not time; leave one out")
-    return args
-
-
 def head(threads: int) -> str:
     """The machine and the versions, in a line."""
     found = versions(with_cupy=False)
@@ -213,59 +208,56 @@ def head(threads: int) -> str:
             f"({', '.join(blas_kernels())}), torch {found['torch']}.")
 
 
-def cells(args: argparse.Namespace) -> Iterator[str]:
+def cells(options: Options) -> Iterator[str]:
     """Time the cells, and draw them if asked to; yields the lines of the page as they are ready."""
-    clock = "Processor" if args.threads == 1 else "Wall"
-    yield f"{clock} seconds, medians of {args.repeats}, the floor and the cell in turn. {head(args.threads)}\n\n{HEAD}"
-    timed = []
-    for row in rows(COMMANDS, args.repeats, args.threads, QUICK_EPOCHS if args.quick else None):
-        timed.append(row)
-        yield row.line(len(timed))
-    yield "\n" + loop_line(**QUICK_LOOP if args.quick else LOOP, threads=args.threads)
-    if args.figure:
+    clock, rows = "Processor" if options.threads == 1 else "Wall", []
+    yield (f"{clock} seconds, medians of {options.repeats}, the floor and the cell in turn. {head(options.threads)}"
+           f"\n\n{HEAD}")
+    for command, method in itertools.product(COMMANDS, ALL_METHODS):
+        rows.append(timed(command, method, options))
+        yield rows[-1].line(len(rows))
+    yield "\n" + loop_line(**QUICK_LOOP if options.quick else LOOP, threads=options.threads)
+    if options.figure:
         with page.style():
-            page.save(draw(timed), Path(args.figures_dir, "speed"))
+            page.save(draw_timings(rows), Path(options.figures_dir, "speed"))
 
 
-def growth(args: argparse.Namespace) -> Iterator[str]:
+def growth(options: Options) -> Iterator[str]:
     """Measure how time and memory grow; yields the lines of the page as they are ready."""
-    shapes = (scaling.SMALL, scaling.SMALL_FACTORS) if args.quick else (scaling.BASE, scaling.FACTORS)
-    yield f"Around {', '.join(f'{axis} {value}' for axis, value in shapes[0].items())}. {head(args.threads)}\n"
-    yield from scaling.table(*shapes, args.threads)
+    base, factors = (scaling.SMALL, scaling.SMALL_FACTORS) if options.quick else (scaling.BASE, scaling.FACTORS)
+    yield f"Around {', '.join(f'{axis} {value}' for axis, value in base.items())}. {head(options.threads)}\n"
+    yield from scaling.table(base, factors, options.threads)
 
 
-def put(text: str, block: str, content: str) -> str:
-    """A page with new content in a block, which begins with <!-- block: ... --> and ends with <!-- end -->."""
-    pattern = re.compile(rf"(<!-- {block}: [^\n]*-->\n).*?(<!-- end -->)", re.DOTALL)
-    if not pattern.search(text):
-        raise UsageError(f"argument --page: it has no block {block!r}; name docs/performance.md, or leave it out")
-    return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
-
-
-def run(args: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Measure what is asked for, print it and put it into the page. Raises UsageError."""
-    block, measure = ("growth", growth) if args.scaling else ("cells", cells)
-    if args.figure:
-        page.make_folder(Path(args.figures_dir))
-    if args.page:
-        put(read_page(args.page), block, "")  # a mistake is refused before the work
+    block, measure = ("growth", growth) if options.scaling else ("cells", cells)
+    if options.figure:
+        check_writable(Path(options.figures_dir), "--figures_dir")
+    if options.page:
+        read_page(options.page, block)  # a mistake is refused before the work
     lines = []
-    for line in measure(args):
+    for line in measure(options):
         lines.append(line)
         print(line, flush=True)
-    if args.page:
-        replace_files({Path(args.page): put(read_page(args.page), block, "\n".join(lines)).encode()})
+    if options.page:
+        written = fill_blocks(read_page(options.page, block), block, lambda _: lines)
+        replace_files({Path(options.page): written.encode()})
 
 
-def read_page(path: str) -> str:
+def read_page(path: str, block: str) -> str:
+    """A page that has this block. Raises UsageError."""
     try:
-        return Path(path).read_text()
+        text = Path(path).read_text()
     except OSError as error:
         raise UsageError(f"argument --page: cannot read {path} ({error.strerror})") from None
+    if fill_blocks(text, block, lambda _: [PROG]) == text:
+        raise UsageError(f"argument --page: it has no block {block!r}; name docs/performance.md, or leave it out")
+    return text
 
 
-def main(argv: list[str] | None = None) -> int:
-    return run_main(PROG, lambda: run(parse_arguments(argv)))
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(PROG, __doc__, Options, run, argv)
 
 
 if __name__ == "__main__":

@@ -7,23 +7,33 @@ Every worker and the one process have one thread, that of BLAS included. Both ta
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sweep.flags import Parser, run_main, whole_number
+import options
+from options import SWITCH, option, whole
+from shell.command import run_command
 
 PROG = "python -m benchmarks.workers"
 FULL = "--mlist 20 30 40 50 --slist 50 100 --seedlist 0 1 2 3 4 --nmeasurements 100000"
 QUICK = "--mlist 2 3 --slist 5 --nmeasurements 500"
+
+
+@dataclass(frozen=True)
+class Options(options.Options):
+    """What is timed."""
+
+    workers: int = option(2, whole(1, 1024), "how many")
+    quick: bool = option(False, SWITCH, "two small cells, to see that it runs")
 
 
 @dataclass(frozen=True)
@@ -58,32 +68,22 @@ def processor_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The flags. Raises UsageError."""
-    parser = Parser(PROG, __doc__.split("\n")[0])
-    parser.add_argument("--workers", type=whole_number(1, 1024), default=2, help="how many (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="two small cells, to see that it runs")
-    return parser.parse_args(argv)
-
-
-def run(workers: int, cells: str) -> int:
+def run(options: Options) -> int:
     """Time both sweeps; returns the exit code, 1 where their tables differ."""
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    alone, shared = sweep(cells), sweep(cells, "--workers", str(workers))
+    cells = QUICK if options.quick else FULL
+    alone, shared = sweep(cells), sweep(cells, "--workers", str(options.workers))
     if alone.table.tobytes() != shared.table.tobytes():
         print(f"{PROG}: the tables differ", file=sys.stderr)
         return 1
     print(f"{alone.table.size} cells: one process {alone.wall:.1f} s ({alone.processor:.1f} s of processor time), "
-          f"{workers} workers {shared.wall:.1f} s ({shared.processor:.1f} s), ratio {alone.wall / shared.wall:.2f}")
+          f"{options.workers} workers {shared.wall:.1f} s ({shared.processor:.1f} s), "
+          f"ratio {alone.wall / shared.wall:.2f}")
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    def compare() -> int:
-        args = parse_arguments(argv)
-        return run(args.workers, QUICK if args.quick else FULL)
-
-    return run_main(PROG, compare)
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(PROG, __doc__, Options, run, argv)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ torch is imported where it is needed, so that importing this file costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -39,14 +39,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from models import Callback, FitState, SparseNet, mlp_weights
-from numerics.arrays import check_finite
+from fits import Callback, FitState, Found, TorchOptions, network_of, solver
+from models import SparseNet, mlp_weights
+from numerics.arrays import Array
+from numerics.batches import batches_per_epoch
+from numerics.masks import count_kept, kept_masks, live_units, magnitude, trim, untrim
 from numerics.streams import Stream
 from numerics.training import EPSILON, LEARNING_RATE, MEAN_DECAY, SQUARE_DECAY, gradient
-from pruning import batches_per_epoch, kept_masks, live_units, trim
+from numerics.workspace import Workspace, one_thread
+from options import at_least, between, one_of, option
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    Rows = slice | Tensor  # those of the data that a step takes
 
 MOVING_PART = 0.75  # of the training, after which no weight moves (RigL's paper: 25,000 of 32,000 steps)
 GROWTH = ("random", "gradient")  # SET, RigL
@@ -56,7 +62,21 @@ PROPORTIONS = {  # the number of weights of a layer is proportional to this func
 }
 
 
-class Layer(NamedTuple):
+@dataclass(frozen=True)
+class Options(TorchOptions):
+    """How SET and RigL train, and how their weights move. RigL's paper updates the masks every 100 steps."""
+
+    update_every: int = option(100, at_least(1), "steps from one update of the masks to the next", unnamed=1,
+                               words="updates every {} steps")
+    mask_init: str = option("erk", one_of(PROPORTIONS), "shares of the layers in the s weights; erk: proportional to "
+                            "inputs plus outputs of the layer; uniform: to their product", words="{} masks")
+    drop_fraction: float = option(0.3, between(0, 1), "share of its weights that a layer drops and regrows in the "
+                                  "first update, rounded down; it falls to 0", words="drops {:g}")
+    grow: str = option("gradient", one_of(GROWTH), "where weights grow: at random (SET) or by the gradient (RigL)",
+                       flag=False)
+
+
+class MaskedLayer(NamedTuple):
     """A layer in training: tensors [out, in], those of Adam with one entry per weight."""
 
     W: Tensor  # 0 outside the mask
@@ -66,79 +86,62 @@ class Layer(NamedTuple):
     age: Tensor  # steps since the weight was grown
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A network found by dynamic sparse training."""
+@solver(Options)
+def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int, seed: int, work: Workspace,
+          callback: Callback | None, options: Options) -> Found:
+    """Train a network of exactly s weights, or of all its weights where it has no more.
 
-    weights: list[np.ndarray]  # one float32 array [out, in] per layer, 0 outside its mask
-    masks: list[np.ndarray]  # bool [out, in]
-    steps: int  # gradient steps taken
-    connected: bool  # whether any path from input to output is left
-    moved: int  # weights that were dropped and replaced by another, over all updates
-
-    @property
-    def num_nonzero(self) -> int:
-        """Weights in the masks, including any that was grown and has had no gradient yet, whose value is 0."""
-        return sum(int(mask.sum()) for mask in self.masks)
-
-
-def train(X: np.ndarray, Y: np.ndarray, s: int, *, width: int, num_layers: int, num_epochs: int, batch_size: int,
-          grow: str, mask_init: str, update_every: int, drop_fraction: float, loss: str, seed: int,
-          device: str, callback: Callback | None = None) -> Trained:
-    """Fit Y from X with a network of exactly s weights, or of all its weights where it has no more.
-
-    Args:
-        X: inputs [n, d] float32.  Y: targets [n] or [n, k] float32.
-        num_epochs: passes through the data.  batch_size: 0 is full batch.
-        grow: "random" (SET) or "gradient" (RigL).  mask_init: "erk" or "uniform", see layer_counts.
-        update_every: steps from one update of the masks to the next (RigL's paper: 100).
-        drop_fraction: share of the weights of each layer that the first updates drop (both papers: 0.3).
-        loss: "squared" (mean over all entries) or "cross_entropy" (Y one-hot).  device: "cpu" or "cuda:0".
-        callback: called before each update of the masks, with its number from 1.
-    Raises:
-        ValueError: X or Y is not finite, or a setting is not one of those that are offered.
-        FloatingPointError: a weight becomes non-finite.
+    The callback gets the network as it was before each update of the masks. Details: connected, whether any path from
+    an input to an output is left; steps, the gradient steps; moved, the weights that were dropped and replaced by
+    another, over all updates. FloatingPointError where a weight becomes non-finite.
     """
     import torch
 
-    check_finite(X, Y)
-    check_settings(grow, mask_init, update_every, drop_fraction)
-    X, Y = torch.tensor(X, device=device), torch.tensor(Y.reshape(len(Y), -1), device=device)
-    sizes = (X.shape[1], *[width] * num_layers, Y.shape[1])
-    rng = Stream.DST.generator(seed)
-    layers = initial_layers(sizes, layer_counts(sizes, s, mask_init), seed, rng, device)
-    batches = list_batches(len(X), batch_size, num_epochs, seed, device)
-    steps, step, moved = num_epochs * batches_per_epoch(len(X), batch_size), 0, 0
-    while chunk := list(islice(batches, update_every)):
-        layers = advance(layers, X, Y, chunk, loss)
-        step += len(chunk)
+    inputs = torch.tensor(np.asfortranarray(X), device=options.device)  # torch takes no negative strides
+    targets = torch.tensor(np.ascontiguousarray(y), device=options.device).view(len(y), -1)
+    sizes, rng = (X.shape[1], *[width] * num_layers, targets.shape[1]), Stream.DST.generator(seed)
+    steps, moved = options.num_epochs * batches_per_epoch(len(y), options.batch_size), 0
+    with one_thread():
+        layers = initial_layers(sizes, layer_counts(sizes, s, options.mask_init), seed, rng, options.device)
+        for number, period in enumerate(periods(layers, inputs, targets, seed, rng, options), 1):
+            if callback:
+                net = partial(SparseNet.from_torch, [layer.W for layer in period.trained])
+                callback(number, FitState(net, steps=math.ceil(steps / options.update_every)))
+            layers, moved = period.updated, moved + period.moved
+    connected = live_units([layer.mask for layer in layers]) is not None
+    return Found(SparseNet.from_torch(layer.W for layer in layers),
+                 {"connected": connected, "steps": steps, "moved": moved})
+
+
+fit = network_of(solve)
+
+
+class Period(NamedTuple):
+    """The steps from one update of the masks to the next."""
+
+    batches: list[Rows]
+    trained: list[MaskedLayer]  # after these steps
+    updated: list[MaskedLayer]  # after the update that follows
+
+    @property
+    def moved(self) -> int:
+        """Weights that the update has dropped and replaced by another."""
+        return count_kept(new.mask & ~old.mask for old, new in zip(self.trained, self.updated, strict=True))
+
+
+def periods(layers: list[MaskedLayer], X: Tensor, Y: Tensor, seed: int, rng: np.random.Generator,
+            options: Options) -> Iterator[Period]:
+    """The training of the layers on X [n, d] and Y [n, k]."""
+    batches = list_batches(len(X), options.batch_size, options.num_epochs, seed, options.device)
+    steps, step = options.num_epochs * batches_per_epoch(len(X), options.batch_size), 0
+    while chunk := list(islice(batches, options.update_every)):
+        layers, step = advance(layers, X, Y, chunk, options.loss), step + len(chunk)
         if not all(layer.W.isfinite().all() for layer in layers):
             raise FloatingPointError(f"training diverged: a weight is not finite after {step} steps")
-        if callback:
-            net = partial(sparse_net, layers)
-            callback(-(-step // update_every), FitState(net, steps=-(-steps // update_every)))
-        share = moving_share(drop_fraction, step, steps)
-        layers, replaced = update(layers, share, grow, (X[chunk[-1]], Y[chunk[-1]]), loss, rng)
-        moved += replaced
-    return Trained([layer.W.cpu().numpy() for layer in layers], [layer.mask.cpu().numpy() for layer in layers], steps,
-                   bool(live_units([layer.mask for layer in layers])[-1].any()), moved)
-
-
-def sparse_net(layers: list[Layer]) -> SparseNet:
-    """The weights as a network on the host."""
-    return SparseNet.from_dense([layer.W.cpu().numpy() for layer in layers])
-
-
-def check_settings(grow: str, mask_init: str, update_every: int, drop_fraction: float) -> None:
-    """Raises a ValueError that says what is offered."""
-    if grow not in GROWTH:
-        raise ValueError(f"grow is {grow!r}: use {' or '.join(GROWTH)}")
-    if mask_init not in PROPORTIONS:
-        raise ValueError(f"mask_init is {mask_init!r}: use {' or '.join(PROPORTIONS)}")
-    if update_every < 1:
-        raise ValueError(f"update_every is {update_every}: use at least 1")
-    if not 0 <= drop_fraction <= 1:
-        raise ValueError(f"drop_fraction is {drop_fraction}: use a number from 0 to 1")
+        share = moving_share(options.drop_fraction, step, steps)
+        updated = update(layers, share, options.grow, (X[chunk[-1]], Y[chunk[-1]]), options.loss, rng)
+        yield Period(chunk, layers, updated)
+        layers = updated
 
 
 # ---- the start ----
@@ -172,7 +175,7 @@ def layer_counts(sizes: Sequence[int], s: int, mask_init: str) -> list[int]:
 
 
 def initial_layers(sizes: Sequence[int], counts: list[int], seed: int, rng: np.random.Generator,
-                   device: str) -> list[Layer]:
+                   device: str) -> list[MaskedLayer]:
     """The initial weights of IMP under random masks with so many weights in each layer, and an Adam that is fresh."""
     import torch
 
@@ -181,14 +184,14 @@ def initial_layers(sizes: Sequence[int], counts: list[int], seed: int, rng: np.r
         mask = torch.zeros(W.numel(), dtype=torch.bool)
         mask[torch.from_numpy(rng.choice(W.numel(), count, replace=False, shuffle=False))] = True
         W, mask = W.to(device), mask.view_as(W).to(device)
-        layers.append(Layer(W * mask, mask, *(torch.zeros_like(W) for _ in range(3))))
+        layers.append(MaskedLayer(W * mask, mask, *(torch.zeros_like(W) for _ in range(3))))
     return layers
 
 
 # ---- gradient steps ----
 
 
-def list_batches(n: int, batch_size: int, num_epochs: int, seed: int, device: str) -> Iterator[slice | Tensor]:
+def list_batches(n: int, batch_size: int, num_epochs: int, seed: int, device: str) -> Iterator[Rows]:
     """The rows of the data that each step takes: all of them, or a piece of the random order of the epoch."""
     import torch
 
@@ -200,25 +203,29 @@ def list_batches(n: int, batch_size: int, num_epochs: int, seed: int, device: st
             yield from torch.from_numpy(order).to(device).split(batch_size)
 
 
-def advance(layers: list[Layer], X: Tensor, Y: Tensor, batches: list[slice | Tensor], loss: str) -> list[Layer]:
+def advance(layers: list[MaskedLayer], X: Tensor, Y: Tensor, batches: list[Rows], loss: str) -> list[MaskedLayer]:
     """The layers after a gradient step on each of the batches, which are rows of X [n, d] and Y [n, k].
 
     As in pruning.py, only the units on a path from input to output take part.
     """
-    live = live_units([layer.mask for layer in layers])
-    if not live[-1].any():
+    units = live_units([layer.mask for layer in layers])
+    if units is None:
         return layers
-    live[-1] = live[-1] | True  # an output that nothing reaches is 0 and still counts in the loss
-    X = X.index_select(1, live[0].nonzero()[:, 0])
-    inner = [Layer(*parts) for parts in zip(*(trim(field, live) for field in zip(*layers, strict=True)), strict=True)]
+    X = X.index_select(1, units[0].nonzero()[:, 0])
+    inner = layers_of(trim(tensors, units) for tensors in zip(*layers, strict=True))
     for rows in batches:
         gradients = gradient([layer.W for layer in inner], X[rows], Y[rows], loss)
         inner = [adam_step(layer, G) for layer, G in zip(inner, gradients, strict=True)]
-    return [Layer(*(T.masked_scatter(after[:, None] & before, block) for T, block in zip(layer, part, strict=True)))
-            for layer, part, (before, after) in zip(layers, inner, pairwise(live), strict=True)]
+    fields = zip(zip(*layers, strict=True), zip(*inner, strict=True), strict=True)
+    return layers_of(untrim(wholes, parts, units) for wholes, parts in fields)
 
 
-def adam_step(layer: Layer, G: Tensor) -> Layer:
+def layers_of(fields: Iterable[Sequence[Tensor]]) -> list[MaskedLayer]:
+    """The layers with the weights of all of them, then the masks of all of them, and so on."""
+    return [MaskedLayer(*tensors) for tensors in zip(*fields, strict=True)]
+
+
+def adam_step(layer: MaskedLayer, G: Tensor) -> MaskedLayer:
     """The layer after a step of Adam with the gradient G [out, in], in which every weight counts its own steps."""
     import torch
 
@@ -228,7 +235,7 @@ def adam_step(layer: Layer, G: Tensor) -> Layer:
     unbiased_mean, unbiased_square = (moment / -torch.expm1(age * math.log(decay))  # 1 - decay^age without cancellation
                                       for moment, decay in ((mean, MEAN_DECAY), (square, SQUARE_DECAY)))
     W = layer.W - LEARNING_RATE * unbiased_mean / (unbiased_square.sqrt() + EPSILON)
-    return Layer(W, layer.mask, mean, square, age)
+    return MaskedLayer(W, layer.mask, mean, square, age)
 
 
 # ---- updates of the masks ----
@@ -240,29 +247,28 @@ def moving_share(drop_fraction: float, step: int, steps: int) -> float:
     return drop_fraction / 2 * (1 + math.cos(math.pi * step / end)) if step < end else 0.0
 
 
-def update(layers: list[Layer], share: float, grow: str, batch: tuple[Tensor, Tensor], loss: str,
-           rng: np.random.Generator) -> tuple[list[Layer], int]:
-    """Drop the share of the weights of each layer, rounded down, and grow as many; also how many have moved."""
-    counts = [int(share * int(layer.mask.sum())) for layer in layers]
+def update(layers: list[MaskedLayer], share: float, grow: str, batch: tuple[Tensor, Tensor], loss: str,
+           rng: np.random.Generator) -> list[MaskedLayer]:
+    """The layers with the share of the weights of each dropped, rounded down, and as many grown."""
+    counts = [int(share * count_kept([layer.mask])) for layer in layers]
     if not any(counts):
-        return layers, 0
+        return layers
     gradients = gradient([layer.W for layer in layers], *batch, loss) if grow == "gradient" else [None] * len(layers)
-    updated = [move(layer, count, G, rng) for layer, count, G in zip(layers, counts, gradients, strict=True)]
-    return updated, sum(int((new.mask & ~old.mask).sum()) for old, new in zip(layers, updated, strict=True))
+    return [move(layer, count, G, rng) for layer, count, G in zip(layers, counts, gradients, strict=True)]
 
 
-def move(layer: Layer, count: int, G: Tensor | None, rng: np.random.Generator) -> Layer:
+def move(layer: MaskedLayer, count: int, G: Tensor | None, rng: np.random.Generator) -> MaskedLayer:
     """The layer with its `count` smallest weights dropped and as many grown, where G [out, in] is largest or at random.
 
     The candidates are all places without a weight and those of the dropped weights, in a random order.
     """
     import torch
 
-    kept = kept_masks([layer.W], [layer.mask], int(layer.mask.sum()) - count, "magnitude")[0]
+    kept = kept_masks([layer.W], [layer.mask], count_kept([layer.mask]) - count, magnitude)[0]
     places = rng.permutation(np.flatnonzero(~kept.cpu().numpy()))
     if G is not None:
         places = places[np.argsort(-G.abs().flatten().cpu().numpy()[places], kind="stable")]
     mask = kept.clone()
     mask.view(-1)[torch.from_numpy(places[:count]).to(mask.device)] = True
     stays = mask & layer.mask
-    return Layer(layer.W * stays, mask, layer.mean * stays, layer.square * stays, layer.age * stays)
+    return MaskedLayer(layer.W * stays, mask, layer.mean * stays, layer.square * stays, layer.age * stays)

@@ -17,15 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from beyond.parallel import PARALLEL
 from models import SparseNet
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-# Cosine above which two neurons count as positive multiples of each other. Adding them up changes the outputs by less
-# than 1e-5 of their size (Gaussian inputs, weights of equal signs in any ratio: by -101 dB or less), where a fit counts
-# as exact.
-PARALLEL = 1 - 1e-6
 FOUND = 0.5**0.5  # cosine below which the best multiple of a neuron leaves more than half of the other's |w|^2
 
 
@@ -55,7 +52,7 @@ class NormalForm:
         return cls(scale_rows(W[live], 1 / length[live]), V[live] * length[live, None])
 
     def merged(self) -> NormalForm:
-        """With neurons that are positive multiples of each other, up to rounding, as their sum.
+        """With neurons that are positive multiples of each other, or joined by a chain of such, as their sum.
 
         The sum of the p_j gives the new direction of p, and those of the u_j are weighted by the share of p_j in it, so
         that with one output the weight vectors are added.
@@ -128,8 +125,7 @@ def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]
     unmatched = [np.delete(form.energy, used).sum() for form, used in ((fitted, rows), (true, columns))]
     error = pair_distances(a, b).sum() + sum(unmatched)
     return {
-        "support_precision": both / fitted.num_nonzero if len(fitted) else None,
-        "support_recall": both / true.num_nonzero if len(true) else None,
+        "support_precision": share(both, fitted.num_nonzero), "support_recall": share(both, true.num_nonzero),
         "weight_error": float(np.sqrt(error / true.energy.sum())) if len(true) else None,
         "neurons_planted": len(true),
         "neurons_lost": len(true) - int(np.count_nonzero(cosine >= FOUND)),
@@ -141,11 +137,16 @@ def compare_outputs(fitted: NormalForm, true: NormalForm, a: NormalForm, b: Norm
                     signs: bool) -> dict[str, float | None]:
     """The entries of `compare` on output weights; a and b are the matched neurons."""
     if true.P.shape[1] > 1:
-        both, found, there = (int(np.count_nonzero(P)) for P in (a.P * b.P, fitted.P, true.P))
-        return {"output_precision": both / found if found else None, "output_recall": both / there if there else None}
+        both, ours, theirs = (int(np.count_nonzero(P)) for P in (a.P * b.P, fitted.P, true.P))
+        return {"output_precision": share(both, ours), "output_recall": share(both, theirs)}
     if not signs or not len(true):
         return {}
     return {"signs_found": count_signs(fitted, true) / len(true)}
+
+
+def share(part: int, whole: int) -> float | None:
+    """part / whole; None where there is nothing to find."""
+    return part / whole if whole else None
 
 
 def count_signs(fitted: NormalForm, true: NormalForm) -> int:
@@ -170,8 +171,8 @@ def best_matching(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(gain, maximize=True)
-    found = gain[rows, columns] > 0
-    return rows[found], columns[found]
+    positive = gain[rows, columns] > 0
+    return rows[positive], columns[positive]
 
 
 def pair_gains(a: NormalForm, b: NormalForm) -> np.ndarray:

@@ -17,8 +17,8 @@ import aiht
 import pruning
 from beyond import creases, deep, gnhtp
 from beyond.recovery import compare
+from instances.planted import planted_net
 from plotting import page
-from tasks import planted_net
 
 n, d, m, s = 5000, 50, 5, 20  # samples, inputs, hidden width, nonzero weights
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from numbers import Integral
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 DTYPE = np.float32  # of inputs, weights and products; norms and sums over tiles are float64
-Array = Any  # numpy.ndarray or cupy.ndarray; the arrays of one call belong to the same module
+Array = np.ndarray  # or cupy.ndarray, which has its interface; the arrays of one call belong to the same module
 
 
 def array_module(array: Array) -> ModuleType:
@@ -51,23 +49,3 @@ def check_finite(X: Array, y: Array) -> None:
         place = to_host(xp.argwhere(~xp.isfinite(array))[0]).tolist()
         where = ", ".join(f"{axis} {number}" for axis, number in zip(("sample", column), place, strict=False))
         raise ValueError(f"{name} is not finite: {where} is {float(array[tuple(place)])}")
-
-
-def fit_data(X: Array, y: Array, s: int, width: int) -> tuple[Array, Array]:
-    """What a fit is given, refused where no method can fit it: X [n, d] and y [n] or [n, k] as arrays of DTYPE.
-
-    Raises ValueError, as check_finite does, for complex numbers, for s or width that are no int or below 1, and for one
-    output in two dimensions.
-    """
-    for name, value in (("s", s), ("width", width)):
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} must be a whole number, at least 1, and is {value} ({type(value).__name__})")
-    X, y = (array if hasattr(array, "strides") else np.asarray(array) for array in (X, y))
-    for name, array in (("X", X), ("y", y)):
-        if array.dtype.kind == "c":
-            raise ValueError(f"{name} must hold real numbers, its type is {array.dtype}")
-    X, y = (array.astype(DTYPE, copy=False) for array in (X, y))
-    check_finite(X, y)
-    if y.ndim == 2 and y.shape[1] == 1:  # predictions would be [n], and differences [n, n]
-        raise ValueError(f"y has the shape {y.shape}: give one output as y[:, 0]")
-    return X, y

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 # At 12 shapes with 5 to 583 neurons, d 10 to 1500, n 784 to 50000, on one core (EPYC Zen 5): at a density of 0.1
 # the sparse product took 0.12 to 1.1 times as long as the dense one, at 0.2 up to 2.4 times. With fewer than 2^20
 # products, making the matrix costs more than it saves.
-DENSITY = {True: 0.1, False: 0.03}  # by whether on a CPU; on a GPU from the bandwidths of its memory, not measured
+CPU_DENSITY, GPU_DENSITY = 0.1, 0.03  # that on a GPU from the bandwidths of its memory, not measured
 FEWEST_PRODUCTS = 2**20
 
 
 def pays(density: float, rows: int, shape: tuple[int, int], xp: ModuleType) -> bool:
     """Whether W [rows, d] with this share of nonzeros should be sparse in products with X' of `shape` [d, n]."""
-    return density <= DENSITY[xp is np] and rows * shape[0] * shape[1] >= FEWEST_PRODUCTS
+    most = CPU_DENSITY if xp is np else GPU_DENSITY
+    return density <= most and rows * shape[0] * shape[1] >= FEWEST_PRODUCTS
 
 
 def density(W: Array) -> float:

@@ -42,6 +42,7 @@ class Stream(IntEnum):
     NOISE = 16  # of the targets
     TRIALS = 17  # random starts of beyond/deep, and its samples
     HISTORY = 18  # samples of the loss and the score of sweep/history.py
+    PICTURE = 19  # samples of the picture of studies/creases.py
 
     def generator(self, seed: int, *key: int) -> np.random.Generator:
         """The generator of this stream under a seed."""

@@ -19,11 +19,13 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from numerics.masks import full_masks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,8 +64,7 @@ def train(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epoc
 
 def gradient(weights: list[Tensor], X: Tensor, Y: Tensor, loss: str) -> list[Tensor]:
     """The gradient [out, in] per layer of the mean loss over X [b, d] and Y [b, k], with respect to all weights."""
-    full = [W.new_ones(W.shape, dtype=bool) for W in weights]
-    with Gradients(weights, full) as gradients:
+    with Gradients(weights, full_masks(weights)) as gradients:
         slopes = gradients.of(cut(X, Y, chunk_rows(weights, X)), loss)
     return [part.view(W.shape) for part, W in zip(slopes.split([W.numel() for W in weights]), weights, strict=True)]
 
@@ -129,7 +130,7 @@ class Network:
     def __init__(self, weights: list[Tensor], masks: list[Tensor], values: Tensor | None = None):
         import torch
 
-        kinds = [SparseLayer if is_sparse(mask) else DenseLayer for mask in masks]
+        kinds = [CompressedLayer if is_sparse(mask) else DenseLayer for mask in masks]
         parts = [kind.trainable(W, mask) for kind, W, mask in zip(kinds, weights, masks, strict=True)]
         self.values = torch.cat([part.flatten() for part in parts]) if values is None else values
         self._sizes, self._slopes = [part.numel() for part in parts], torch.zeros_like(self.values)
@@ -264,7 +265,7 @@ class DenseLayer:
         return self.W.clone()
 
 
-class SparseLayer:
+class CompressedLayer:
     """A layer as a sparse matrix: its weights, row by row, are the network's values."""
 
     def __init__(self, mask: Tensor, values: Tensor, slopes: Tensor):
@@ -308,7 +309,7 @@ class SparseLayer:
         return self.values.new_zeros(self.mask.shape).masked_scatter(self.mask, self.values)
 
 
-def compressed(row: Tensor, column: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+def compressed(row: Tensor, column: Tensor, values: Tensor, shape: Sequence[int]) -> Tensor:
     """The sparse matrix of values [c] at ascending rows and columns [c]; it shares the values."""
     import torch
 

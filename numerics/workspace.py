@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -46,8 +45,8 @@ class Workspace:
         if threads < 1 or memory_budget < self.MIN_BUDGET:
             raise ValueError(f"threads {threads} must be >= 1, memory_budget {memory_budget} >= {self.MIN_BUDGET} MiB")
         self.threads, self.bytes = threads if xp is np else 1, memory_budget * 2**20
-        self._pool = None
-        self._spare = []
+        self._pool: ThreadPoolExecutor | None = None
+        self._spare: list[np.ndarray] = []
 
     def __enter__(self) -> Workspace:
         import scipy.linalg  # noqa: F401  (has a BLAS of its own, which can only be limited once it is loaded)
@@ -94,19 +93,20 @@ class Workspace:
 
         return self._pool.map(call, groups)
 
-    def borrow(self, size: int, owner: object) -> np.ndarray:
-        """Uninitialised DTYPE [size] that belongs to `owner` as long as it lives, then to the next borrower.
+    def borrow(self, size: int) -> np.ndarray:
+        """Uninitialised DTYPE [size or more], for whoever gives it back or else keeps it.
 
         Fresh memory costs a page fault for every 4 KiB: as much as filling it.
         """
         fits = [place for place, array in enumerate(self._spare) if len(array) >= size]
         if fits:
-            array = self._spare.pop(fits[0])
-        else:  # those there are all too small: they go before the new one is filled
-            self._spare.clear()
-            array = np.empty(size, dtype=DTYPE)
-        weakref.finalize(owner, lambda: self._spare.append(array)).atexit = False
-        return array[:size]
+            return self._spare.pop(fits[0])
+        self._spare.clear()  # those there are all too small: they go before the new one is filled
+        return np.empty(size, dtype=DTYPE)
+
+    def give_back(self, array: np.ndarray) -> None:
+        """The end of a loan: the next borrower overwrites it."""
+        self._spare.append(array)
 
 
 def default_budget(gpu: bool) -> int:

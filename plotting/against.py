@@ -15,7 +15,7 @@ compared, whatever the grids of their logs.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -23,12 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from instances.task import Measure
 from plotting.figures import Entry
 from plotting.logs import NOT_RECORDED, agrees, pick, scores_of
-from plotting.numbers import on_scale, std_over_seeds, subtract
+from plotting.numbers import STD, is_beyond, on_scale, over_seeds, subtract
 from plotting.words import row_heading, settings_line
-from sweep.logbook import DONE, Cell, Log, kind
-from tasks import TASKS, Measure
+from sweep.logbook import Log
+from sweep.table import DONE, Cell, kind
+from tasks import TASKS
 
 TOLERANCE_DECIBEL = 0.01  # a tenth of the last digit of a figure
 TOLERANCE_LOG = 0.01  # of a decimal logarithm: errors that differ by 2.3 %
@@ -117,9 +119,9 @@ def compare_all(first: Sequence[Log], second: Sequence[Log], tolerance: float | 
 
 def by_settings(logs: Iterable[Log]) -> dict[frozenset, list[Log]]:
     """The logs by their settings."""
-    groups = {}
+    groups = defaultdict[frozenset, list[Log]](list)
     for log in logs:
-        groups.setdefault(frozenset(log.settings.items()), []).append(log)
+        groups[frozenset(log.settings.items())].append(log)
     return groups
 
 
@@ -135,23 +137,23 @@ def compare(title: str, task: str, first: Sequence[Log], second: Sequence[Log], 
     tables = {log.path: scores_of(log) for log in (*first, *second)}
     both = sorted(ours.keys() & theirs.keys())
     statuses = {cell: (ours[cell].status(cell), theirs[cell].status(cell)) for cell in both}
-    done = [cell for cell in both if all(kind(status) == DONE for status in statuses[cell])]
+    times_done = {cell: [kind(status) for status in pair].count(DONE) for cell, pair in statuses.items()}
+    done = [cell for cell in both if times_done[cell] == 2]
     scores = np.array([[tables[side[cell].path][cell] for cell in done] for side in (ours, theirs)]).reshape(2, -1)
-    exact = np.zeros(len(done), bool)
-    if TASKS[task].exact is not None:
-        exact = np.all(scores > TASKS[task].exact if measure.higher_is_better else scores < TASKS[task].exact, axis=0)
+    threshold = TASKS[task].exact
+    exact = np.all(is_beyond(scores, np.nan if threshold is None else threshold, measure), axis=0)
     reference = {cell: tables[log.path][cell] for cell, log in theirs.items() if kind(log.status(cell)) == DONE}
-    facts = Counter()
+    facts = Counter[tuple[str, str, str]]()
     for cell in both:
         facts.update(differing_facts(facts_of(ours[cell], cell), facts_of(theirs[cell], cell)))
     return Comparison(
         title, measure, default_tolerance(measure) if tolerance is None else tolerance,
         alone=(len(ours.keys() - theirs.keys()), len(theirs.keys() - ours.keys())),
-        neither=sum(DONE not in map(kind, pair) for pair in statuses.values()),
+        neither=list(times_done.values()).count(0),
         cells=done, scores=scores, exact=exact,
         differences=subtract(*on_scale(scores, measure)),
         spreads=np.array([spread(reference, cell, measure) for cell in done]),
-        statuses={cell: pair for cell, pair in statuses.items() if DONE in map(kind, pair) and cell not in set(done)},
+        statuses={cell: pair for cell, pair in statuses.items() if times_done[cell] == 1},
         facts=dict(facts),
         kernels=kernel_scores((*first, *second), tables, set(ours) | set(theirs)),
     )
@@ -160,7 +162,7 @@ def compare(title: str, task: str, first: Sequence[Log], second: Sequence[Log], 
 def spread(scores: dict[Cell, float], cell: Cell, measure: Measure) -> float:
     """The standard deviation over the seeds of this m and s, NaN below two seeds."""
     same = [score for (m, s, _), score in scores.items() if (m, s) == cell[:2]]
-    return std_over_seeds(on_scale(np.array(same), measure)[None, None])[0].item()
+    return over_seeds(on_scale(np.array(same), measure)[None, None], STD)[0].item()
 
 
 def facts_of(log: Log, cell: Cell) -> dict[str, Any]:
@@ -176,19 +178,19 @@ def facts_of(log: Log, cell: Cell) -> dict[str, Any]:
 def differing_facts(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(name, first, second) of the facts that differ; a kernel that neither says is one of them."""
     for name in dict.fromkeys((*ours, *theirs)):
-        pair = ours.get(name), theirs.get(name)
-        if pair[0] != pair[1] or (name == KERNEL and None in pair):
-            yield name, *(NOT_RECORDED if value is None else str(value) for value in pair)
+        first, second = (NOT_RECORDED if facts.get(name) is None else str(facts[name]) for facts in (ours, theirs))
+        if first != second or (name == KERNEL and first == NOT_RECORDED):
+            yield name, first, second
 
 
 def kernel_scores(logs: Sequence[Log], tables: dict, cells: set[Cell]) -> dict[Cell, dict[str, float]]:
     """{cell: {BLAS kernel: score}} of the cells that were computed with several kernels."""
-    found = {}
+    found = defaultdict[Cell, dict[str, float]](dict)
     for log in logs:
         for cell in cells & log.records.keys():
             kernel = facts_of(log, cell)[KERNEL]
             if kernel and kind(log.status(cell)) == DONE:
-                found.setdefault(cell, {}).setdefault(kernel, tables[log.path][cell])
+                found[cell].setdefault(kernel, tables[log.path][cell])
     return {cell: scores for cell, scores in sorted(found.items()) if len(scores) > 1}
 
 
@@ -237,7 +239,7 @@ def kernel_line(comparison: Comparison) -> str:
     values = {cell: on_scale(np.array(list(scores.values())), comparison.measure)
               for cell, scores in comparison.kernels.items()}
     ranges = {cell: abs(subtract(array.max(), array.min()).item()) for cell, array in values.items()}
-    worst, unit = max(ranges, key=ranges.get), unit_of(comparison.measure)
+    worst, unit = max(ranges, key=ranges.__getitem__), unit_of(comparison.measure)
     return (f"  over the BLAS kernels {' / '.join(names)}: {len(ranges)} cells, scores spread by up to "
             f"{ranges[worst]:.4g}{unit} ({spelled(worst)}), mean {np.mean(list(ranges.values())):.4g}{unit}")
 

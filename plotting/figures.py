@@ -1,30 +1,30 @@
-"""The figures of make_figures.py: rows and columns of heatmaps, from the cells of all logs that fit.
+"""FIGURES, the figures that make_figures.py assembles: those of the paper, AIHT beside IMP, and further ones.
 
-FIGURES is the table: Figures 1-5 of the paper, AIHT beside IMP, and further ones. An entry has rows; a row has a grid
-and its columns, which say with what task, method and settings their cells were computed. What a column does not say is
-at its default. Two columns may be subtracted.
+    python make_figures.py --figure 2 --commands
+
+An entry has rows; a row has a grid and its columns, which say with what task, method and settings their cells are
+computed. What a column does not say is at its default. Two columns may be subtracted. `commands` spells an entry as
+command lines of runner.py; plotting/panels.py and plotting/lines.py draw it from the cells of all logs that fit.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from plotting import words
-from plotting.heatmaps import row_name
-from plotting.logs import ANY, Clash, Grid, agrees, gather, grid_of
-from plotting.numbers import EXACT, MEAN, SHARES, Quantity, difference, fill_range, heatmap, measured, shown
-from plotting.page import PAPER, Block, Sizes, Strip, draw_page, heatmaps_of
-from sweep.logbook import NOT_RUN, Log
+from instances.planted import INPUT_DISTS
+from plotting.logs import ANY, Grid, agrees, gather
+from plotting.numbers import EXACT, MEAN
+from sweep.logbook import Log
 from sweep.methods import METHODS
-from tasks import INPUT_DISTS, Measure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MINUS = "\u2212"
+PUBLISHED_ORDER = ("num_epochs", "batch_size", "num_layers", "output_dim")  # of flags in the paper's commands
+
+Selection = dict[str, Any]  # task, method and settings
+Columns = dict[str, Selection]  # by heading
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Row:
         columns: {heading: task, method and the settings that are not at their default}; ANY leaves a setting open.
     """
 
-    mlist: tuple[int, ...]
-    slist: tuple[int, ...]
-    columns: dict[str, dict[str, Any]]
+    mlist: Sequence[int]
+    slist: Sequence[int]
+    columns: Columns
 
     @property
     def task(self) -> str:
@@ -72,235 +72,154 @@ class Entry:
     as_lines: bool = False
 
     @property
-    def selections(self) -> list[dict[str, Any]]:
+    def selections(self) -> list[Selection]:
         """Of all rows and columns."""
         return [selection for row in self.rows for selection in row.columns.values()]
 
 
-# ---- the table ----
-
-AIHT, IMP, GNHTP, SET, RIGL = (METHODS[name].title for name in ("aiht", "pruning", "gnhtp", "set", "rigl"))
-
-
-def both(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
-    """A row of AIHT beside IMP."""
-    return Row(mlist, slist, {AIHT: settings | {"method": "aiht"}, IMP: settings | {"method": "pruning"}})
-
-
-def baselines(mlist: tuple[int, ...], slist: tuple[int, ...], finetune_epochs: int, trained: dict[str, Any],
-              **settings: object) -> Row:
-    """A row of IMP in several forms, and AIHT; `trained` are the settings in which IMP does fit."""
-    published, tuned = settings | {"method": "pruning"}, {"finetune_epochs": finetune_epochs}
-    return Row(mlist, slist, {
-        f"{IMP} as published": published,
-        f"{IMP}, trained": published | trained,
-        f"{IMP}, finetuned": published | trained | tuned,
-        f"{IMP}, LAMP, finetuned": published | trained | tuned | {"prune_score": "lamp"},
-        AIHT: settings | {"method": "aiht"},
-    })
+def commands(entry: Entry) -> Iterator[str]:
+    """A command line of runner.py for every column of every row of an entry; it says no setting that is left open."""
+    for row in entry.rows:
+        for selection in row.columns.values():
+            flags = {name: selection[name] for name in ("task", "method")}
+            flags |= {"mlist": row.mlist, "slist": row.slist, "seedlist": entry.seeds}
+            flags |= {name: selection[name] for name in (*PUBLISHED_ORDER, *selection) if name in selection}
+            flags |= {"save_results": True}
+            yield shlex.join(["python", "runner.py", *(word for flag in flags.items() for word in spelled(*flag))])
 
 
-def beyond(mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
-    """A row of AIHT beside gnhtp, whatever the number of its epochs."""
-    gnhtp = settings | {"method": "gnhtp", "num_epochs": ANY}
-    return Row(mlist, slist, {AIHT: settings | {"method": "aiht"}, GNHTP: gnhtp})
+def spelled(name: str, value: Any) -> list[str]:
+    """A flag of runner.py as words of a command line: none where it is left open, or a switch that is off."""
+    if value is ANY or value is None or value is False:
+        return []
+    values = value if isinstance(value, (tuple, list)) else [] if value is True else [value]
+    return [f"--{name}", *map(str, values)]
 
 
-def recovery(method: str, mlist: tuple[int, ...], slist: tuple[int, ...], **settings: object) -> Row:
-    """A row of the paper's methods, as it runs them, beside one of ours."""
-    ours = {name: value for name, value in settings.items() if name in ("task", "output_dim", "num_layers")}
-    paper = both(mlist, slist, **settings).columns
-    ours |= {"method": method, "num_epochs": ANY}
-    return Row(mlist, slist, {IMP: paper[IMP], AIHT: paper[AIHT], METHODS[method].title: ours})
+# ---- columns ----
+
+AIHT, IMP, GNHTP = (METHODS[name].title for name in ("aiht", "pruning", "gnhtp"))
 
 
-def dynamic(mlist: tuple[int, ...], slist: tuple[int, ...], trained: dict[str, Any], finetuned: dict[str, Any],
-            **settings: object) -> Row:
-    """A row of SET and RigL, with the settings `trained`, beside IMP, with the settings `finetuned`, and AIHT."""
-    return Row(mlist, slist, {SET: settings | trained | {"method": "set"},
-                              RIGL: settings | trained | {"method": "rigl"},
-                              f"{IMP}, finetuned": settings | finetuned | {"method": "pruning"},
-                              AIHT: settings | {"method": "aiht"}})
+def columns(settings: Selection, *methods: str) -> Columns:
+    """A column for each of these methods, with the same settings."""
+    return {METHODS[method].title: settings | {"method": method} for method in methods}
 
 
-def finetuned(finetune_epochs: int, **trained: Any) -> tuple[dict[str, Any], ...]:
-    """The settings of IMP trained and finetuned, and of that with LAMP."""
-    tuned = trained | {"finetune_epochs": finetune_epochs}
-    return tuned, tuned | {"prune_score": "lamp"}
+def ours(settings: Selection, *methods: str) -> Columns:
+    """A column for each of our methods, on the problem of these settings, whatever the number of epochs."""
+    return columns(problem(settings) | {"num_epochs": ANY}, *methods)
 
 
-def opponents(slist: tuple[int, ...], imp: tuple[dict[str, Any], ...], dynamic: dict[str, Any],
-              ours: Sequence[str], **settings: object) -> Row:
-    """A row, at m = 20, of all methods: IMP as published and with other settings, SET, RigL, AIHT and ours.
-
-    Args:
-        imp: settings in which IMP is trained and finetuned, then those with LAMP.  dynamic: of SET and RigL.
-    """
-    task = {name: value for name, value in settings.items() if name in ("task", "output_dim")}
-    columns = {f"{IMP} as published": settings | {"method": "pruning"}}
-    columns |= {f"{IMP}, {name}": settings | given | {"method": "pruning"}
-                for name, given in zip(("finetuned", "LAMP, finetuned"), imp, strict=False)}
-    columns |= {METHODS[name].title: task | dynamic | {"method": name} for name in ("set", "rigl")}
-    columns |= {AIHT: settings | {"method": "aiht"}}
-    columns |= {METHODS[name].title: task | {"method": name, "num_epochs": ANY} for name in ours}
-    return Row((20,), slist, columns)
+def problem(settings: Selection) -> Selection:
+    """What is fitted, and not how."""
+    return {name: value for name, value in settings.items() if name in ("task", "output_dim", "num_layers")}
 
 
-def inputs(method: str, **settings: object) -> Row:
-    """A row of one method on planted networks, a column for every distribution of their inputs."""
+def imp(settings: Selection, forms: dict[str, Selection]) -> Columns:
+    """A column of IMP for each of these forms: what follows its name, and the settings that are its own."""
+    return {f"{IMP}{form}": settings | own | {"method": "pruning"} for form, own in forms.items()}
+
+
+def finetuned(epochs: int, trained: Selection) -> dict[str, Selection]:
+    """The forms of IMP with the settings `trained`, and so many epochs at the end."""
+    tuned = trained | {"finetune_epochs": epochs}
+    return {", finetuned": tuned, ", LAMP, finetuned": tuned | {"prune_score": "lamp"}}
+
+
+# ---- rows ----
+
+
+def both(mlist: Sequence[int], slist: Sequence[int], settings: Selection) -> Row:
+    """AIHT beside IMP, as in the paper."""
+    return Row(mlist, slist, columns(settings, "aiht", "pruning"))
+
+
+def baselines(slist: Sequence[int], settings: Selection, trained: Selection, epochs: int) -> Row:
+    """IMP in several forms, and AIHT; `trained` are settings in which IMP does fit, `epochs` those of finetuning."""
+    forms = {" as published": {}, ", trained": trained} | finetuned(epochs, trained)
+    return Row(SMALL_M, slist, imp(settings, forms) | columns(settings, "aiht"))
+
+
+def beyond(mlist: Sequence[int], slist: Sequence[int], settings: Selection) -> Row:
+    """AIHT beside gnhtp."""
+    return Row(mlist, slist, columns(settings, "aiht") | ours(settings, "gnhtp"))
+
+
+def recovery(mlist: Sequence[int], slist: Sequence[int], settings: Selection, method: str) -> Row:
+    """The paper's methods, as it runs them, beside one of ours."""
+    return Row(mlist, slist, columns(settings, "pruning", "aiht") | ours(settings, method))
+
+
+def opponents(slist: Sequence[int], settings: Selection, forms: dict[str, Selection], dynamic: Selection,
+              *methods: str) -> Row:
+    """All methods at m = 20: IMP as published and in these forms, SET and RigL with the settings `dynamic`, ours."""
+    return Row((20,), slist, imp(settings, {" as published": {}} | forms)
+               | columns(problem(settings) | dynamic, "set", "rigl") | columns(settings, "aiht")
+               | ours(settings, *methods))
+
+
+def inputs(method: str, **settings: Any) -> Row:
+    """One method on planted networks, a column for every distribution of their inputs."""
     settings |= {"task": "mlp_planted", "method": method, "nmeasurements": 10000}
     return Row((1, 2, 5, 10, 20), (5, 10, 20, 50, 100), {f"{METHODS[method].title}, {dist}":
                                                          settings | {"input_dist": dist} for dist in INPUT_DISTS})
 
 
+# ---- the table ----
+
 TO_1000 = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-AIHT_IMP = ((AIHT, IMP),)
+SMALL_M, SMALL_S = (5, 20, 100), (20, 100, 500)
+INR_MNIST_GRID = TO_1000[1:8], TO_1000[1:]
+INR_CIFAR_GRID = TO_1000[:8], (*TO_1000[2:], 2000)
+
 PLANTED = {"task": "mlp_planted", "num_epochs": 15}
 PLANTED_VECTOR = {"task": "mlp_planted", "num_epochs": 100, "batch_size": 5000, "output_dim": 10}
 BINARY = {"task": "binary_mnist", "num_epochs": 15, "batch_size": 1000}
 MNIST = {"task": "mnist", "num_epochs": 50, "batch_size": 5000}
 INR_MNIST = {"task": "inr_mnist", "num_epochs": 100}
 INR_CIFAR = {"task": "inr_cifar10", "num_epochs": 100}
-INR_MNIST_GRID = TO_1000[1:8], TO_1000[1:]
-INR_CIFAR_GRID = TO_1000[:8], (*TO_1000[2:], 2000)
+TWO = {"num_layers": 2}
+
+# In which the baselines do fit.
+IMP_PLANTED = {"batch_size": 1000, "num_epochs": 100, "prune_iters": 5}
+IMP_BINARY = {"num_epochs": 30, "prune_iters": 0.2}
+IMP_INR = {"num_epochs": 300, "prune_iters": 0.2}
+DYNAMIC = {"batch_size": 1000, "num_epochs": 800}
+DYNAMIC_INR = {"num_epochs": 3000}
+
+AIHT_IMP = ((AIHT, IMP),)
 
 FIGURES = {  # those of the paper have the grids and settings of its commands
-    "1": Entry("Figure 1", (both(TO_1000, TO_1000, **PLANTED),
-                            both(TO_1000[1:], TO_1000[3:], **PLANTED, num_layers=2)), AIHT_IMP),
-    "2": Entry("Figure 2", (both(TO_1000, TO_1000, **PLANTED_VECTOR),
-                            both(TO_1000[1:], TO_1000[3:], **PLANTED_VECTOR, num_layers=2)), AIHT_IMP),
-    "3": Entry("Figure 3", (both(TO_1000, TO_1000[:8], **BINARY),
-                            both(TO_1000[3:], (*TO_1000[6:], 2000), **MNIST)), AIHT_IMP),
-    "4": Entry("Figure 4", (both(*INR_MNIST_GRID, **INR_MNIST),
-                            both(*INR_MNIST_GRID, **INR_MNIST, num_layers=2)), AIHT_IMP),
-    "5": Entry("Figure 5", (both(*INR_CIFAR_GRID, **INR_CIFAR),
-                            both(*INR_CIFAR_GRID, **INR_CIFAR, num_layers=2)), AIHT_IMP),
-    "baselines": Entry("Stronger baselines", (
-        baselines((5, 20, 100), (20, 100, 500), 300, {"batch_size": 1000, "num_epochs": 100, "prune_iters": 5},
-                  **PLANTED),
-        baselines((5, 20, 100), (10, 50, 200), 30, {"num_epochs": 30, "prune_iters": 0.2}, **BINARY),
-        baselines((5, 20, 100), (20, 100, 500), 300, {"num_epochs": 300, "prune_iters": 0.2}, **INR_MNIST),
-    )),
-    "dst": Entry("Dynamic sparse training", (
-        dynamic((5, 20, 100), (20, 100, 500), {"num_epochs": 3000},
-                {"num_epochs": 300, "prune_iters": 0.2, "finetune_epochs": 300}, **INR_MNIST),
-    )),
+    "1": Entry("Figure 1", (both(TO_1000, TO_1000, PLANTED), both(TO_1000[1:], TO_1000[3:], PLANTED | TWO)), AIHT_IMP),
+    "2": Entry("Figure 2", (both(TO_1000, TO_1000, PLANTED_VECTOR),
+                            both(TO_1000[1:], TO_1000[3:], PLANTED_VECTOR | TWO)), AIHT_IMP),
+    "3": Entry("Figure 3", (both(TO_1000, TO_1000[:8], BINARY),
+                            both(TO_1000[3:], (*TO_1000[6:], 2000), MNIST)), AIHT_IMP),
+    "4": Entry("Figure 4", (both(*INR_MNIST_GRID, INR_MNIST), both(*INR_MNIST_GRID, INR_MNIST | TWO)), AIHT_IMP),
+    "5": Entry("Figure 5", (both(*INR_CIFAR_GRID, INR_CIFAR), both(*INR_CIFAR_GRID, INR_CIFAR | TWO)), AIHT_IMP),
+    "baselines": Entry("Stronger baselines", (baselines(SMALL_S, PLANTED, IMP_PLANTED, 300),
+                                              baselines((10, 50, 200), BINARY, IMP_BINARY, 30),
+                                              baselines(SMALL_S, INR_MNIST, IMP_INR, 300))),
+    "dst": Entry("Dynamic sparse training", (Row(SMALL_M, SMALL_S, (
+        columns(INR_MNIST | DYNAMIC_INR, "set", "rigl")
+        | imp(INR_MNIST, {", finetuned": IMP_INR | {"finetune_epochs": 300}}) | columns(INR_MNIST, "aiht"))),)),
     "opponents": Entry("Methods at m = 20, as far as run: median of three seeds, band from worst to best", (
-        opponents((20, 100, 500), finetuned(300, batch_size=1000, num_epochs=100, prune_iters=5),
-                  {"batch_size": 1000, "num_epochs": 800}, ("creases", "gnhtp"), **PLANTED),
-        opponents((10, 20, 50, 100), (), {}, ("creases",), **PLANTED_VECTOR),
-        opponents((10, 50, 200), finetuned(30, num_epochs=30, prune_iters=0.2),
-                  {"batch_size": 1000, "num_epochs": 800}, ("gnhtp",), **BINARY),
-        opponents((20, 100, 500), finetuned(300, num_epochs=300, prune_iters=0.2), {"num_epochs": 3000}, ("gnhtp",),
-                  **INR_MNIST),
-        opponents((20, 100, 500), (), {"num_epochs": 3000}, ("gnhtp",), **INR_CIFAR),
+        opponents(SMALL_S, PLANTED, finetuned(300, IMP_PLANTED), DYNAMIC, "creases", "gnhtp"),
+        opponents((10, 20, 50, 100), PLANTED_VECTOR, {}, {}, "creases"),
+        opponents((10, 50, 200), BINARY, finetuned(30, IMP_BINARY), DYNAMIC, "gnhtp"),
+        opponents(SMALL_S, INR_MNIST, finetuned(300, IMP_INR), DYNAMIC_INR, "gnhtp"),
+        opponents(SMALL_S, INR_CIFAR, {}, DYNAMIC_INR, "gnhtp"),
     ), as_lines=True),
     "gnhtp": Entry("Beyond the paper", (
-        beyond((1, 2, 5, 10, 20), (5, 10, 20, 50, 100), **PLANTED),
-        beyond((5, 20, 100), (20, 100, 500), **INR_MNIST),
-        beyond((5, 20, 100), (20, 100, 500), **INR_CIFAR),
-        beyond((5, 20, 100), (20, 100, 500), **INR_MNIST, num_layers=2),
+        beyond((1, 2, 5, 10, 20), (5, 10, 20, 50, 100), PLANTED),
+        beyond(SMALL_M, SMALL_S, INR_MNIST), beyond(SMALL_M, SMALL_S, INR_CIFAR),
+        beyond(SMALL_M, SMALL_S, INR_MNIST | TWO),
     ), ((GNHTP, AIHT),)),
     "inputs": Entry("Distributions of the inputs", (inputs("aiht", num_epochs=15), inputs("gnhtp"),
-                                                        inputs("creases"))),
-    "recovery": Entry("Recovered exactly", (
-        recovery("creases", TO_1000, TO_1000, **PLANTED),
-        recovery("creases", TO_1000, TO_1000, **PLANTED_VECTOR),
-    ), statistic=EXACT),
-    "recovery2": Entry("Recovered exactly, two hidden layers", (
-        recovery("deep", TO_1000[1:], TO_1000[3:], **PLANTED, num_layers=2),), statistic=EXACT),
+                                                    inputs("creases"))),
+    "recovery": Entry("Recovered exactly", (recovery(TO_1000, TO_1000, PLANTED, "creases"),
+                                            recovery(TO_1000, TO_1000, PLANTED_VECTOR, "creases")), statistic=EXACT),
+    "recovery2": Entry("Recovered exactly, two hidden layers",
+                       (recovery(TO_1000[1:], TO_1000[3:], PLANTED | TWO, "deep"),), statistic=EXACT),
 }
-
-
-# ---- figures of several panels ----
-
-
-def assemble(entry: Entry, logs: Sequence[Log], quantity: Quantity) -> tuple[list[Strip], list[Clash]]:
-    """The strips of an entry, their measures without a range where none is stated, and the logs that clash."""
-    strips, clashes = [], []
-    for row in entry.rows:
-        fitting = row.fitting(logs)
-        gathered = {head: gather(found, row.mlist, row.slist, entry.seeds) for head, found in fitting.items()}
-        clashes += [clash for _, found in gathered.values() for clash in found]
-        measure = measured([log for found in fitting.values() for log in found], row.task, quantity.metric)
-        grids = {head: grid for head, (grid, _) in gathered.items()}
-        blocks = blocks_of(entry.differences, grids, quantity.on(row.task), measure)
-        strips.append(Strip(row_name(row.task), blocks, words.row_heading(row), words.column_notes(row)))
-    return strips, clashes
-
-
-def blocks_of(differences: Sequence[tuple[str, str]], grids: dict[str, Grid], quantity: Quantity,
-              measure: Measure) -> tuple[Block, ...]:
-    """The blocks of a row: heatmaps of the grids {heading: Grid}, then their differences if there are any."""
-    columns = {head: heatmap(grid, quantity, measure) for head, grid in grids.items()}
-    subtracted = {f"{first} {MINUS} {second}": difference(grids[first], grids[second], quantity, measure)
-                  for first, second in differences}
-    blocks = Block(shown(measure, quantity), columns), Block(shown(measure, quantity, signed=True), subtracted)
-    return tuple(block for block in blocks if block.heatmaps)
-
-
-def is_empty(strips: Sequence[Strip]) -> bool:
-    """Whether no cell of any column was run."""
-    return all((shown.reasons == NOT_RUN).all() for strip in strips for shown in heatmaps_of(strip.blocks[:1]))
-
-
-def share_colours(strips: Sequence[Strip], quantity: Quantity) -> list[list[Strip]]:
-    """Bands of strips in sequence that show the same measures, each with one range of colours."""
-    bands = []
-    for _, group in groupby(strips, key=lambda strip: [block.measure for block in strip.blocks]):
-        band, measures, widest = list(group), [], None
-        for same in zip(*(strip.blocks for strip in band), strict=True):
-            measures.append(fill_range(same[0].measure, quantity, heatmaps_of(same), widest))
-            low, high = measures[0].range
-            widest = high - low if measures[0].scale == "linear" else None
-        bands.append([with_measures(strip, measures) for strip in band])
-    return bands
-
-
-def with_measures(strip: Strip, measures: Sequence[Measure]) -> Strip:
-    """The strip with other measures of its blocks."""
-    blocks = zip(strip.blocks, measures, strict=True)
-    return replace(strip, blocks=tuple(replace(block, measure=measure) for block, measure in blocks))
-
-
-def draw_entry(entry: Entry, strips: Sequence[Strip], quantity: Quantity) -> Figure:
-    """The figure of an entry, whose strips come from `assemble`."""
-    return draw_page(words.figure_title(entry, quantity, strips), share_colours(strips, quantity), PAPER)
-
-
-# ---- figures of one log ----
-
-
-def shared_measure(logs: Sequence[Log], quantity: Quantity) -> Measure:
-    """The one measure, its range filled in, that colours all these logs of a task, so that methods compare."""
-    measure = measured(logs, logs[0].settings["task"], quantity.metric)
-    heatmaps = [heatmap(grid_of(log), quantity, measure) for log in logs]
-    return fill_range(shown(measure, quantity), quantity, heatmaps)
-
-
-def draw_log(log: Log, measure: Measure, quantity: Quantity) -> Figure:
-    """The figure of one log, as large as its grid."""
-    task = log.settings["task"]
-    panel = heatmap(grid_of(log), quantity, measured([log], task, quantity.metric))
-    longest = max(panel.values.shape)
-    cell = min(1.0, max(0.6, 3 / longest), 15 / longest)  # inches: small grids have larger cells, a side 15 at most
-    sizes = Sizes(width=None, cell=cell, bar=0.13, title=10, label=9, tick=8, number=9)
-    columns = max(36, int(12 * (cell * panel.values.shape[1] + 1)))  # letters of the title: 12 to an inch at 10 points
-    title = words.log_title(log, columns, quantity.statistic)
-    return draw_page(title, [[Strip(row_name(task), (Block(measure, {"": panel}),))]], sizes)
-
-
-# ---- numbers in words ----
-
-
-def summaries(strips: Sequence[Strip], quantity: Quantity) -> Iterator[str]:
-    """Lines that tell differences of the mean score, or numbers of successes, in numbers."""
-    for strip in strips:
-        panels = {head: panel for block in strip.blocks for head, panel in block.heatmaps.items()}
-        for head, panel in panels.items():
-            if not panel.count.any():
-                continue
-            if quantity.statistic in SHARES and not panel.signed:
-                yield f"{strip.heading}: {head}: {words.success_line(panel)}"
-            elif quantity == Quantity() and panel.signed:
-                yield f"{strip.heading}: {head}: {words.difference_line(panel)}"

@@ -1,12 +1,11 @@
 """Draw a Heatmap into Axes: coloured cells with numbers, hatched where there are none.
 
-Drawing takes two steps, since numbers are fitted into cells whose size the layout decides: `draw_cells` and
-`label_axes` before it, `write_numbers`, `mark_pathless` and `thin_labels` after it.
+`draw_cells` and `label_axes` come before the layout of a page, `write_numbers` and `thin_labels` after it, since it
+decides how large the cells are.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Sequence
@@ -15,41 +14,52 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from instances.task import Measure
 from plotting.logs import NOT_RECORDED
 from plotting.numbers import FEW, UNDEFINED, Heatmap
-from sweep.logbook import FAILED, NOT_RUN, SKIPPED
-from tasks import TASKS, Measure
+from sweep.table import FAILED, NOT_RUN, SKIPPED
+from tasks import TASKS
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap, Normalize
 
 MIN_FONT = 5  # points, of the numbers in the cells; smaller ones are left out
-LINE = 1.2  # height of a line of text, in font sizes
+IN_A_CELL = 3.4  # font sizes that a cell is wide, so that it holds a number of four digits or signs
+IN_A_LABEL = 2.6  # font sizes from one label to the next, which may have four digits
+WIDTHS = {".": 0.32, "-": 0.36, "+": 0.84, "\u2212": 0.84}  # of characters of DejaVu Sans, in font sizes
+DIGIT = 0.64  # of all others in a number, likewise
 HATCHES = {NOT_RUN: "////", SKIPPED: "....", FAILED: "xxxx", NOT_RECORDED: "----", FEW: "||||", UNDEFINED: "++++"}
-MARK_LEG, MARK_LARGEST = 0.155, 4  # legs of the mark in a corner: share of the shorter side of a cell, points at most
+TRIANGLE = np.array([(0, 0), (-3, 0), (0, 3), (0, 0)])  # the mark in the lower right corner of a cell
+MARK_SIZE = 6.5  # points: legs of 2.4
 MID_LUMINANCE = 0.18  # of a colour on which black and white text read as well
 
 
 @dataclass(frozen=True)
 class Look:
-    """How heatmaps are drawn that share their colours and the form of their numbers.
+    """How heatmaps are drawn that share their colours.
 
     Args:
         measure: what they show, with its range.
-        norm, cmap: from a value to a colour; the colour map says whether values exceed the range.
-        decimals, font: of the numbers; the font, in points, is 0 where numbers would be illegible. See fit_numbers.
+        norm, cmap: from a value to a colour.
+        extend: whether values exceed the range, as a colour bar of matplotlib is told.
     """
 
     measure: Measure
     norm: Normalize
     cmap: Colormap
-    decimals: int = 0
-    font: float = 0
+    extend: str
 
     def colours(self, values: np.ndarray) -> np.ndarray:
         """The colours [..., rgb] of values."""
-        return self.cmap(self.norm(np.clip(values, *self.measure.range)))[..., :3]
+        return self.cmap(self.norm(np.clip(values, *range_of(self.measure))))[..., :3]
+
+
+def range_of(measure: Measure) -> tuple[float, float]:
+    """The range of a measure that has one."""
+    assert measure.range is not None, measure
+    return measure.range
 
 
 def look_of(measure: Measure, heatmaps: Sequence[Heatmap]) -> Look:
@@ -58,27 +68,28 @@ def look_of(measure: Measure, heatmaps: Sequence[Heatmap]) -> Look:
     from matplotlib.colors import LogNorm, Normalize
 
     name = "RdBu" if heatmaps[0].signed else "viridis"
-    cmap = colormaps[name if measure.higher_is_better else f"{name}_r"].copy()
-    below = any(np.any(heatmap.values < measure.range[0]) for heatmap in heatmaps)
-    above = any(np.any(heatmap.values > measure.range[1]) for heatmap in heatmaps)
-    cmap.colorbar_extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]
-    return Look(measure, (LogNorm if measure.scale == "log" else Normalize)(*measure.range), cmap)
+    cmap = colormaps[name if measure.higher_is_better else f"{name}_r"]
+    low, high = range_of(measure)
+    below = any(np.any(heatmap.values < low) for heatmap in heatmaps)
+    above = any(np.any(heatmap.values > high) for heatmap in heatmaps)
+    extend = "both" if below and above else "min" if below else "max" if above else "neither"
+    return Look(measure, (LogNorm if measure.scale == "log" else Normalize)(low, high), cmap, extend)
 
 
 # ---- before the layout ----
 
 
 def draw_cells(ax: Axes, heatmap: Heatmap, look: Look) -> None:
-    """Colour the cells, m down and s across, and hatch those without a number."""
+    """Colour the cells, m down and s across, hatch those without a number, and mark those without a path."""
     from matplotlib.patches import Rectangle
 
-    values = np.clip(heatmap.values, *look.measure.range)
+    values = np.clip(heatmap.values, *range_of(look.measure))
     ax.pcolormesh(values, norm=look.norm, cmap=look.cmap, edgecolors="white", linewidth=0.5)
     for row, column in np.argwhere(np.isnan(values)):
         ax.add_patch(Rectangle((column, row), 1, 1, **hatching(heatmap.reasons[row, column])))
-    ax.invert_yaxis()
+    ax.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
     ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
+    mark_pathless(ax, heatmap, look)
 
 
 def hatching(reason: str) -> dict[str, Any]:
@@ -86,15 +97,29 @@ def hatching(reason: str) -> dict[str, Any]:
     return {"hatch": HATCHES[reason], "facecolor": "0.96", "edgecolor": "0.65", "linewidth": 0}
 
 
-def label_axes(ax: Axes, heatmap: Heatmap, rows: str | None, tick_size: float, label_size: float) -> None:
+def mark_pathless(ax: Axes, heatmap: Heatmap, look: Look) -> None:
+    """A triangle in the corner of cells where no path from input to output is left: hollow for some seeds, else full.
+
+    It is small enough to stay clear of the numbers.
+    """
+    from matplotlib.path import Path
+
+    marked = (heatmap.pathless > 0) & ~np.isnan(heatmap.values)
+    if marked.any():
+        rows, columns = np.nonzero(marked)
+        colours = text_colours(heatmap, look)[marked]
+        faces = np.where(heatmap.pathless[marked] == 1, colours, "none")
+        ax.scatter(columns + 1, rows + 1, MARK_SIZE**2, facecolors=faces, edgecolors=colours, linewidths=0.4,
+                   marker=Path(TRIANGLE + (-1, 1)))
+
+
+def label_axes(ax: Axes, heatmap: Heatmap, rows: str, tick_size: float, label_size: float) -> None:
     """Label columns with s and rows with m; without a name for the rows these have no labels."""
-    ax.set_xticks(np.arange(len(heatmap.slist)) + 0.5, heatmap.slist, fontsize=tick_size)
     ax.set_xlabel("nonzeros s", fontsize=label_size)
-    ax.set_yticks([])
-    if rows is not None:
-        ax.set_yticks(np.arange(len(heatmap.mlist)) + 0.5, heatmap.mlist, fontsize=tick_size)
-        ax.set_ylabel(rows, fontsize=label_size)
-    ax.tick_params(pad=0.4 * tick_size)
+    ax.set_ylabel(rows, fontsize=label_size)
+    ax.set_xticks(np.arange(len(heatmap.slist)) + 0.5, map(str, heatmap.slist))
+    ax.set_yticks(np.arange(len(heatmap.mlist)) + 0.5, map(str, heatmap.mlist))
+    ax.tick_params(length=0, pad=0.4 * tick_size, labelsize=tick_size, labelleft=bool(rows))
 
 
 # ---- after the layout ----
@@ -102,77 +127,56 @@ def label_axes(ax: Axes, heatmap: Heatmap, rows: str | None, tick_size: float, l
 
 def cell_points(ax: Axes, heatmap: Heatmap) -> tuple[float, float]:
     """Width and height of a cell, in points (1/72 inch)."""
-    box = ax.get_window_extent()
-    return box.width / len(heatmap.slist) * 72 / ax.figure.dpi, box.height / len(heatmap.mlist) * 72 / ax.figure.dpi
+    width, height = ax.figure.dpi_scale_trans.inverted().transform(ax.get_window_extent().size) * 72
+    return width / len(heatmap.slist), height / len(heatmap.mlist)
 
 
-def thin_labels(ax: Axes) -> None:
+def thin_labels(ax: Axes, heatmap: Heatmap, tick_size: float) -> None:
     """Keep as many labels of columns and rows as there is room for, at equal distances."""
-    box, points = ax.get_window_extent(), 72 / ax.figure.dpi
-    for axis, room in ((ax.xaxis, box.width * points), (ax.yaxis, box.height * points)):
-        ticks, labels = axis.get_ticklocs(), axis.get_ticklabels()
-        if len(labels) < 2:
-            continue
-        size = labels[0].get_fontsize()
-        widths = [text_width(label.get_text()) * size for label in labels]
-        between = max((a + b) / 2 for a, b in zip(widths, widths[1:], strict=False)) + 0.3 * size
-        needed = between if axis is ax.xaxis else 1.25 * size
-        step = math.ceil(needed / (room / len(labels)))
-        axis.set_ticks(ticks[::step], [label.get_text() for label in labels[::step]], fontsize=size)
+    for axis, values, length in zip((ax.xaxis, ax.yaxis), (heatmap.slist, heatmap.mlist), cell_points(ax, heatmap),
+                                    strict=True):
+        step = math.ceil(IN_A_LABEL * tick_size / length)
+        axis.set_ticks(np.arange(0, len(values), step) + 0.5, map(str, values[::step]))
 
 
-def fit_numbers(heatmaps: Sequence[Heatmap], measure: Measure, cell: tuple[float, float], largest: float,
-                finest: int | None = None) -> tuple[int, float]:
-    """(decimals, font size) of the values of heatmaps, as precise as cells of this width and height can hold.
+def number_format(heatmaps: Sequence[Heatmap], measure: Measure, cell: tuple[float, float], largest: float,
+                  finest: int | None = None) -> tuple[int, float] | None:
+    """(decimals, font size) of the numbers in cells of this width and height, in points; None where none fit.
 
-    Numbers get three significant digits of the range of the measure where these fit, else fewer. Where they fit only
-    in a tight row they are written at the smallest size.
+    The size depends on the cells alone. The decimals are those of three significant digits of the range, or fewer.
 
     Args:
-        cell: in points.  largest: size that a number may have at most, in points.
-        finest: bound on the decimals.
-    Returns:
-        A size of 0 where no font that can be read is small enough.
+        largest: size that a number may have at most, in points.  finest: bound on the decimals.
     """
-    low, high = measure.range
-    values = [(value, heatmap.signed) for heatmap in heatmaps for value in heatmap.numbers[~np.isnan(heatmap.numbers)]]
-    if any(heatmap.medians is not None for heatmap in heatmaps):
-        finest = 0  # the range is that of the colours
-    lines = 1 + any(few_seeds(heatmap).any() for heatmap in heatmaps)
+    lines = 2 if any(few_seeds(heatmap).any() for heatmap in heatmaps) else 1
+    font = min(largest, max(MIN_FONT, cell[0] / IN_A_CELL), cell[1] / (1.2 * lines))
+    if font < MIN_FONT:
+        return None
+    low, high = range_of(measure)
     decimals = 1 if measure.scale == "log" else max(0, 2 - math.floor(math.log10(high - low)))
-    decimals = decimals if finest is None else min(decimals, finest)
-    for precision in (decimals, max(0, decimals - 1), 0):
-        texts = {format_number(value, precision, measure.scale, signed) for value, signed in values} or {"0"}
-        widest = max(map(text_width, texts))
-        airy, tight = 0.85 * cell[0] / widest, 0.95 * cell[0] / widest
-        size = min(largest, max(airy, min(tight, MIN_FONT)), 0.9 * cell[1] / (LINE * lines))
-        if size >= MIN_FONT:
-            return precision, size
-    return 0, 0
+    if any(heatmap.medians is not None for heatmap in heatmaps):
+        decimals = 0  # the range is that of the colours
+    for precision in range(decimals if finest is None else min(decimals, finest), -1, -1):
+        texts = (format_number(value, precision, measure.scale, heatmap.signed)
+                 for heatmap in heatmaps for value in heatmap.numbers[~np.isnan(heatmap.numbers)])
+        if all(font * text_width(text) <= 0.97 * cell[0] for text in texts):
+            return precision, font
+    return None
 
 
-@functools.cache
-def text_width(text: str, weight: str = "normal") -> float:
-    """Width of a line of text, in font sizes."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    return text_to_path.get_text_width_height_descent(text, FontProperties(size=1, weight=weight), ismath=False)[0]
+def text_width(text: str) -> float:
+    """About how wide a number is, in font sizes."""
+    return sum(WIDTHS.get(character, DIGIT) for character in text)
 
 
-def write_numbers(ax: Axes, heatmap: Heatmap, look: Look) -> None:
-    """Write the numbers into their cells, over "n=2" where fewer seeds ran; nothing where it were illegible."""
-    if not look.font:
-        return
-    colour, partial = text_colours(heatmap, look), few_seeds(heatmap)
+def write_numbers(ax: Axes, heatmap: Heatmap, look: Look, decimals: int, font: float) -> None:
+    """Write the numbers into their cells, over "n=2" where fewer seeds ran."""
+    colours, partial = text_colours(heatmap, look), few_seeds(heatmap)
     for row, column in np.argwhere(~np.isnan(heatmap.values)):
-        place = (column + 0.5, row + 0.5)
-        style = {"ha": "center", "color": colour[row, column]}
-        text = format_number(heatmap.numbers[row, column], look.decimals, look.measure.scale, heatmap.signed)
-        ax.text(*place, text, va="bottom" if partial[row, column] else "center", fontsize=look.font, **style)
-        if partial[row, column]:
-            n = f"n={heatmap.count[row, column]}"
-            ax.text(*place, n, va="top", fontsize=max(MIN_FONT, 0.8 * look.font), **style)
+        text = format_number(heatmap.numbers[row, column], decimals, look.measure.scale, heatmap.signed)
+        text += f"\nn={heatmap.count[row, column]}" if partial[row, column] else ""
+        ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", linespacing=1, fontsize=font,
+                color=colours[row, column]).set_in_layout(False)
 
 
 def few_seeds(heatmap: Heatmap) -> np.ndarray:
@@ -201,24 +205,6 @@ def format_number(value: float, decimals: int, scale: str, signed: bool = False)
     return text.replace("-", "\u2212") if signed else text  # the sign is longer and reads better
 
 
-def mark_pathless(ax: Axes, heatmap: Heatmap, look: Look) -> None:
-    """A triangle in the corner of cells where no path from input to output is left: hollow for some seeds, else full.
-
-    It is small enough to stay clear of the numbers.
-    """
-    from matplotlib.patches import Polygon
-
-    width, height = cell_points(ax, heatmap)
-    leg = min(MARK_LARGEST, MARK_LEG * min(width, height))
-    dx, dy = leg / width, leg / height
-    colour = text_colours(heatmap, look)
-    for row, column in np.argwhere((heatmap.pathless > 0) & ~np.isnan(heatmap.values)):
-        right, bottom = column + 1 - dx / 3, row + 1 - dy / 3
-        corners = [(right, bottom), (right - dx, bottom), (right, bottom - dy)]
-        face = colour[row, column] if heatmap.pathless[row, column] == 1 else "none"
-        ax.add_patch(Polygon(corners, facecolor=face, edgecolor=colour[row, column], linewidth=0.4))
-
-
 # ---- beside the cells ----
 
 
@@ -232,27 +218,19 @@ def bar_label(measure: Measure) -> str:
     return f"{measure.name} ({measure.unit})" if measure.unit else measure.name
 
 
-def draw_colour_bar(cax: Axes, look: Look, tick_size: float) -> None:
-    """A horizontal colour bar, with arrows where values exceed the range."""
-    from matplotlib.cm import ScalarMappable
-
-    bar = cax.figure.colorbar(ScalarMappable(look.norm, look.cmap), cax=cax, orientation="horizontal")
-    cax.tick_params(labelsize=tick_size)
-    bar.outline.set_visible(False)
-
-
-def legend_entries(heatmaps: Sequence[Heatmap]) -> list[tuple[Any, str]]:
+def legend_entries(heatmaps: Sequence[Heatmap]) -> list[tuple[Artist, str]]:
     """(handle, words) of what occurs in these heatmaps and does not explain itself."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
+    from matplotlib.path import Path
 
     reasons = {str(reason) for heatmap in heatmaps for reason in heatmap.reasons[np.isnan(heatmap.values)]}
-    entries = [(Patch(**hatching(reason)), reason) for reason in HATCHES if reason in reasons]
+    entries: list[tuple[Artist, str]] = [(Patch(**hatching(reason)), reason) for reason in HATCHES if reason in reasons]
     shares = np.concatenate([heatmap.pathless[~np.isnan(heatmap.values)] for heatmap in heatmaps])
     for face, seeds, present in (("none", "some seed", (0 < shares) & (shares < 1)),
                                  ("black", "all seeds", shares == 1)):
         if present.any():
-            triangle = Line2D([], [], linestyle="none", marker=[(1, -1), (-1, -1), (1, 1), (1, -1)], markersize=4,
+            triangle = Line2D([], [], linestyle="none", marker=Path(TRIANGLE + (1.5, -1.5)), markersize=4,
                               markerfacecolor=face, markeredgecolor="black", markeredgewidth=0.4)
             entries.append((triangle, f"no path from input to output left ({seeds})"))
     counts = sorted({int(count) for heatmap in heatmaps for count in heatmap.count[few_seeds(heatmap)]})

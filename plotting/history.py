@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from instances.task import Measure
 from plotting import lines, page
 from plotting.heatmaps import bar_label
 from sweep.history import COLUMNS
 from sweep.logbook import Log
 from sweep.methods import METHODS
-from tasks import TASKS, Measure
+from tasks import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,10 +59,10 @@ def read_histories(path: Path) -> Log:
 
 def makers(logs: Sequence[Log], number: str) -> dict[str, Callable[[], Figure]]:
     """{name of a figure: function that draws it}, one for each task and width of these logs."""
-    keys = sorted({(log.settings["task"], cell[0]) for log in logs for cell in log.histories})
+    keys = sorted({(log.settings["task"], cell[0]) for log in logs for cell in log.histories or ()})
     of_task = {task: [log for log in logs if log.settings["task"] == task] for task, _ in keys}
     methods = {task: "_".join(dict.fromkeys(log.settings["method"] for log in own)) for task, own in of_task.items()}
-    return {f"history_{number}_{task}_{methods[task]}_m{m}": partial(draw, of_task[task], m, number)
+    return {f"history_{number}_{task}_{methods[task]}_m{m}": partial(draw_history, of_task[task], m, number)
             for task, m in keys}
 
 
@@ -72,7 +73,7 @@ def curves(logs: Sequence[Log], m: int, number: str) -> list[Curve]:
         others = [other for other in logs if other.settings["method"] == log.settings["method"]]
         label = METHODS[log.settings["method"]].title + (f" ({settings_words(log, others)})" if len(others) > 1 else "")
         for s in log.axes["s"]:
-            histories = [history for cell, history in log.histories.items() if cell[:2] == (m, s)]
+            histories = [history for cell, history in (log.histories or {}).items() if cell[:2] == (m, s)]
             if histories:
                 steps = np.unique(np.concatenate([history["step"] for history in histories]))
                 values = np.stack([held(history, number, steps) for history in histories])
@@ -93,7 +94,7 @@ def held(history: dict[str, np.ndarray], number: str, steps: np.ndarray) -> np.n
     return np.where(place >= 0, history[number][place], np.nan)
 
 
-def draw(logs: Sequence[Log], m: int, number: str) -> Figure:
+def draw_history(logs: Sequence[Log], m: int, number: str) -> Figure:
     """The figure of one task and width. To be called within page.style()."""
     task = logs[0].settings["task"]
     measure = TASKS[task].measure if number == "score" else MEASURES[number]
@@ -102,7 +103,7 @@ def draw(logs: Sequence[Log], m: int, number: str) -> Figure:
     found = curves(logs, m, number)
     for place, curve in enumerate(found):
         dashes, colour = divmod(place, len(lines.COLOURS))
-        draw_curve(ax, curve, lines.COLOURS[colour], ("-", "--", ":")[dashes % 3])
+        draw_seeds(ax, curve, lines.COLOURS[colour], ("-", "--", ":")[dashes % 3])
     if measure.scale == "log":
         ax.set_yscale("log")
     steps = dict.fromkeys(METHODS[log.settings["method"]].step for log in logs)
@@ -115,11 +116,11 @@ def draw(logs: Sequence[Log], m: int, number: str) -> Figure:
     return figure
 
 
-def draw_curve(ax: Axes, curve: Curve, colour: str, line: str) -> None:
+def draw_seeds(ax: Axes, curve: Curve, colour: str, line: str) -> None:
     """The median over the seeds, in the band between the quartiles."""
     there = ~np.isnan(curve.values).all(axis=0)
     steps, values = curve.steps[there], curve.values[:, there]
     low, median, high = np.nanquantile(values, (0.25, 0.5, 0.75), axis=0)
     lines.draw_curve(ax, steps, median, low, high, line, color=colour, label=curve.label,
                      marker="." if len(steps) <= FEW_STEPS else "")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params("x", integer=True)

@@ -5,23 +5,25 @@ A line is the median over the seeds, its band reaches from the worst to the best
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from plotting import page, words
+from plotting.figures import Entry, Row
 from plotting.heatmaps import bar_label
 from plotting.logs import SCORE, Grid
-from plotting.numbers import median_over_seeds
-from sweep.logbook import DONE, Log
+from plotting.numbers import MEDIAN, over_seeds
+from sweep.logbook import Log
+from sweep.table import DONE
 from tasks import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from plotting.figures import Entry, Row
 
 # A colour and a marker per line: colours of Okabe and Ito, which read without colour vision, and brown; in grey the
 # markers tell the lines apart.
@@ -30,29 +32,24 @@ MARKERS = "osv^DPX*"
 PER_ROW, PANEL = 3, (3.3, 2.7)  # panels side by side, and the size of one in inches
 
 
-def curves(row: Row, logs: Sequence[Log], seeds: Sequence[int]) -> dict[str, Grid]:
-    """The grid of each column of a row that was run at all."""
-    return {heading: grid for heading, grid in row.grids(logs, seeds).items() if (grid.kinds == DONE).any()}
-
-
 def draw_lines(entry: Entry, logs: Sequence[Log]) -> Figure:
-    """The figure of an entry whose rows have one width each."""
-    found = [(row, grids) for row in entry.rows if (grids := curves(row, logs, entry.seeds))]
-    headings = list(dict.fromkeys(heading for row in entry.rows for heading in row.columns))
-    styles = {heading: {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-              for number, heading in enumerate(headings)}
+    """The figure of an entry whose rows have one width each; rows and columns that were not run are left out."""
+    headings = dict.fromkeys(heading for row in entry.rows for heading in row.columns)
+    styles = {heading: {"label": heading, "color": colour, "marker": marker}
+              for heading, colour, marker in zip(headings, cycle(COLOURS), cycle(MARKERS), strict=False)}
+    found = [(row, grids) for row in entry.rows if (grids := {
+        heading: grid for heading, grid in row.grids(logs, entry.seeds).items() if (grid.kinds == DONE).any()})]
     columns = min(PER_ROW, len(found))
-    rows = -(-len(found) // columns)
+    rows = math.ceil(len(found) / columns)
     figure = page.new_figure(PANEL[0] * columns, PANEL[1] * rows + 0.7)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax, (row, grids) in zip(panels, found, strict=False):
-        draw_panel(ax, row, grids, styles)
     for ax in panels[len(found):]:
         ax.set_axis_off()
+    for ax, (row, grids) in zip(panels, found, strict=False):
+        draw_panel(ax, row, grids, styles)
     handles = {label: handle for ax in panels for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend([handles[heading] for heading in headings if heading in handles],
-                  [heading for heading in headings if heading in handles], loc="outside lower center",
-                  ncols=4)
+    shown = [heading for heading in headings if heading in handles]
+    figure.legend([handles[heading] for heading in shown], shown, loc="outside lower center", ncols=4)
     figure.suptitle(entry.title)
     return figure
 
@@ -68,11 +65,10 @@ def draw_panel(ax: Axes, row: Row, grids: dict[str, Grid], styles: dict[str, dic
     """One task: its score against s."""
     for heading, grid in grids.items():
         scores = np.where(grid.kinds == DONE, grid.values(SCORE), np.nan)
-        median, count = median_over_seeds(scores)
+        median, count = over_seeds(scores, MEDIAN)
         there = count[0] > 0
         s, seeds = np.array(row.slist)[there], scores[0][there]
-        draw_curve(ax, s, median[0][there], np.nanmin(seeds, axis=1), np.nanmax(seeds, axis=1), label=heading,
-                   **styles[heading])
+        draw_curve(ax, s, median[0][there], np.nanmin(seeds, axis=1), np.nanmax(seeds, axis=1), **styles[heading])
     ax.set_xscale("log")
     ax.set_xticks(row.slist, map(str, row.slist))
     ax.minorticks_off()

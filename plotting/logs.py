@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from sweep.logbook import DONE, FAILED, NOT_RUN, SKIPPED, Cell, Log, LogError, completed, kind
+from sweep.logbook import Log, LogError
 from sweep.methods import METHODS
+from sweep.settings import completed
+from sweep.table import DONE, FAILED, NOT_RUN, SKIPPED, Cell, kind
 from tasks import TASKS
 
 SCORE = "score"
@@ -32,20 +34,20 @@ Clash = tuple[Log, Log]  # the log that a cell is taken from, and another one th
 # ---- names ----
 
 
-def known_task(name: str) -> str | None:
-    """The task that a folder or a flag names, in any case; None if there is none."""
+def known_task(name: str) -> str:
+    """The task that a folder or a flag names, in any case; "" if there is none."""
     name = MISPRINTS.get(name.lower(), name.lower())
-    return name if name in TASKS else None
+    return name if name in TASKS else ""
 
 
-def known_method(name: str) -> str | None:
-    """The method that a folder or a flag names, by its name or title in any case; None if there is none."""
+def known_method(name: str) -> str:
+    """The method that a folder or a flag names, by its name or title in any case; "" if there is none."""
     names = {method.title.lower(): own for own, method in METHODS.items()} | {own: own for own in METHODS}
-    return names.get(name.lower())
+    return names.get(name.lower(), "")
 
 
-def folders(path: Path) -> tuple[str | None, str | None]:
-    """Task and method of a table, by its folders."""
+def folders(path: Path) -> tuple[str, str]:
+    """Task and method of a table, by its folders; "" for what is none."""
     return known_task(path.parts[-3]), known_method(path.parts[-2])
 
 
@@ -55,7 +57,7 @@ def find_logs(logs_dir: Path) -> list[Path]:
     Other folders are passed over, and so are hidden files, which are unfinished.
     """
     found = (path for path in Path(logs_dir).glob("*/*/*.npy") if not path.name.startswith("."))
-    return sorted(path for path in found if None not in folders(path))
+    return sorted(path for path in found if all(folders(path)))
 
 
 # ---- reading ----
@@ -100,8 +102,8 @@ def read_published(path: Path, match: re.Match) -> Log:
         raise LogError(f"{path}: table {scores.shape} does not fit its axes m, s, seed {log.table.shape}: run it again")
     skipped = np.isnan(scores) | ((scores == 0) & TASKS[task].is_network)
     log.table[:, :, : scores.shape[2]] = np.where(skipped, np.nan, scores)
-    for place, is_skipped in np.ndenumerate(skipped):
-        cell = tuple(values[number] for values, number in zip(axes.values(), place, strict=True))
+    for (m, s, seed), is_skipped in np.ndenumerate(skipped):
+        cell = axes["m"][m], axes["s"][s], axes["seed"][seed]
         log.records[cell] = {"status": SKIPPED if is_skipped else DONE}
     return log
 
@@ -128,7 +130,8 @@ def parse_name(match: re.Match) -> tuple[dict[str, Any], dict[str, list[int]]]:
 
 def scores_of(log: Log) -> dict[Cell, float]:
     """The scores of a log by cell, NaN where there is none."""
-    return dict(zip(itertools.product(*log.axes.values()), log.table.ravel().tolist(), strict=True))
+    cells = itertools.product(log.axes["m"], log.axes["s"], log.axes["seed"])
+    return dict(zip(cells, log.table.ravel().tolist(), strict=True))
 
 
 # ---- a grid of cells ----
@@ -164,15 +167,15 @@ def gather(logs: Iterable[Log], mlist: Iterable[int], slist: Iterable[int],
            seedlist: Iterable[int]) -> tuple[Grid, list[Clash]]:
     """A grid with the cells of all these logs, and the pairs of logs that clash over one of its cells."""
     axes = tuple(mlist), tuple(slist), tuple(seedlist)
-    places = {cell: place for place, cell in zip(itertools.product(*(range(len(axis)) for axis in axes)),
-                                                 itertools.product(*axes), strict=True)}
-    kinds, numbers = np.full(tuple(map(len, axes)), NOT_RUN), {SCORE: np.full(tuple(map(len, axes)), np.nan)}
+    shape = tuple(map(len, axes))
+    places = dict(zip(itertools.product(*axes), np.ndindex(shape), strict=True))
+    kinds, numbers = np.full(shape, NOT_RUN), {SCORE: np.full(shape, np.nan)}
     taken, clashes = pick(logs, places)
     scores = {path: scores_of(log) for path, log in {log.path: log for log in taken.values()}.items()}
     for cell, log in taken.items():
         kinds[places[cell]] = kind(log.status(cell))
         for name, value in (recorded_numbers(log.records[cell]) | {SCORE: scores[log.path][cell]}).items():
-            numbers.setdefault(name, np.full(kinds.shape, np.nan))[places[cell]] = value
+            numbers.setdefault(name, np.full(shape, np.nan))[places[cell]] = value
     return Grid(*axes, kinds, numbers), clashes
 
 
@@ -185,8 +188,8 @@ def pick(logs: Iterable[Log], cells: Iterable[Cell] | None = None) -> tuple[dict
     Args:
         cells: those that are wanted; None for all.
     """
-    wanted, taken, clashes = None if cells is None else set(cells), {}, {}
-    for log in sorted(logs, key=lambda log: log.path):
+    wanted, taken, clashes = None if cells is None else set(cells), dict[Cell, Log](), {}
+    for log in sorted(logs, key=lambda log: log.path or Path()):
         for cell in log.records if wanted is None else wanted & log.records.keys():
             other = taken.setdefault(cell, log)
             ours, best = kind(log.status(cell)), kind(other.status(cell))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from instances.task import Measure
 from plotting.logs import NOT_RECORDED, SCORE, Grid
-from sweep.logbook import DONE, FAILED, NOT_RUN, SKIPPED, Log
-from tasks import TASKS, Measure
+from sweep.logbook import Log
+from sweep.table import DONE, FAILED, NOT_RUN, SKIPPED
+from tasks import TASKS
 
 MEAN, STD, MEDIAN, SUCCESS, EXACT = STATISTICS = ("mean", "std", "median", "success", "exact")
 SHARES = (SUCCESS, EXACT)  # shares of the seeds; EXACT is coloured by them, and its numbers are medians
@@ -92,17 +95,30 @@ class Heatmap:
         return self.values if self.medians is None else self.medians
 
 
+@dataclass(frozen=True)
+class Block:
+    """Heatmaps that share their colours: the columns of a row of panels, or its differences."""
+
+    measure: Measure
+    heatmaps: dict[str, Heatmap]  # by heading
+
+
+def heatmaps_of(blocks: Iterable[Block]) -> list[Heatmap]:
+    """All heatmaps of these blocks."""
+    return [heatmap for block in blocks for heatmap in block.heatmaps.values()]
+
+
 # ---- one number per cell ----
 
 
 def heatmap(grid: Grid, quantity: Quantity, measure: Measure) -> Heatmap:
     """The heatmap of a quantity; `measure` says whether its numbers are of a log scale, and better if high."""
     values = seed_values(grid, quantity, measure, logarithms=quantity.statistic == STD)
-    pathless, _ = mean_over_seeds(1 - grid.values("connected"))
+    pathless, _ = over_seeds(1 - grid.values("connected"), MEAN)
     shown = reduce_seeds(grid, values, reasons_without(grid, quantity), quantity.statistic, np.nan_to_num(pathless))
     if quantity.statistic != EXACT:
         return shown
-    medians, _ = median_over_seeds(seed_values(grid, Quantity(quantity.metric), measure, logarithms=False))
+    medians, _ = over_seeds(seed_values(grid, Quantity(quantity.metric), measure, logarithms=False), MEDIAN)
     return replace(shown, medians=medians)
 
 
@@ -115,6 +131,11 @@ def difference(first: Grid, second: Grid, quantity: Quantity, measure: Measure) 
     reasons = np.concatenate([reasons_without(grid, quantity) for grid in (first, second)], axis=2)
     values = subtract(ours, theirs)
     return reduce_seeds(first, values, reasons, quantity.statistic, np.zeros(values.shape[:2]), signed=True)
+
+
+def is_beyond(values: np.ndarray, threshold: float, measure: Measure) -> np.ndarray:
+    """Whether values are better than a threshold."""
+    return values > threshold if measure.higher_is_better else values < threshold
 
 
 def subtract(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -135,8 +156,8 @@ def seed_values(grid: Grid, quantity: Quantity, measure: Measure, logarithms: bo
     """The numbers [m, s, seed] that are to be reduced: as they are, their logarithms on a log scale, or 1 = success."""
     values = np.where(grid.kinds == DONE, grid.values(quantity.metric), np.nan)
     if quantity.statistic in SHARES:
-        success = values > quantity.threshold if measure.higher_is_better else values < quantity.threshold
-        return np.where(np.isnan(values), np.nan, success)
+        assert quantity.threshold is not None
+        return np.where(np.isnan(values), np.nan, is_beyond(values, quantity.threshold, measure))
     return on_scale(values, measure) if logarithms else values
 
 
@@ -149,7 +170,7 @@ def reasons_without(grid: Grid, quantity: Quantity) -> np.ndarray:
 def reduce_seeds(grid: Grid, values: np.ndarray, reasons: np.ndarray, statistic: str, pathless: np.ndarray,
                  signed: bool = False) -> Heatmap:
     """The heatmap of numbers [m, s, seed]; the reasons [m, s, ...] are those of the seeds that have none."""
-    reduced, count = {STD: std_over_seeds, MEDIAN: median_over_seeds}.get(statistic, mean_over_seeds)(values)
+    reduced, count = over_seeds(values, statistic)
     why = np.where((statistic == STD) & (count == 1), FEW, UNDEFINED)
     for reason in reversed(REASONS):
         why[(count == 0) & np.any(reasons == reason, axis=2)] = reason
@@ -157,32 +178,20 @@ def reduce_seeds(grid: Grid, values: np.ndarray, reasons: np.ndarray, statistic:
     return Heatmap(grid.mlist, grid.slist, reduced, why, count, values.shape[2], pathless, signed and statistic != STD)
 
 
-def mean_over_seeds(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [m, s] over the seeds that ran (NaN where none did) and their number [m, s], of a table [m, s, seed]."""
+def over_seeds(table: np.ndarray, statistic: str) -> tuple[np.ndarray, np.ndarray]:
+    """A statistic [m, s] over the seeds that ran, and their number [m, s], of a table [m, s, seed].
+
+    It is NaN where no seed ran. The standard deviation has n - 1 degrees of freedom and takes two seeds.
+    """
     count = np.sum(~np.isnan(table), axis=2)
-    with np.errstate(invalid="ignore"):  # an exact fit scores inf dB, and inf - inf is NaN
-        total = np.nansum(table, axis=2)
-    return np.where(count, total / np.maximum(count, 1), np.nan), count
-
-
-def median_over_seeds(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The median, as mean_over_seeds."""
-    count, ordered = np.sum(~np.isnan(table), axis=2), np.sort(table, axis=2)  # NaN comes last
-    low, high = (np.take_along_axis(ordered, np.clip(place, 0, None)[..., None], axis=2)[..., 0]
-                 for place in ((count - 1) // 2, np.minimum(count // 2, table.shape[2] - 1)))
-    with np.errstate(invalid="ignore"):  # inf - inf
-        return np.where(low == high, low, (low + high) / 2), count
-
-
-def std_over_seeds(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sample standard deviation [m, s] (n - 1 degrees of freedom; NaN below 2 seeds), else as mean_over_seeds."""
-    mean, count = mean_over_seeds(table)
-    low, high = np.fmin.reduce(table, axis=2), np.fmax.reduce(table, axis=2)  # these pass over NaN
-    with np.errstate(invalid="ignore"):  # inf - inf
-        squares = np.nansum(np.square(table - mean[..., None]), axis=2)
-    squares[np.isinf(low) | np.isinf(high)] = np.inf
-    squares[low == high] = 0  # even if both are infinite
-    return np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan), count
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # an exact fit scores inf dB; inf - inf
+        warnings.simplefilter("ignore", RuntimeWarning)  # of cells where no seed ran
+        if statistic != STD:
+            return (np.nanmedian if statistic == MEDIAN else np.nanmean)(table, axis=2), count
+        low, high, deviation = np.nanmin(table, axis=2), np.nanmax(table, axis=2), np.nanstd(table, axis=2, ddof=1)
+    deviation[np.isinf(low) | np.isinf(high)] = np.inf
+    deviation[low == high] = 0  # even if both are infinite
+    return np.where(count > 1, deviation, np.nan), count
 
 
 # ---- how it is called and coloured ----

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from instances.task import Measure
 from plotting.logs import SCORE, gather
-from plotting.numbers import METRICS, mean_over_seeds, median_over_seeds, std_over_seeds
-from sweep.logbook import DONE, Log
+from plotting.numbers import MEAN, MEDIAN, METRICS, STD, over_seeds
+from sweep.logbook import Log
 from sweep.report import format_score
-from sweep.settings import SETTINGS
-from tasks import Measure
+from sweep.table import DONE
 
 NUMBERS = ("mean", "std", "median", "n")  # std with n - 1 degrees of freedom; n seeds that have a number
 
@@ -25,18 +26,12 @@ NUMBERS = ("mean", "std", "median", "n")  # std with n - 1 degrees of freedom; n
 def differing(logs: Sequence[Log]) -> list[str]:
     """Names of the settings, but for task and method, that differ among the logs on which they have an effect."""
     names = dict.fromkeys(name for log in logs for name in log.settings if name not in ("task", "method"))
-    return [name for name in names if len({effective(log, name) for log in logs if suits(log, name)}) > 1]
-
-
-def suits(log: Log, name: str) -> bool:
-    """Whether a setting has an effect with the method and on the task of a log."""
-    setting = SETTINGS.get(name)
-    return not setting or setting.suits_method(log.settings["method"]) and setting.suits_task(log.settings["task"])
+    return [name for name in names if len({effective(log, name) for log in logs if name in log.settings}) > 1]
 
 
 def effective(log: Log, name: str) -> str:
     """The value of a setting, as text; nothing where it has no effect, or is not known."""
-    return spelled(log.settings.get(name)) if suits(log, name) else ""
+    return spelled(log.settings.get(name))
 
 
 def table(logs: Sequence[Log], metric: str, form: str) -> str:
@@ -45,10 +40,10 @@ def table(logs: Sequence[Log], metric: str, form: str) -> str:
     Args:
         metric: SCORE, or the name of a number in the records of cells.  form: a key of FORMATS.
     """
-    settings, groups = differing(logs), {}
+    settings, groups = differing(logs), defaultdict[tuple[str, ...], list[Log]](list)
     for log in logs:
         said = (log.settings["task"], log.settings["method"], *(effective(log, name) for name in settings))
-        groups.setdefault(said, []).append(log)
+        groups[said].append(log)
     header = ["task", "method", *settings, "m", "s", *NUMBERS]
     return FORMATS[form](header, [[*said, *row] for said, group in groups.items()
                                   for row in rows(group, metric, form == "csv")])
@@ -63,8 +58,7 @@ def rows(logs: Sequence[Log], metric: str, precise: bool) -> Iterator[list[str]]
     grid, _ = gather(logs, *axes)
     values = np.where(grid.kinds == DONE, grid.values(metric), np.nan)
     measure = logs[0].measure if metric == SCORE else METRICS.get(metric, Measure())
-    (means, count), (deviations, _), (medians, _) = (
-        reduce(values) for reduce in (mean_over_seeds, std_over_seeds, median_over_seeds))
+    (means, count), (deviations, _), (medians, _) = (over_seeds(values, name) for name in (MEAN, STD, MEDIAN))
     for place in zip(*np.nonzero(count), strict=True):
         numbers = [float(reduced[place]) for reduced in (means, deviations, medians)]
         yield [str(grid.mlist[place[0]]), str(grid.slist[place[1]]),

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from options import Declaration
+from plotting.figures import Entry, Row
 from plotting.logs import ANY
-from plotting.numbers import EXACT, MEAN, MEDIAN, SHARES, STD, SUCCESS, Heatmap, Quantity
-from sweep.logbook import Log, completed
+from plotting.numbers import EXACT, MEAN, MEDIAN, SHARES, STD, SUCCESS, Block, Heatmap, Quantity
+from sweep.logbook import Log
 from sweep.methods import METHODS
-from sweep.settings import make_settings, setting_words
-from tasks import TASKS
-
-if TYPE_CHECKING:
-    from plotting.figures import Entry, Row
-    from plotting.page import Strip
+from sweep.settings import completed, logged_flags, make_settings, setting_words
 
 REDUCED = {MEAN: "mean", STD: "standard deviation", MEDIAN: "median", SUCCESS: "share of successes",
            EXACT: "share of exact recoveries and median"}
@@ -28,78 +25,89 @@ def depth_words(num_layers: int) -> str:
     return f"{num_layers} hidden layer{'s' if num_layers != 1 else ''}"
 
 
-def settings_line(settings: dict[str, Any]) -> str:
-    """Task, method and depth of a log, and the settings that matter."""
-    depth = [depth_words(settings["num_layers"])] if TASKS[settings["task"]].is_network else []
-    others = {name: value for name, value in settings.items() if name != "num_layers"}
-    said = setting_words(others, always=("num_epochs",))
-    return ", ".join([settings["task"], METHODS[settings["method"]].title, *depth, *said])
-
-
 # ---- of one log ----
+
+
+def method_words(settings: dict[str, Any]) -> list[str]:
+    """Task, method and depth of a log."""
+    depth = [depth_words(settings["num_layers"])] if "num_layers" in settings else []
+    return [settings["task"], METHODS[settings["method"]].title, *depth]
+
+
+def other_words(settings: dict[str, Any]) -> list[str]:
+    """The other settings that matter, without the expname."""
+    own = logged_flags(settings["task"], settings["method"])
+    return setting_words(settings | {"num_layers": None, "expname": None}, own, always=("num_epochs",))
+
+
+def settings_line(settings: dict[str, Any]) -> str:
+    """Task, method and depth of a log, the settings that matter, and the expname."""
+    return ", ".join([*method_words(settings), *other_words(settings), *filter(None, [settings["expname"]])])
 
 
 def log_title(log: Log, columns: int, statistic: str) -> str:
     """Task, method and depth of a log, then the settings that matter; lines of this many letters at most."""
-    settings = {name: value for name, value in log.settings.items() if name not in ("num_layers", "expname")}
-    task = log.settings["task"]
-    depth = depth_words(log.settings["num_layers"]) if TASKS[task].is_network else None
     seeds = log.axes["seed"]
     over = f"{REDUCED[statistic]} over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
-    first = [task, METHODS[log.settings["method"]].title, depth]
-    second = [*setting_words(settings, always=("num_epochs",)), over, log.settings["expname"]]
-    lines = (textwrap.wrap(", ".join(filter(None, part)), columns, max_lines=3) for part in (first, second))
-    return "\n".join(line for part in lines for line in part)
+    parts = method_words(log.settings), filter(None, [*other_words(log.settings), over, log.settings["expname"]])
+    return "\n".join(line for part in parts for line in textwrap.wrap(", ".join(part), columns, max_lines=3))
 
 
 # ---- of a figure of several panels ----
 
 
-def figure_title(entry: Entry, quantity: Quantity, strips: Sequence[Strip]) -> str:
+def figure_title(entry: Entry, quantity: Quantity, blocks: Sequence[Block]) -> str:
     """What the figure is, what it finds, and what became of its numbers over the seeds."""
     seeds = f"seed{'s' if len(entry.seeds) > 1 else ''} {', '.join(map(str, entry.seeds))}"
-    found = finding(entry, quantity, strips)
+    found = finding(entry, quantity, blocks)
     return f"{entry.title}: {found}{REDUCED[quantity.statistic]} over {seeds}"
 
 
-def finding(entry: Entry, quantity: Quantity, strips: Sequence[Strip]) -> str:
+def finding(entry: Entry, quantity: Quantity, blocks: Sequence[Block]) -> str:
     """Who is ahead in how many cells, where scores are subtracted; how many fits of each column are a success."""
-    panels = [(head, panel) for strip in strips for block in strip.blocks for head, panel in block.heatmaps.items()]
     if quantity.statistic in SHARES:
-        columns = dict.fromkeys(head for head, panel in panels if not panel.signed and panel.count.any())
-        counts = {head: [panel for other, panel in panels if other == head] for head in columns}
-        said = [f"{head} {sum(np.nansum(panel.values * panel.count) for panel in own):.0f} of "
-                f"{sum(panel.count.sum() for panel in own)}" for head, own in counts.items()]
-        return f"{', '.join(said)}\n"
-    gaps = [panel.values[~np.isnan(panel.values)] for _, panel in panels if panel.signed]
-    if len(entry.differences) != 1 or quantity != Quantity(statistic=quantity.statistic) or not sum(map(len, gaps)):
+        columns: dict[str, list[Heatmap]] = {}
+        for head, panel in ((head, panel) for block in blocks for head, panel in block.heatmaps.items()):
+            if not panel.signed and panel.count.any():
+                columns.setdefault(head, []).append(panel)
+        return ", ".join(f"{head} {successes(panels)}" for head, panels in columns.items()) + "\n"
+    gaps = np.array([gap for block in blocks for panel in block.heatmaps.values() if panel.signed
+                     for gap in panel.values.ravel() * (1 if block.measure.higher_is_better else -1)])
+    gaps = gaps[~np.isnan(gaps)]
+    if len(entry.differences) != 1 or quantity != Quantity(statistic=quantity.statistic) or not len(gaps):
         return ""
     first, second = entry.differences[0]
-    ahead = sum(int(np.count_nonzero(gap > 0)) for gap in gaps)
-    return f"{first} ahead of {second} in {ahead} of {sum(map(len, gaps))} cells\n"
+    return f"{first} ahead of {second} in {np.count_nonzero(gaps > 0)} of {len(gaps)} cells\n"
 
 
 def common_settings(row: Row) -> dict[str, Any]:
     """The settings that all columns of a row share, those that are left out at their defaults."""
-    first, *others = map(completed, row.columns.values())
-    return {name: value for name, value in first.items() if all(other[name] == value for other in others)}
+    own, columns = flags_of_row(row), [completed(selection) for selection in row.columns.values()]
+    values = {name: [column.get(name, own[name].unnamed) for column in columns] for name in own}
+    return {name: first for name, (first, *others) in values.items() if all(other == first for other in others)}
+
+
+def flags_of_row(row: Row) -> dict[str, Declaration]:
+    """The flags that the columns of a row have."""
+    return {name: declaration for selection in row.columns.values()
+            for name, declaration in logged_flags(selection["task"], selection["method"]).items()}
 
 
 def row_heading(row: Row) -> str:
     """Task, depth, samples, epochs and batch of a row, and its other settings that are not at their default."""
     settings = {name: value for name, value in common_settings(row).items() if value is not ANY}
     layers, said = settings.pop("num_layers", None), []
-    if settings.pop("nmeasurements", None):
+    if settings.pop("nmeasurements", None) or "nmeasurements" not in flags_of_row(row):
         first = {name: value for name, value in next(iter(row.columns.values())).items() if value is not ANY}
-        said.append(f"n {TASKS[row.task].samples(make_settings(**first, mlist=row.mlist, slist=row.slist))}")
+        said.append(f"n {make_settings(**first, mlist=row.mlist, slist=row.slist).task.samples}")
     depth = [depth_words(layers)] if layers else []
-    said += setting_words(settings, always=("num_epochs", "batch_size"))
+    said += setting_words(settings, flags_of_row(row), always=("num_epochs", "batch_size"))
     return f"{', '.join([row.task, *depth])}: {', '.join(said)}"
 
 
 def outputs_words(row: Row) -> str:
     """The number of outputs of a row, where it is not the default."""
-    outputs = completed(next(iter(row.columns.values())))["output_dim"]
+    outputs = completed(next(iter(row.columns.values()))).get("output_dim", 1)
     return f", {outputs} outputs" if outputs != 1 else ""
 
 
@@ -111,11 +119,11 @@ def column_notes(row: Row) -> dict[str, str]:
     notes = {}
     for heading, selection in row.columns.items():
         settings = completed(selection)
-        epochs = [settings[name] for name in ("num_epochs", "finetune_epochs")]
+        epochs = [settings.get(name, 0) for name in ("num_epochs", "finetune_epochs")]
         said = [f"epochs {' + '.join(str(number) for number in epochs if number)}"]
-        said += [f"batch {settings['batch_size'] or 'all'}"] * ("batch_size" not in common)
+        said += [f"batch {settings.get('batch_size') or 'all'}"] * ("batch_size" not in common)
         if ANY not in epochs:
-            notes[heading] = ", ".join(said)
+            notes[heading] = "\n".join(said)
     return notes
 
 
@@ -129,6 +137,7 @@ def difference_line(panel: Heatmap) -> str:
     return f"mean {mean}, positive in {np.sum(values > 0)} of {len(values)} cells, negative in {np.sum(values < 0)}"
 
 
-def success_line(panel: Heatmap) -> str:
-    """How many of the cells and seeds of a heatmap of success are one."""
-    return f"{np.nansum(panel.values * panel.count):.0f} of {panel.count.sum()} cells and seeds"
+def successes(panels: Sequence[Heatmap]) -> str:
+    """How many of the cells and seeds of heatmaps of success are one."""
+    return (f"{sum(np.nansum(panel.values * panel.count) for panel in panels):.0f} of "
+            f"{sum(panel.count.sum() for panel in panels)}")

@@ -16,45 +16,77 @@ single precision: an alpha below 1e-6 beta cannot be told from 0.
 
 from __future__ import annotations
 
-import argparse
-import csv
-import io
+import itertools
+import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from beyond.recovery import NormalForm
+from instances.files import data_folder
+from instances.planted import INPUT_DISTS, MNIST_LIMITS, planted_inputs, planted_net
 from numerics.arrays import DTYPE, to_host
 from numerics.sparse import SparseVector
 from numerics.streams import Stream
 from numerics.workspace import Workspace
+from options import FOLDER, SIZE, SWITCH, ListOf, OptionError, one_of, option, optional
 from plotting import page
-from runner import check_writable, read_data
-from sensing import Columns, RandomGates, ReluSensing, WeightGates
-from sweep import flags
-from sweep.flags import Parser, UsageError, run_main
-from sweep.logbook import replace_files
+from sensing import Columns, Gates, RandomGates, ReluSensing, WeightGates
+from shell.command import run_command
+from shell.files import replace_files
+from shell.program import UsageError
+from studies.entries import Computed, Entry
+from sweep.cells import read_data
 from sweep.machine import choose_device
-from sweep.methods import on_device
+from sweep.methods import work_module
 from sweep.settings import Settings, make_settings
-from tasks import INPUT_DISTS, MNIST_LIMITS, planted_inputs, planted_net
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROG = "python -m studies.conditions"
-NLIST = (500, 1000, 2000, 5000, 10000, 20000, 50000)
-MLIST = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-SLIST = (5, 10, 20, 50, 100, 200, 500, 1000)
 BASE = {"n": 50000, "m": 20, "s": 50}
 GATES = ("random", "planted")
 
 DENSE = 40  # columns up to which A_S' A_S is formed: s products, hardly more than the 20 Lanczos vectors of ARPACK take
 TOLERANCE = 1e-6  # of the eigenvalues, relative to beta: what single-precision products allow
+DATA_DIR = optional(FOLDER)
+
+
+@dataclass(frozen=True)
+class Options(Computed):
+    """What is computed: n, m and s vary in turn, the others are at BASE."""
+
+    nlist: tuple[int, ...] = option((500, 1000, 2000, 5000, 10000, 20000, 50000), ListOf(SIZE), "samples n")
+    mlist: tuple[int, ...] = option((1, 2, 5, 10, 20, 50, 100, 200, 500, 1000), ListOf(SIZE), "hidden widths m")
+    slist: tuple[int, ...] = option((5, 10, 20, 50, 100, 200, 500, 1000), ListOf(SIZE), "columns s")
+    supports: int = option(5, SIZE, "random supports per seed")
+    input_dim: int = option(100, SIZE, "inputs d")
+    input_dist: str = option("normal", one_of(INPUT_DISTS), "distribution of the inputs")
+    data_dir: str | None = option(None, DATA_DIR, "folder of MNIST, for --input_dist mnist (default: the variable "
+                                  "MLP_IHT_DATA, then ./data)")
+    device: str = option("cpu", one_of(("cpu", "cuda")), "where the products are computed")
+    overwrite: bool = option(False, SWITCH, "replace the table of an earlier run")
+
+    def check(self) -> None:
+        most = MNIST_LIMITS["nmeasurements"]
+        if self.input_dist == "mnist" and max(self.nlist) > most:
+            raise OptionError("nlist", f"{max(self.nlist)} is over the {most} of --input_dist mnist; use fewer")
+
+    def settings(self) -> Settings:
+        """Those of the planted task on the same inputs. Raises UsageError."""
+        return make_settings(task="mlp_planted", mlist=self.mlist, slist=self.slist, input_dim=self.input_dim,
+                             input_dist=self.input_dist, data_dir=self.data_dir, device=self.device)
+
+    def points(self) -> list[dict[str, int]]:
+        """The points {"n": n, "m": m, "s": s}, every one once."""
+        lists = {"n": self.nlist, "m": self.mlist, "s": self.slist}
+        varied = [BASE | {axis: value} for axis, values in lists.items() for value in values]
+        return [dict(point) for point in dict.fromkeys(tuple(point.items()) for point in varied)]
 
 
 def extreme_eigenvalues(A_S: Columns, start: np.ndarray) -> tuple[float, float]:
@@ -91,54 +123,45 @@ def planted_gates(d: int, m: int, s: int, seed: int) -> WeightGates:
     return WeightGates(SparseVector(places, W[places], W.size), d)
 
 
-def study(gates: str, n: int, m: int, s: int, settings: Settings, supports: int, xp: ModuleType,
-          work: Workspace) -> dict | None:
+def gates_of(name: str, d: int, m: int, s: int, seed: int) -> Gates:
+    """The gates of this name, one of GATES."""
+    return RandomGates(seed, 0, m, d) if name == "random" else planted_gates(d, m, s, seed)
+
+
+def study(gates: str, n: int, m: int, s: int, options: Options, xp: ModuleType, work: Workspace) -> Entry | None:
     """The row of the table for one point (n, m, s); None where a matrix has fewer than s columns.
 
     Args:
-        gates: one of GATES.
-        settings: of the planted task; its input_dist, input_dim, data_dir and seedlist are used.
-        supports: number of random supports for each seed.
-        xp: the array module of the device.
+        gates: one of GATES.  xp: the array module of the device.
     """
-    d, found, num_columns = settings.input_dim, [], []
-    for seed in settings.seedlist:
-        H = RandomGates(seed, 0, m, d) if gates == "random" else planted_gates(d, m, s, seed)
+    d, found, num_columns = options.input_dim, [], []
+    for seed in options.seedlist:
+        H = gates_of(gates, d, m, s, seed)
         num_columns.append(len(H.neurons) * d)
         if num_columns[-1] < s:
             return None
-        XT = xp.asarray(planted_inputs(settings.input_dist, n, d, seed, settings.data_dir).T)
-        A = ReluSensing(XT, H, len(H.neurons), work)
-        for number in range(supports):
+        X = planted_inputs(options.input_dist, n, d, seed, data_folder(options.data_dir, os.environ))
+        A = ReluSensing(xp.asarray(X.T), H, len(H.neurons), work)
+        for number in range(options.supports):
             rng = Stream.SUPPORTS.generator(seed, number)
             support = np.sort(rng.choice(num_columns[-1], s, replace=False))
             found.append(extreme_eigenvalues(A.columns(xp.asarray(support)), rng.standard_normal(s)))
     alphas, betas = np.array(found).T
     alpha, beta = max(alphas.min(), 0.0), betas.max()
     demand = 32 * (beta / alpha) ** 2 * s if alpha > TOLERANCE * beta else np.inf
-    return {"gates": gates, "input_dist": settings.input_dist, "n": n, "d": d, "m": m, "s": s,
+    return {"gates": gates, "input_dist": options.input_dist, "n": n, "d": d, "m": m, "s": s,
             "columns": min(num_columns), "supports": len(found), "alpha": alpha, "mean_alpha": alphas.mean(),
             "mean_beta": betas.mean(), "beta": beta, "demand": demand}
 
 
-def points(nlist: list[int], mlist: list[int], slist: list[int]) -> list[dict[str, int]]:
-    """The points {"n": n, "m": m, "s": s}: n, m and s vary in turn, the others are at BASE. Every point comes once."""
-    lists = {"n": nlist, "m": mlist, "s": slist}
-    varied = [BASE | {axis: value} for axis, values in lists.items() for value in values]
-    return [dict(point) for point in dict.fromkeys(tuple(point.items()) for point in varied)]
+def as_csv(rows: list[Entry]) -> bytes:
+    """The rows as CSV, numbers with six digits; no value holds a comma."""
+    lines = [list(rows[0]), *([f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()]
+                              for row in rows)]
+    return "".join(f"{','.join(line)}\n" for line in lines).encode()
 
 
-def write_table(rows: list[dict], path: Path) -> None:
-    """Write the rows as CSV, numbers with six digits. Raises OSError."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()}
-                     for row in rows)
-    replace_files({path: text.getvalue().encode()})
-
-
-def draw(rows: list[dict]) -> Figure:
+def draw(rows: list[Entry]) -> Figure:
     """The eigenvalues, and below them the demand and the number of columns that there are, along n, m and s."""
     figure = page.new_figure(10.5, 5.6)
     axes = figure.subplots(2, 3, sharex="col", sharey="row")
@@ -165,64 +188,34 @@ def draw(rows: list[dict]) -> Figure:
     return figure
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The flags; `settings` among them are those of the planted task. Raises UsageError."""
-    parser = Parser(PROG, __doc__.split("\n")[0])
-    add = parser.add_argument
-    for axis, values in (("n", NLIST), ("m", MLIST), ("s", SLIST)):
-        add(f"--{axis}list", type=flags.positive, nargs="+", default=values,
-            help=f"values of {axis}, the others at {BASE}")
-    add("--supports", type=flags.positive, default=5, help="random supports per seed (default: 5)")
-    add("--seedlist", type=flags.seed, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
-    add("--input_dim", type=flags.positive, default=100, help="inputs d (default: 100)")
-    add("--input_dist", default="normal", choices=INPUT_DISTS, help="distribution of the inputs (default: normal)")
-    add("--data_dir", type=flags.folder,
-        help="folder of MNIST, for --input_dist mnist (default: the variable MLP_IHT_DATA, then ./data)")
-    add("--device", default="cpu", choices=("cpu", "cuda"), help="where the products are computed (default: cpu)")
-    add("--threads", type=flags.positive, default=2, help="CPU threads (default: 2)")
-    add("--logs_dir", type=flags.folder, default="logs", help="the table is <logs_dir>/conditions/<input_dist>.csv")
-    add("--overwrite", action="store_true", help="replace the table of an earlier run")
-    add("--figures_dir", type=flags.folder, default="figures", help="for the figure (default: ./figures)")
-    args = parser.parse_args(argv)
-    most = MNIST_LIMITS["nmeasurements"]
-    if args.input_dist == "mnist" and max(args.nlist) > most:  # make_settings checks the inputs
-        raise UsageError(f"argument --nlist: {max(args.nlist)} is over the {most} of --input_dist mnist; use fewer")
-    args.settings = make_settings(task="mlp_planted", mlist=args.mlist, slist=args.slist, seedlist=args.seedlist,
-                                  input_dim=args.input_dim, input_dist=args.input_dist, data_dir=args.data_dir,
-                                  device=args.device, threads=args.threads)
-    return args
-
-
-def run(args: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Compute the table, keep it and draw it. Raises UsageError."""
-    settings, rows = args.settings, []
-    xp = on_device(choose_device(settings).name)
+    settings, rows = options.settings(), []
+    xp = work_module(settings.method, choose_device(settings).name)
     read_data(settings)
-    table = Path(args.logs_dir, "conditions", f"{settings.input_dist}.csv")
-    check_writable(table.parent)
-    if table.exists() and not args.overwrite:
+    folder, figures = options.folders("conditions")
+    table = folder / f"{options.input_dist}.csv"
+    if table.exists() and not options.overwrite:
         raise UsageError(f"argument --logs_dir: {table} is there already; choose another folder, or use --overwrite")
-    page.make_folder(Path(args.figures_dir))
-    with Workspace(settings.threads, xp=xp) as work:
-        for point in points(args.nlist, args.mlist, args.slist):
-            for gates in GATES:
-                row = study(gates, **point, settings=settings, supports=args.supports, xp=xp, work=work)
-                if row is None:
-                    print(f"{gates:8} {point}: fewer than s columns")
-                    continue
-                rows.append(row)
-                print("{gates:8} n {n:<6} m {m:<5} s {s:<5} alpha {alpha:.4f}  beta {beta:7.3f}  demand {demand:.3g} "
-                      "of {columns} columns".format(**row), flush=True)
+    with Workspace(options.threads, xp=xp) as work:
+        for point, gates in itertools.product(options.points(), GATES):
+            row = study(gates, **point, options=options, xp=xp, work=work)
+            if row is None:
+                print(f"{gates:8} {point}: fewer than s columns")
+                continue
+            rows.append(row)
+            print("{gates:8} n {n:<6} m {m:<5} s {s:<5} alpha {alpha:.4f}  beta {beta:7.3f}  demand {demand:.3g} "
+                  "of {columns} columns".format(**row), flush=True)
     if not rows:
-        raise UsageError(f"argument --input_dim: with {settings.input_dim} no matrix has s columns; use more inputs")
-    write_table(rows, table)
-    name = "conditions" if settings.input_dist == "normal" else f"conditions_{settings.input_dist}"
+        raise UsageError(f"argument --input_dim: with {options.input_dim} no matrix has s columns; use more inputs")
+    replace_files({table: as_csv(rows)})
+    name = "conditions" if options.input_dist == "normal" else f"conditions_{options.input_dist}"
     with page.style():
-        print(*page.save(draw(rows), Path(args.figures_dir, name)), sep="\n")
+        print(*page.save(draw(rows), figures / name), sep="\n")
 
 
-def main(argv: list[str] | None = None) -> int:
-    return run_main(PROG, lambda: run(parse_arguments(argv)))
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(PROG, __doc__, Options, run, argv)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-EASY, SIGNS = ((1, 2, 5, 10, 20), (5, 10, 20, 50, 100)), ((5, 10, 20), (10, 20, 50, 100))  # m and s
-FEWER = {"nmeasurements": 10000}
-SIGNED = FEWER | {"planted_signs": True}
-TEN = {"output_dim": 10}
-TWO = {"num_layers": 2}
+Settings = dict[str, object]  # those that are not at their default
+Axes = tuple[tuple[int, ...], tuple[int, ...]]  # m and s
 
-# method: what is fitted, in words; the settings that are not at their default; (mlist, slist) of parts; seeds
-FITS: dict[str, list[tuple[str, dict[str, object], Sequence[tuple[Sequence[int], Sequence[int]]], Sequence[int]]]] = {
+EASY: Axes = (1, 2, 5, 10, 20), (5, 10, 20, 50, 100)
+SIGNS: Axes = (5, 10, 20), (10, 20, 50, 100)
+IMAGE: Axes = (5, 20, 100), (20, 100, 500)
+FEWER: Settings = {"nmeasurements": 10000}
+SIGNED: Settings = FEWER | {"planted_signs": True}
+TEN: Settings = {"output_dim": 10}
+TWO: Settings = {"num_layers": 2}
+
+FITS: dict[str, list[tuple[str, Settings, list[Axes], Sequence[int]]]] = {  # method: in words, of parts, seeds
     "creases": [
         ("signs (`--planted_signs`), m 5 10 20, s 10 20 50 100, seeds 0 1 2", SIGNED, [SIGNS], (0, 1, 2)),
         ("the same", {"planted_signs": True}, [SIGNS], (0, 1, 2)),
@@ -60,7 +64,7 @@ PARTS: tuple[tuple[str, int, str, Callable[[int, int], bool]], ...] = (  # figur
     ("3", 1, "s >= 1000", lambda m, s: s >= 1000),
 )
 
-BY_NUMBER: list[tuple[str, dict[str, object]]] = [  # of inr_mnist: method and settings, in words and as they are
+BY_NUMBER: list[tuple[str, Settings]] = [  # of inr_mnist: method and settings, in words and as they are
     ("SET, 3000 epochs", {"method": "set", "num_epochs": 3000}),
     ("RigL, 3000 epochs", {"method": "rigl", "num_epochs": 3000}),
     ("SET, 100 epochs, `--update_every 10`", {"method": "set", "num_epochs": 100, "update_every": 10}),

@@ -9,8 +9,8 @@ bends on the three lines w_j . x = 0 and nowhere else. They are found from sampl
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,8 @@ from beyond import creases
 from numerics.arrays import DTYPE
 from numerics.streams import Stream
 from plotting import page
-from sweep import flags
-from sweep.flags import Parser, run_main
+from shell.command import Drawing, run_command
+from shell.files import check_writable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,9 +40,8 @@ def network(X: np.ndarray) -> np.ndarray:
 
 def found_creases(X: np.ndarray) -> np.ndarray:
     """The weights [3, 2] that crease pursuit finds from the network's values at X [n, 2], in any order."""
-    net = creases.fit(X, network(X).astype(DTYPE), np.count_nonzero(W), width=len(W))
-    [layer] = net.layers
-    return layer.matrix(np.arange(2)).toarray()
+    net = creases.fit(X, network(X).astype(DTYPE), int(np.count_nonzero(W)), width=len(W))
+    return net.layers[0].dense()
 
 
 def draw_half(ax: Axes) -> None:
@@ -76,19 +75,17 @@ def draw(X: np.ndarray) -> Figure:
     return figure
 
 
-def run(args: argparse.Namespace) -> None:
+def run(options: Drawing) -> None:
     """Draw. Raises UsageError."""
-    folder = Path(args.figures_dir)
-    page.make_folder(folder)
-    X = Stream.TRIALS.generator(0).standard_normal((SAMPLES, 2)).astype(DTYPE)
+    folder = Path(options.figures_dir)
+    check_writable(folder, "--figures_dir")
+    X = Stream.PICTURE.generator(0).standard_normal((SAMPLES, 2)).astype(DTYPE)
     with page.style():
         print(*page.save(draw(X), folder / "creases"), sep="\n")
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = Parser(PROG, __doc__.split("\n")[0])
-    parser.add_argument("--figures_dir", type=flags.folder, default="figures", help="default: ./figures")
-    return run_main(PROG, lambda: run(parser.parse_args(argv)))
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(PROG, __doc__, Drawing, run, argv)
 
 
 if __name__ == "__main__":

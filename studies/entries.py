@@ -1,16 +1,41 @@
-"""The log of a study: a JSON list with an entry for each point, written after every one, so that a study resumes."""
+"""What studies that keep what they compute share: their options, and the log, which is written after every point.
+
+The log is a JSON list with an entry for each point: a study that is called again computes what is missing.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sweep.flags import UsageError
-from sweep.logbook import replace_files
+from options import FOLDER, SEED, SIZE, ListOf, option
+from shell.command import Drawing
+from shell.files import check_writable, replace_files
+from shell.program import UsageError
+
+Entry = dict[str, Any]  # what JSON holds
 
 
-def read_log(log: Path, keys: Iterable[str] = ()) -> list[dict]:
+@dataclass(frozen=True)
+class Computed(Drawing):
+    """The options of a study that keeps what it computes."""
+
+    seedlist: tuple[int, ...] = option((0, 1, 2), ListOf(SEED), "seeds")
+    threads: int = option(2, SIZE, "CPU threads")
+    logs_dir: str = option("logs", FOLDER, "for what was computed, in a folder of the study")
+
+    def folders(self, study: str) -> tuple[Path, Path]:
+        """The folders of the log and of the figures, made before any work. Raises UsageError."""
+        log, figures = Path(self.logs_dir, study), Path(self.figures_dir)
+        check_writable(log, "--logs_dir")
+        check_writable(figures, "--figures_dir")
+        return log, figures
+
+
+def read_log(log: Path, keys: Iterable[str] = ()) -> list[Entry]:
     """The entries, none where there is no such file. Raises UsageError, also where an entry lacks one of the keys."""
     try:
         entries = json.loads(log.read_bytes()) if log.exists() else []
@@ -23,7 +48,7 @@ def read_log(log: Path, keys: Iterable[str] = ()) -> list[dict]:
         raise UsageError(f"argument --logs_dir: {log} cannot be continued ({error}); move it away") from None
 
 
-def computed(points: list[dict], run: Callable[[dict], dict], log: Path) -> Iterator[dict]:
+def computed(points: list[Entry], run: Callable[[Entry], Entry], log: Path) -> Iterator[Entry]:
     """The entry of each point: its items and those of run(point). What the log lacks is run, and kept there at once."""
     kept = read_log(log, points[0] if points else ())
     for point in points:

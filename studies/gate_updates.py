@@ -10,29 +10,29 @@ count as changed. Finished runs are kept in <logs_dir>/gates/gates.json and are 
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import sys
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 import aiht
+from instances.planted import planted_problem
+from instances.task import Problem, Skipped
 from models import SparseLayer, SparseNet
 from numerics.arrays import Array
 from numerics.workspace import Workspace, sample_tiles
+from options import SIZE, ListOf, option
 from plotting import page
 from plotting.lines import draw_curve
-from runner import check_writable
 from sensing import Gates, RandomGates
-from studies.entries import computed
-from sweep import flags
-from sweep.flags import Parser, UsageError, run_main
-from sweep.settings import make_settings
-from tasks import Problem, Skipped, mlp_planted, score
+from shell.command import run_command
+from shell.program import UsageError
+from studies.entries import Computed, Entry, computed
+from tasks import score
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,41 +42,36 @@ D = 100  # inputs of the planted networks
 
 
 @dataclass(frozen=True)
-class Fit:
-    """One fit of the ablation; its fields are those of an entry of gates.json, beside the traces.
+class Options(Computed):
+    """What is fitted: every width, interval and seed."""
 
-    Args:
-        m: hidden width.  s: nonzeros.  n: samples.  steps: full-batch steps.
-        update_every: steps from one update of the gates to the next.
-    """
+    mlist: tuple[int, ...] = option((10, 100), ListOf(SIZE), "hidden widths m")
+    update_every: tuple[int, ...] = option((1, 2, 3, 4, 5, 10, 20, 50, 100), ListOf(SIZE),
+                                           "steps from one update of the gates to the next")
+    nonzeros: int = option(500, SIZE, "nonzero weights s")
+    nmeasurements: int = option(50000, SIZE, "samples n")
+    steps: int = option(100, SIZE, "full-batch steps of a fit")
 
-    m: int
-    s: int
-    seed: int
-    n: int
-    steps: int
-    update_every: int
+    def points(self) -> list[Entry]:
+        """The points of gates.json."""
+        return [{"m": m, "s": self.nonzeros, "seed": seed, "n": self.nmeasurements, "steps": self.steps,
+                 "update_every": k} for seed, m, k in itertools.product(self.seedlist, self.mlist, self.update_every)]
 
 
 @functools.lru_cache(maxsize=1)
 def planted(n: int, m: int, s: int, seed: int) -> Problem:
     """The planted network and its data; raises Skipped where its labels are all zero."""
-    settings = make_settings(task="mlp_planted", mlist=[m], slist=[s], nmeasurements=n, input_dim=D)
-    return mlp_planted(settings, m, s, seed)
+    return planted_problem(m, s, seed, nmeasurements=n, input_dim=D)
 
 
-def trace(fit: Fit, work: Workspace) -> dict[str, list[float]]:
-    """One fit, step by step.
-
-    Returns:
-        {"psnr": after each step, dB, "changed": share of the gate bits that change after it}.
-    """
-    problem = planted(fit.n, fit.m, fit.s, fit.seed)
-    XT, gates = problem.X.T, RandomGates(fit.seed, 0, fit.m, D)
-    schedule = aiht.Schedule(fit.n, fit.steps, update_every=fit.update_every)  # full batch
-    psnr, changed = [], []
-    for w, updated in aiht.iterates(XT, problem.Y, fit.s, gates, schedule, work):
-        net = SparseNet((SparseLayer(w, fit.m, D),))
+def trace(work: Workspace, *, m: int, s: int, seed: int, n: int, steps: int, update_every: int) -> Entry:
+    """One fit: "psnr" after each of its steps, in dB, and the share of the gate bits that are "changed" after it."""
+    problem = planted(n, m, s, seed)
+    XT, random, psnr, changed = problem.X.T, RandomGates(seed, 0, m, D), [], []
+    gates: Gates = random
+    schedule = aiht.Schedule(n, steps, update_every=update_every)  # full batch
+    for w, updated in aiht.iterates(XT, problem.Y, s, random, schedule, work):
+        net = SparseNet((SparseLayer(w, m, D),))
         psnr.append(score(problem, net.predict(problem.X)))
         changed.append(changed_share(XT, gates, updated, work))
         gates = updated
@@ -95,26 +90,13 @@ def changed_share(XT: Array, before: Gates, after: Gates, work: Workspace) -> fl
     H, H_after = before.rows(neurons), after.rows(neurons)
 
     def differing(tile: slice) -> int:
-        return np.count_nonzero((H @ XT[:, tile] > 0) != (H_after @ XT[:, tile] > 0))
+        return int(np.count_nonzero((H @ XT[:, tile] > 0) != (H_after @ XT[:, tile] > 0)))
 
     n = XT.shape[1]
     return sum(work.map(differing, sample_tiles(len(neurons), n, np))) / (len(neurons) * n)
 
 
-# ---- the log and the figure ----
-
-
-def compute(fits: list[Fit], log: Path, work: Workspace) -> list[dict]:
-    """The entries of the fits; a line is printed for each. Raises Skipped."""
-    entries = []
-    for entry in computed([asdict(fit) for fit in fits], lambda point: trace(Fit(**point), work), log):
-        entries.append(entry)
-        print("m {m:<5} seed {seed:<3} update_every {update_every:<4} {0:7.2f} dB".format(entry["psnr"][-1], **entry),
-              flush=True)
-    return entries
-
-
-def draw(entries: list[dict]) -> Figure:
+def draw(entries: list[Entry]) -> Figure:
     """PSNR and share of changed bits against the step, a column for each width: medians, and a band over all seeds."""
     from matplotlib import colormaps
 
@@ -126,11 +108,10 @@ def draw(entries: list[dict]) -> Figure:
             curves = [[entry["psnr"], entry["changed"]] for entry in entries
                       if (entry["m"], entry["update_every"]) == (m, k)]
             psnr, changed = np.median(curves, axis=0)
-            steps, colour = np.arange(1, len(psnr) + 1), colormaps["viridis"](number / len(intervals))
-            draw_curve(upper, steps, psnr, np.min(curves, axis=0)[0], np.max(curves, axis=0)[0], color=colour,
-                       label=f"{k}: {psnr[-1]:.1f} dB")
-            moved = changed > 0
-            lower.semilogy(steps[moved], changed[moved], ".-", color=colour, markersize=3, linewidth=0.7)
+            colour, moved = colormaps["viridis"](number / len(intervals)), np.flatnonzero(changed)
+            draw_curve(upper, range(1, len(psnr) + 1), psnr, np.min(curves, axis=0)[0], np.max(curves, axis=0)[0],
+                       color=colour, label=f"{k}: {psnr[-1]:.1f} dB")
+            lower.semilogy(moved + 1, changed[moved], ".-", color=colour, markersize=3, linewidth=0.7)
         upper.set_title(f"m = {m}")
         upper.legend(title="update_every: in the end")
         lower.set_xlabel("step")
@@ -139,44 +120,24 @@ def draw(entries: list[dict]) -> Figure:
     return figure
 
 
-# ---- command line ----
-
-
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The flags. Raises UsageError."""
-    parser = Parser(PROG, __doc__.split("\n")[0])
-    add = parser.add_argument
-    add("--mlist", type=flags.positive, nargs="+", default=[10, 100], help="hidden widths (default: 10 100)")
-    add("--update_every", type=flags.positive, nargs="+", default=[1, 2, 3, 4, 5, 10, 20, 50, 100],
-        help="steps from one update of the gates to the next (default: 1 2 3 4 5 10 20 50 100)")
-    add("--seedlist", type=flags.seed, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
-    add("--nonzeros", type=flags.positive, default=500, help="nonzero weights s (default: 500)")
-    add("--nmeasurements", type=flags.positive, default=50000, help="samples n (default: 50000)")
-    add("--steps", type=flags.positive, default=100, help="steps of a fit (default: 100)")
-    add("--threads", type=flags.positive, default=2, help="CPU threads (default: 2)")
-    add("--logs_dir", type=flags.folder, default="logs", help="the log is <logs_dir>/gates/gates.json")
-    add("--figures_dir", type=flags.folder, default="figures", help="for the figure (default: ./figures)")
-    return parser.parse_args(argv)
-
-
-def run(args: argparse.Namespace) -> None:
+def run(options: Options) -> None:
     """Compute what is missing, and draw. Raises UsageError."""
-    log = Path(args.logs_dir, "gates", "gates.json")
-    check_writable(log.parent)
-    page.make_folder(Path(args.figures_dir))
-    fits = [Fit(m, args.nonzeros, seed, args.nmeasurements, args.steps, k)
-            for seed, m, k in itertools.product(args.seedlist, args.mlist, args.update_every)]
+    folder, figures = options.folders("gates")
+    entries = []
     try:
-        with Workspace(args.threads) as work:
-            entries = compute(fits, log, work)
+        with Workspace(options.threads) as work:
+            for entry in computed(options.points(), lambda point: trace(work, **point), folder / "gates.json"):
+                entries.append(entry)
+                print("m {m:<5} seed {seed:<3} update_every {update_every:<4} {0:7.2f} dB".format(
+                    entry["psnr"][-1], **entry), flush=True)
     except Skipped as reason:
-        raise UsageError(f"argument --nonzeros: {args.nonzeros} is too few, {reason}; use more") from None
+        raise UsageError(f"argument --nonzeros: {options.nonzeros} is too few, {reason}; use more") from None
     with page.style():
-        print(*page.save(draw(entries), Path(args.figures_dir, "gates")), sep="\n")
+        print(*page.save(draw(entries), figures / "gates"), sep="\n")
 
 
-def main(argv: list[str] | None = None) -> int:
-    return run_main(PROG, lambda: run(parse_arguments(argv)))
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(PROG, __doc__, Options, run, argv)
 
 
 if __name__ == "__main__":

@@ -10,27 +10,30 @@ the original takes the place of the image, 20 times as bright.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets import DataError
+from instances.files import DataError
+from instances.task import Problem
 from models import SparseNet
+from options import FOLDER, SEED, SIZE, SWITCH, ListOf, one_of, option, optional
 from plotting import page
 from plotting.logs import scores_of
-from plotting.words import depth_words
-from sweep import flags
-from sweep.flags import Parser, UsageError, complain, run_main
-from sweep.logbook import DONE, NOT_RUN, Log, LogError, kind
+from plotting.words import depth_words, other_words
+from shell.command import Drawing, run_command
+from shell.files import check_writable
+from shell.program import UsageError, complain
+from sweep.logbook import Log, LogError
 from sweep.methods import METHODS
-from sweep.settings import SETTINGS, make_settings, setting_words
-from tasks import TASKS, Problem, score
+from sweep.settings import is_known, make_settings
+from sweep.table import DONE, NOT_RUN, kind
+from tasks import TASKS, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,8 +49,34 @@ WIDTH, HEIGHT = 9.5, 9.3
 ORIGINAL = 1.3  # width of the original
 LARGEST, SMALLEST = 1.3, 0.45  # width of an image; "-12.3 dB" and "s = 1000" need the smallest
 METHOD_ROOM, BLOCK_GAP = 0.15, 0.06  # height of the name of a method; gap before its columns
+LABEL, GAP, LINE = 0.55, 0.05, 0.17  # width of the labels of rows; gap between images; height of the words below one
 FONT, SMALL = 9, 7.5  # points
 ERROR_SCALE = 20  # of the maps of errors
+
+
+IMAGES = [name for name, task in TASKS.items() if task.image]  # the tasks that fit one
+TASK, DATA_DIR = optional(one_of(IMAGES)), optional(FOLDER)
+SIZES = ListOf(SIZE, allow_empty=True)
+
+
+def spelled(values: Iterable[int]) -> str:
+    return " ".join(map(str, values))
+
+
+@dataclass(frozen=True)
+class Options(Drawing):
+    """What is drawn."""
+
+    task: str | None = option(None, TASK, "draw only this task (default: all of which networks are kept)")
+    mlist: tuple[int, ...] = option((), SIZES, f"hidden widths m (default: {spelled(MLIST)}; where one of them is not "
+                                    "there, the smallest, a middle one and the largest)")
+    slist: tuple[int, ...] = option((), SIZES, f"numbers of nonzero weights (default: {spelled(SLIST)}; likewise)")
+    seed: int = option(0, SEED, "of the networks")
+    num_layers: int = option(1, SIZE, "hidden layers of the networks")
+    errors: bool = option(False, SWITCH, f"draw the distances to the original, times {ERROR_SCALE}")
+    data_dir: str | None = option(None, DATA_DIR, "folder of the data sets (default: the variable MLP_IHT_DATA, then "
+                                  "./data)")
+    logs_dir: str = option("logs", FOLDER, "holds <task>/<method>/*.models")
 
 
 @dataclass(frozen=True)
@@ -67,57 +96,56 @@ class Kept:
 # ---- reading ----
 
 
-def read_logs(logs_dir: Path, task: str, num_layers: int) -> dict[str, list[Log]]:
-    """The logs of a task and depth, by method. Raises UsageError."""
-    logs = {}
-    for sidecar in sorted(logs_dir.glob(f"{task}/*/*.json")):
-        try:
-            log = Log.read(sidecar)
-        except LogError as error:
-            raise UsageError(f"--logs_dir {logs_dir}: {error}; move that log away, or name another folder") from None
-        if log.settings["num_layers"] == num_layers:
-            logs.setdefault(log.settings["method"], []).append(log)
-    return logs
+def read_logs(options: Options, task: str) -> list[Log]:
+    """The logs of a task and depth, method after method. Raises UsageError."""
+    try:
+        logs = [Log.read(sidecar) for sidecar in sorted(Path(options.logs_dir).glob(f"{task}/*/*.json"))]
+    except LogError as error:
+        raise UsageError(f"--logs_dir {options.logs_dir}: {error}; move that log away, or name another "
+                         "folder") from None
+    return [log for log in logs if log.settings["num_layers"] == options.num_layers]
 
 
-def kept_networks(logs: dict[str, list[Log]], seed: int) -> dict[str, Kept]:
+def kept_networks(logs: Sequence[Log], seed: int) -> dict[str, Kept]:
     """What these logs keep of a seed, by method; a method without networks is left out. Raises UsageError."""
     kept = {}
-    for method, own in logs.items():
-        parts = [kept_of(log, seed) for log in own]
-        with_networks = [part for part in parts if part.networks]
-        if with_networks:
-            refuse_mixed([part.settings for part in with_networks], own[0].path.parent)
-            same = [part for part in parts if part.settings == with_networks[0].settings]
-            kept[method] = Kept(with_networks[0].settings,
-                                {cell: net for part in same for cell, net in part.networks.items()},
-                                {cell: why for part in same for cell, why in part.others.items()})
+    for method, group in groupby(logs, lambda log: log.settings["method"]):
+        parts = [(log, kept_of(log, seed)) for log in group]
+        settings = next((part.settings for _, part in parts if part.networks), None)
+        if settings is None:
+            continue
+        kept[method] = Kept(settings, {}, {})
+        for log, part in parts:
+            if part.settings == settings:
+                kept[method].networks.update(part.networks)
+                kept[method].others.update(part.others)
+            elif part.networks:
+                raise mixed(settings, log)
     return kept
 
 
 def kept_of(log: Log, seed: int) -> Kept:
     """What one log keeps of a seed."""
-    networks, others, scores = {}, {}, scores_of(log)
+    kept, scores = Kept(log.settings, {}, {}), scores_of(log)
     for cell in (cell for cell in log.records if cell[2] == seed):
         status = kind(log.status(cell))
         if status == DONE and log.model_path(cell).exists():
-            networks[cell[:2]] = log.model_path(cell), scores[cell]
+            kept.networks[cell[:2]] = log.model_path(cell), scores[cell]
         else:
-            others[cell[:2]] = "not kept" if status == DONE else status
-    return Kept(log.settings, networks, others)
+            kept.others[cell[:2]] = "not kept" if status == DONE else status
+    return kept
 
 
-def refuse_mixed(settings: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Networks of different settings are no one picture. Raises UsageError."""
-    for other in settings[1:]:
-        pairs = {flag: (settings[0].get(flag), other.get(flag)) for flag in settings[0] | other}
-        differing = [f"--{flag} {one!r} and {two!r}" for flag, (one, two) in pairs.items() if one != two]
-        if differing:
-            raise UsageError(f"--logs_dir {folder.parents[1]}: networks in {folder} were made with "
-                             f"{', '.join(differing)}; move one of these logs, or name another folder")
+def mixed(settings: dict[str, Any], log: Log) -> UsageError:
+    """Networks of a log that has other settings than those before it: they are no one picture."""
+    pairs = {flag: (settings.get(flag), log.settings.get(flag)) for flag in settings | log.settings}
+    differing = [f"--{flag} {one!r} and {two!r}" for flag, (one, two) in pairs.items() if one != two]
+    folder = log.files[0].parent
+    return UsageError(f"--logs_dir {folder.parents[1]}: networks in {folder} were made with {', '.join(differing)}; "
+                      "move one of these logs, or name another folder")
 
 
-def choose(asked: Sequence[int] | None, usual: Sequence[int], there: Iterable[int]) -> list[int]:
+def choose(asked: Sequence[int], usual: Sequence[int], there: Iterable[int]) -> list[int]:
     """The values asked for; else the usual ones if all are there; else the smallest, a middle one and the largest."""
     there = sorted(there)
     spread = dict.fromkeys((there[0], there[len(there) // 2], there[-1]))
@@ -126,13 +154,15 @@ def choose(asked: Sequence[int] | None, usual: Sequence[int], there: Iterable[in
 
 def build(logged: dict[str, Any], seed: int, data_dir: str | None) -> Problem:
     """The problem whose targets are the original, from the settings of a log. Raises UsageError."""
-    given = {name: value for name, value in logged.items() if name in SETTINGS}
+    given = {name: value for name, value in logged.items() if is_known(name)}
     settings = make_settings(**given, mlist=[1], slist=[1], data_dir=data_dir)
     try:
-        return TASKS[settings.task].build(settings, 1, 1, seed)
+        problem = settings.build(1, 1, seed)
     except (DataError, IndexError) as error:  # the data are not there, are damaged, or too few
         raise UsageError(f"--data_dir {settings.data_dir}: {error}; name the folder of the data that were "
                          "fitted") from None
+    assert isinstance(problem, Problem)  # the tasks that fit an image are of networks
+    return problem
 
 
 def reconstruct(problem: Problem, path: Path, expected: float) -> tuple[np.ndarray, float]:
@@ -155,15 +185,13 @@ def reconstruct(problem: Problem, path: Path, expected: float) -> tuple[np.ndarr
 def draw(task: str, kept: dict[str, Kept], mlist: Sequence[int], slist: Sequence[int], problem: Problem,
          notes: Sequence[str], errors: bool = False) -> Figure:
     """The figure of one task, of images or of their errors. Raises UsageError."""
-    shape = TASKS[task].image
+    shape = TASKS[task].image or ()
+    figure, grid = make_page(shape[-2] / shape[-1], len(mlist), len(slist), len(kept))
     blocks = [list(range(number * (len(slist) + 1) + 2, (number + 1) * (len(slist) + 1) + 1))
               for number in range(len(kept))]  # columns of the grid, each block after a gap
-    figure = page.new_figure(WIDTH, HEIGHT)
-    figure.get_layout_engine().set(w_pad=0.025, h_pad=0.02, wspace=0, hspace=0)
-    grid = figure.add_gridspec(1 + len(mlist), blocks[-1][-1] + 1)
     draw_original(figure.add_subplot(grid[1:, 0]), problem.Y_eval.reshape(shape), notes)
     for (method, own), columns in zip(kept.items(), blocks, strict=True):
-        page.heading(figure, grid[0, columns[0] : columns[-1] + 1], METHODS[method].title, FONT, "center")
+        write_method(figure.add_subplot(grid[0, columns[0] : columns[-1] + 1]), METHODS[method].title)
         for (row, m), (column, s) in product(enumerate(mlist, 1), zip(columns, slist, strict=True)):
             ax = figure.add_subplot(grid[row, column])
             if (m, s) in own.networks:
@@ -173,12 +201,45 @@ def draw(task: str, kept: dict[str, Kept], mlist: Sequence[int], slist: Sequence
                 ax.set_xlabel(f"{value:.1f} dB", fontsize=SMALL, labelpad=2)
             else:
                 leave_blank(ax, own.others.get((m, s), NOT_RUN))
+            ax.set_box_aspect(shape[-2] / shape[-1])
+            ax.set_anchor("N")
             if row == 1:
                 ax.set_title(f"s = {s}", fontsize=SMALL, pad=3)
             if column == blocks[0][0]:
                 ax.set_ylabel(f"m = {m}", fontsize=FONT, rotation=0, ha="right", va="center")
-    fit_page(figure, grid, shape[-2] / shape[-1], len(mlist), blocks)
+    figure.draw_without_rendering()  # lays it out
+    figure.set_layout_engine("none")
+    figure.axes[0].texts[0].set_in_layout(True)  # the page is cut to what is on it, the notes among it
     return figure
+
+
+def make_page(ratio: float, num_rows: int, num_columns: int, num_methods: int) -> tuple[Figure, GridSpec]:
+    """A figure whose images are as large as a page holds, and its grid. Raises UsageError where they were too small.
+
+    Args:
+        ratio: height of an image over its width.  num_columns: of a method.
+    """
+    count = num_methods * num_columns
+    room = {"--slist": (WIDTH - ORIGINAL - LABEL - num_methods * BLOCK_GAP) / count - GAP,
+            "--mlist": ((HEIGHT - METHOD_ROOM - LINE) / num_rows - LINE) / ratio}
+    flag = min(room, key=room.__getitem__)
+    if room[flag] < SMALLEST:
+        values = {"--slist": num_columns, "--mlist": num_rows}[flag]
+        raise UsageError(f"argument {flag}: its {values} values leave images of {max(0, room[flag]):.2f} inches on a "
+                         f"page, for {num_methods} method(s); name fewer")
+    side = min(LARGEST, room[flag])
+    width = ORIGINAL + LABEL + num_methods * BLOCK_GAP + count * (side + GAP)
+    figure = page.new_figure(width, METHOD_ROOM + LINE + num_rows * (side * ratio + LINE))
+    figure.set_layout_engine("constrained", w_pad=GAP / 2, h_pad=0.02, wspace=0, hspace=0)
+    widths = [ORIGINAL, *[BLOCK_GAP, *[side] * num_columns] * num_methods]
+    return figure, figure.add_gridspec(1 + num_rows, len(widths), width_ratios=widths,
+                                       height_ratios=[METHOD_ROOM, *[side * ratio] * num_rows])
+
+
+def write_method(ax: Axes, title: str) -> None:
+    """The name of a method, bold, in the middle above its columns."""
+    ax.set_axis_off()
+    ax.text(0.5, 0, title, ha="center", va="bottom", fontsize=FONT, fontweight="bold", transform=ax.transAxes)
 
 
 def draw_original(ax: Axes, pixels: np.ndarray, notes: Sequence[str]) -> None:
@@ -192,10 +253,7 @@ def draw_original(ax: Axes, pixels: np.ndarray, notes: Sequence[str]) -> None:
 
 
 def show(ax: Axes, pixels: np.ndarray) -> None:
-    """Pixels [rows, columns] in grey or [channels, rows, columns] in colour; 0 is black, 1 the full light.
-
-    They fill the Axes: fit_page gives these the shape of the image.
-    """
+    """Pixels [rows, columns] in grey or [channels, rows, columns] in colour; 0 is black, 1 the full light."""
     pixels = np.clip(pixels if pixels.ndim == 2 else np.moveaxis(pixels, 0, -1), 0, 1)
     ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     frame(ax)
@@ -215,124 +273,61 @@ def frame(ax: Axes) -> None:
     ax.spines[:].set(linewidth=0.5, edgecolor="0.6")
 
 
-def fit_page(figure: Figure, grid: GridSpec, ratio: float, num_rows: int, blocks: Sequence[Sequence[int]]) -> None:
-    """Make the images as large as a page holds. Raises UsageError where they would be too small.
-
-    Args:
-        ratio: height of an image over its width.  blocks: the columns of the grid that hold images, by method.
-    """
-    in_blocks = {column for columns in blocks for column in columns}
-
-    def settle(side: float) -> np.ndarray:
-        widths = [side if column in in_blocks else BLOCK_GAP for column in range(1, blocks[-1][-1] + 1)]
-        page.settle(figure, grid, [METHOD_ROOM] + [side * ratio] * num_rows, [ORIGINAL, *widths])
-        return figure.get_size_inches()
-
-    width, height = settle(LARGEST)
-    room = {"--slist": LARGEST - (width - WIDTH) / len(in_blocks),
-            "--mlist": LARGEST - (height - HEIGHT) / (num_rows * ratio)}
-    flag = min(room, key=room.get)
-    if room[flag] < SMALLEST:
-        count = {"--slist": len(blocks[0]), "--mlist": num_rows}[flag]
-        raise UsageError(f"argument {flag}: its {count} values leave images of {max(0, room[flag]):.2f} inches on a "
-                         f"page, for {len(blocks)} method(s); name fewer")
-    if room[flag] < LARGEST:
-        settle(room[flag])
-    figure.set_layout_engine("none")
-    for text in figure.axes[0].texts:
-        text.set_in_layout(True)  # the page is cut to what is on it
-
-
 # ---- words ----
 
 
-def spelled(values: Iterable[int]) -> str:
-    return " ".join(map(str, values))
-
-
-def notes_of(kept: dict[str, Kept], num_layers: int, seed: int) -> list[str]:
+def notes_of(kept: dict[str, Kept], options: Options) -> list[str]:
     """Lines that say what was run: depth, seed and the settings that are not at their default."""
-    said = {METHODS[method].title: setting_words(own.settings | {"num_layers": None}, always=("num_epochs",))
-            for method, own in kept.items()}
+    said = {METHODS[method].title: other_words(own.settings) for method, own in kept.items()}
     common = [word for word in next(iter(said.values())) if all(word in words for words in said.values())]
     own = [f"{title}: {word}" for title, words in said.items() for word in words if word not in common]
-    return [depth_words(num_layers), f"seed {seed}", *common, *own, "m: hidden width", "s: nonzeros", "dB: PSNR"]
+    errors = [f"|error| times {ERROR_SCALE}"] * options.errors
+    return [depth_words(options.num_layers), f"seed {options.seed}", *common, *own, "m: hidden width", "s: nonzeros",
+            "dB: PSNR", *errors]
 
 
-# ---- command line ----
-
-
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The checked flags. Raises UsageError."""
-    parser = Parser(PROG, __doc__.split("\n")[0])
-    add = parser.add_argument
-    usual = "(default: {}; where one of them is not there, the smallest, a middle one and the largest)".format
-    add("--task", choices=image_tasks(), help="draw only this task (default: all of which networks are kept)")
-    add("--mlist", nargs="+", type=flags.positive, help=f"hidden widths m {usual(spelled(MLIST))}")
-    add("--slist", nargs="+", type=flags.positive, help=f"numbers of nonzero weights {usual(spelled(SLIST))}")
-    add("--seed", default=0, type=flags.seed, help="of the networks (%(default)s)")
-    add("--num_layers", default=1, type=flags.positive, help="hidden layers of the networks (%(default)s)")
-    add("--errors", action="store_true", help=f"draw the distances to the original, times {ERROR_SCALE}")
-    add("--data_dir", type=flags.folder, help="of the data sets (default: the variable MLP_IHT_DATA, then ./data)")
-    add("--logs_dir", type=Path, default=Path("logs"), help="holds <task>/<method>/*.models (./%(default)s)")
-    add("--figures_dir", type=Path, default=Path("figures"), help="for the pictures (./%(default)s)")
-    args = parser.parse_args(argv)
-    for flag in ("mlist", "slist"):
-        values = getattr(args, flag) or []
-        if len(set(values)) < len(values):
-            raise UsageError(f"argument --{flag}: {spelled(values)}: list every value once")
-    return args
-
-
-def image_tasks() -> list[str]:
-    """The tasks that fit an image."""
-    return [name for name, task in TASKS.items() if task.image]
-
-
-def make_picture(task: str, args: argparse.Namespace) -> list[Path]:
+def make_picture(task: str, options: Options) -> list[Path]:
     """Draw the picture of a task and return its paths. Raises UsageError."""
-    kept = kept_networks(read_logs(args.logs_dir, task, args.num_layers), args.seed)
+    kept, logs_dir = kept_networks(read_logs(options, task), options.seed), options.logs_dir
     cells = {cell for own in kept.values() for cell in own.networks}
     if not cells:
-        raise UsageError(f"--logs_dir {args.logs_dir}: no network of --task {task} with --num_layers "
-                         f"{args.num_layers} and --seed {args.seed} is kept there; run runner.py with --save_results "
-                         "--save_models, or name the folder, depth and seed of one")
-    mlist = choose(args.mlist, MLIST, {m for m, _ in cells})
-    slist = choose(args.slist, SLIST, {s for _, s in cells})
+        raise UsageError(f"--logs_dir {logs_dir}: no network of --task {task} with --num_layers {options.num_layers} "
+                         f"and --seed {options.seed} is kept there; run runner.py with --save_results --save_models, "
+                         "or name the folder, depth and seed of one")
+    mlist = choose(options.mlist, MLIST, {m for m, _ in cells})
+    slist = choose(options.slist, SLIST, {s for _, s in cells})
     if not cells & set(product(mlist, slist)):
         axes = [spelled(sorted(set(axis))) for axis in zip(*cells, strict=True)]
         raise UsageError(f"--mlist {spelled(mlist)} --slist {spelled(slist)}: no such network of {task} is kept in "
-                         f"{args.logs_dir}; choose among m {axes[0]} and s {axes[1]}")
-    problem = build(next(iter(kept.values())).settings, args.seed, args.data_dir)
+                         f"{logs_dir}; choose among m {axes[0]} and s {axes[1]}")
+    problem = build(next(iter(kept.values())).settings, options.seed, options.data_dir)
     with page.style():
-        notes = notes_of(kept, args.num_layers, args.seed) + [f"|error| times {ERROR_SCALE}"] * args.errors
-        figure = draw(task, kept, mlist, slist, problem, notes, args.errors)
-        page.make_folder(args.figures_dir)
+        figure = draw(task, kept, mlist, slist, problem, notes_of(kept, options), options.errors)
+        folder = Path(options.figures_dir)
+        check_writable(folder, "--figures_dir")
         try:
-            stem = f"pictures_{task}_hidden{args.num_layers}{'_errors' * args.errors}"
-            return page.save(figure, args.figures_dir / stem)
+            return page.save(figure, folder / f"pictures_{task}_hidden{options.num_layers}{'_errors' * options.errors}")
         except OSError as error:
-            raise UsageError(f"--figures_dir {args.figures_dir}: cannot be written ({error}); choose "
-                             "another") from None
+            raise UsageError(f"--figures_dir {folder}: cannot be written ({error}); choose another") from None
 
 
-def run(args: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Draw the pictures; returns an exit code. Raises UsageError."""
-    tasks = [task for task in image_tasks() if any(args.logs_dir.glob(f"{task}/*/*.models/*.npz"))]
-    if not args.task and not tasks:
-        raise UsageError(f"--logs_dir {args.logs_dir}: no networks of {' or '.join(image_tasks())} are kept there; "
+    tasks = [task for task in IMAGES if any(Path(options.logs_dir).glob(f"{task}/*/*.models/*.npz"))]
+    if not options.task and not tasks:
+        raise UsageError(f"--logs_dir {options.logs_dir}: no networks of {' or '.join(IMAGES)} are kept there; "
                          "run runner.py with --save_results --save_models, or name the folder that holds them")
     code = 0
-    for task in [args.task] if args.task else tasks:
+    for task in [options.task] if options.task else tasks:
         try:
-            print(*make_picture(task, args), sep="\n", flush=True)
+            print(*make_picture(task, options), sep="\n", flush=True)
         except UsageError as error:
             code = complain(PROG, error)
     return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return run_main(PROG, lambda: run(parse_arguments(argv)))
+    return run_command(PROG, __doc__, Options, run, argv)
 
 
 if __name__ == "__main__":

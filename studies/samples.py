@@ -15,25 +15,27 @@ there.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import time
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from beyond.recovery import compare
+from instances.planted import planted_inputs, planted_net
+from options import SIZE, ListOf, between, one_of, option
 from plotting import page
 from plotting.lines import draw_curve
-from runner import check_writable
-from studies.entries import computed, read_log
-from sweep import flags
-from sweep.flags import Parser, UsageError, run_main
+from shell.command import run_command
+from shell.program import UsageError
+from studies.entries import Computed, Entry, computed, read_log
+from sweep.cells import run_job
 from sweep.methods import METHODS
 from sweep.settings import make_settings
-from tasks import TASKS, Skipped, mlp_planted, planted_inputs
+from tasks import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,9 +47,29 @@ NOISY = {"n": 10000, "s": 50}  # the point at which noise is varied
 FRESH = 10000  # inputs that the answers are judged on
 LEAST = 1e-30  # of a mean squared error: an exact fit has none
 IMP_BATCH, IMP_STEPS, IMP_ROUNDS, IMP_FINETUNING = 1000, 2000, 5, 6000
-METHOD_NAMES = ("aiht", "pruning", "gnhtp", "creases")
-BOUND = "tab:red"  # the colour of the line n = s
-COLOURS = {"aiht": "tab:blue", "pruning": "tab:orange", "gnhtp": "tab:green", "creases": "tab:red"}
+COLOURS = {"aiht": "tab:blue", "pruning": "tab:orange", "gnhtp": "tab:green", "creases": "tab:red"}  # of the methods
+BOUND = "tab:red"  # of the line n = s
+
+
+@dataclass(frozen=True)
+class Options(Computed):
+    """What is fitted: every method and seed at every n and s without noise, and at every ratio of signal to noise."""
+
+    threads: int = option(1, SIZE, "CPU threads")
+    methods: tuple[str, ...] = option(tuple(COLOURS), ListOf(one_of(COLOURS)), "what the networks are fitted with")
+    nlist: tuple[int, ...] = option((100, 150, 200, 300, 500, 1000, 2000, 5000, 10000, 50000), ListOf(SIZE),
+                                    "numbers of samples")
+    slist: tuple[int, ...] = option((5, 10, 20, 50, 100, 200), ListOf(SIZE), "nonzero weights")
+    snrlist: tuple[float, ...] = option((0.0, 10.0, 20.0, 30.0, 40.0, 60.0),
+                                        ListOf(between(-300, 300, "a number of dB"), allow_empty=True),
+                                        f"signal to noise in dB, at {NOISY}; may be empty")
+
+    def points(self) -> list[Entry]:
+        """The points of both figures."""
+        points: list[Entry] = [{"n": n, "s": s, "snr": None} for n, s in itertools.product(self.nlist, self.slist)]
+        points += [NOISY | {"snr": snr} for snr in self.snrlist]
+        return [{"method": method, "seed": seed} | point
+                for point, method, seed in itertools.product(points, self.methods, self.seedlist)]
 
 
 def fit_settings(method: str, n: int) -> dict[str, Any]:
@@ -62,72 +84,67 @@ def fit_settings(method: str, n: int) -> dict[str, Any]:
     return {}
 
 
-def fit(point: dict[str, Any], threads: int) -> dict[str, Any]:
-    """One fit, judged on fresh inputs.
+def fit(threads: int, *, method: str, n: int, s: int, snr: float | None, seed: int) -> Entry:
+    """One fit, judged on fresh inputs; what was not found is None.
 
-    Args:
-        point: method, n, s, seed, and snr in dB or None.
     Returns:
         {"psnr" in dB, "error": 10 log10 |f - f*|^2 / |f*|^2 in dB, "precision" and "recall" of the support, "seconds",
-        "failed": the reason or None}; what was not found is None.
+        "failed": the reason or None}.
     """
-    method, n, s, seed = (point[key] for key in ("method", "n", "s", "seed"))
-    found = dict.fromkeys(("psnr", "error", "precision", "recall", "seconds", "failed"))
+    found: Entry = dict.fromkeys(("psnr", "error", "precision", "recall", "seconds", "failed"))
     started = time.perf_counter()
     try:
         settings = make_settings(task="mlp_planted", method=method, mlist=[M], slist=[s], nmeasurements=n, input_dim=D,
-                                 snr=point["snr"], device="cpu", threads=threads, **fit_settings(method, n))
-        problem = mlp_planted(settings, M, s, seed)
-        net = METHODS[method].run(problem, M, [s], seed, settings, "cpu")[s].net
-    except (Skipped, UsageError, ValueError, FloatingPointError) as reason:
+                                 snr=snr, device="cpu", threads=threads, **fit_settings(method, n))
+    except (UsageError, ValueError) as reason:
         return found | {"failed": str(reason)}
-    X = planted_inputs("normal", FRESH, D, seed + 1_000_000)
-    true = problem.planted.predict(X).astype(np.float64)
-    error = 10 * np.log10(max(np.mean((net.predict(X) - true) ** 2), LEAST))
-    recovery = compare(net, problem.planted)
+    [result] = run_job([(M, s, seed)], settings, "cpu").values()
+    if result.net is None:
+        return found | {"failed": result.status}
+    X, planted = planted_inputs("normal", FRESH, D, seed + 1_000_000), planted_net(D, M, 1, 1, s, seed)
+    true = planted.predict(X)
+    error = 10 * np.log10(max(np.mean((result.net.predict(X) - true) ** 2), LEAST))
+    recovery = compare(result.net, planted)
     return found | {"psnr": float(20 * np.log10(np.abs(true).max()) - error),
                     "error": float(error - 10 * np.log10(np.mean(true**2))),
                     "precision": recovery["support_precision"], "recall": recovery["support_recall"],
                     "seconds": round(time.perf_counter() - started, 3)}
 
 
-def points_of(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """The points of both figures."""
-    few = [{"n": n, "s": s, "snr": None} for n, s in itertools.product(args.nlist, args.slist)]
-    noisy = [NOISY | {"snr": snr} for snr in args.snrlist]
-    return [{"method": method, "seed": seed} | point
-            for point, method, seed in itertools.product(few + noisy, args.methods, args.seedlist)]
-
-
 # ---- the figures ----
 
 
-def shares(entries: list[dict], nlist: list[int], slist: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Exact recoveries and instances [s, n] among the noiseless entries. A fit that was refused is none."""
+def by_method(entries: list[Entry]) -> dict[str, list[Entry]]:
+    """The entries of each method that has some."""
+    own = {method: [entry for entry in entries if entry["method"] == method] for method in COLOURS}
+    return {method: entries for method, entries in own.items() if entries}
+
+
+def axes_of(entries: list[Entry]) -> list[list[int]]:
+    """Their n and their s."""
+    return [sorted({entry[key] for entry in entries}) for key in ("n", "s")]
+
+
+def shares(entries: list[Entry], nlist: list[int], slist: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Exact recoveries and instances [s, n] among noiseless entries. A fit that was refused is none."""
     exact, total = np.zeros((2, len(slist), len(nlist)), dtype=int)
     for entry in entries:
-        if entry["snr"] is None:
-            place = slist.index(entry["s"]), nlist.index(entry["n"])
-            total[place] += 1
-            exact[place] += entry["psnr"] is not None and entry["psnr"] >= TASKS["mlp_planted"].exact
+        place = slist.index(entry["s"]), nlist.index(entry["n"])
+        total[place] += 1
+        exact[place] += entry["psnr"] is not None and entry["psnr"] >= TASKS["mlp_planted"].exact
     return exact, total
 
 
-def axes_of(entries: list[dict]) -> list[list[int]]:
-    """The n and the s of the noiseless entries."""
-    return [sorted({entry[key] for entry in entries if entry["snr"] is None}) for key in ("n", "s")]
-
-
-def draw_shares(entries: list[dict]) -> Figure:
-    """A panel for each method: the number of exact recoveries, n along x, s along y, and the bound n = s."""
+def draw_shares(entries: list[Entry]) -> Figure:
+    """Noiseless entries, a panel for each method: the number of exact recoveries, n along x, s along y, and n = s."""
     from matplotlib.lines import Line2D
 
     nlist, slist = axes_of(entries)
-    methods = [method for method in METHOD_NAMES if any(entry["method"] == method for entry in entries)]
+    groups = by_method(entries)
     figure = page.new_figure(10.5, 2.9)
-    panels = figure.subplots(1, len(methods), sharey=True, squeeze=False)[0]
-    for ax, method in zip(panels, methods, strict=True):
-        exact, total = shares([entry for entry in entries if entry["method"] == method], nlist, slist)
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for ax, (method, own) in zip(panels, groups.items(), strict=True):
+        exact, total = shares(own, nlist, slist)
         share = np.divide(exact, total, out=np.full(exact.shape, np.nan), where=total > 0)
         ax.imshow(share, origin="lower", aspect="auto", vmin=0, vmax=1, cmap="viridis")
         ax.set_facecolor("0.9")  # not run
@@ -152,20 +169,17 @@ def draw_bound(ax: Axes, nlist: list[int], slist: list[int]) -> None:
     ax.plot(np.repeat(starts, 2), ends, color=BOUND, linewidth=2)
 
 
-def draw_noise(entries: list[dict]) -> Figure:
+def draw_noise(entries: list[Entry]) -> Figure:
     """Error of the clean function and recall of the support against SNR: a line per method, medians, all seeds."""
-    snrlist = sorted({entry["snr"] for entry in entries} - {None})
+    snrlist = sorted({entry["snr"] for entry in entries})
     figure = page.new_figure(7.5, 3)
     for ax, key, name in zip(figure.subplots(1, 2), ("error", "recall"),
                              ("error of the clean function (dB)", "recall of the support"), strict=True):
-        for method in METHOD_NAMES:
-            values = {snr: [entry[key] for entry in entries if (entry["method"], entry["snr"]) == (method, snr)
-                            and entry[key] is not None] for snr in snrlist}
-            values = {snr: found for snr, found in values.items() if found}
-            if not values:
-                continue
-            middle, low, high = ([of(found) for found in values.values()] for of in (np.median, min, max))
-            draw_curve(ax, list(values), middle, low, high, "o-", color=COLOURS[method], markersize=3,
+        for method, own in by_method([entry for entry in entries if entry[key] is not None]).items():
+            values = {snr: [entry[key] for entry in own if entry["snr"] == snr] for snr in snrlist}
+            there = [snr for snr in snrlist if values[snr]]
+            middle, low, high = ([of(values[snr]) for snr in there] for of in (np.median, min, max))
+            draw_curve(ax, there, middle, low, high, "o-", color=COLOURS[method], markersize=3,
                        label=METHODS[method].title)
         if key == "error":
             ax.plot(snrlist, [-snr for snr in snrlist], ":", color="grey", label="the noise itself")
@@ -176,56 +190,26 @@ def draw_noise(entries: list[dict]) -> Figure:
     return figure
 
 
-def print_table(entries: list[dict]) -> None:
-    """Exact recoveries of each method, by n."""
-    for method, group in itertools.groupby(sorted(entries, key=lambda entry: METHOD_NAMES.index(entry["method"])),
-                                           key=lambda entry: entry["method"]):
-        few = [entry for entry in group if entry["snr"] is None]
-        nlist, slist = axes_of(few)
-        exact, total = shares(few, nlist, slist)
-        print(f"{METHODS[method].title}: exact " + ", ".join(
-            f"n {n}: {found} of {there}" for n, found, there in zip(nlist, exact.sum(0), total.sum(0), strict=True)))
-
-
-# ---- command line ----
-
-
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The flags. Raises UsageError."""
-    parser = Parser(PROG, __doc__.split("\n")[0])
-    add = parser.add_argument
-    add("--methods", nargs="+", choices=METHOD_NAMES, default=list(METHOD_NAMES), help="default: all four")
-    add("--nlist", type=flags.positive, nargs="+", default=[100, 150, 200, 300, 500, 1000, 2000, 5000, 10000, 50000],
-        help="numbers of samples (default: 100 to 50000)")
-    add("--slist", type=flags.positive, nargs="+", default=[5, 10, 20, 50, 100, 200],
-        help="nonzero weights (default: 5 10 20 50 100 200)")
-    add("--snrlist", type=flags.decibels, nargs="*", default=[0.0, 10.0, 20.0, 30.0, 40.0, 60.0],
-        help=f"signal to noise in dB, at {NOISY} (default: 0 10 20 30 40 60)")
-    add("--seedlist", type=flags.seed, nargs="+", default=[0, 1, 2], help="seeds (default: 0 1 2)")
-    add("--threads", type=flags.positive, default=1, help="CPU threads (default: 1)")
-    add("--logs_dir", type=flags.folder, default="logs", help="the log is <logs_dir>/samples/samples.json")
-    add("--figures_dir", type=flags.folder, default="figures", help="for the figures (default: ./figures)")
-    return parser.parse_args(argv)
-
-
-def run(args: argparse.Namespace) -> None:
-    """Compute what is missing, and draw. Raises UsageError."""
-    log, folder = Path(args.logs_dir, "samples", "samples.json"), Path(args.figures_dir)
-    check_writable(log.parent)
-    page.make_folder(folder)
-    for entry in computed(points_of(args), lambda point: fit(point, args.threads), log):
+def run(options: Options) -> None:
+    """Compute what is missing, and draw all that is there. Raises UsageError."""
+    folder, figures = options.folders("samples")
+    log = folder / "samples.json"
+    for entry in computed(options.points(), lambda point: fit(options.threads, **point), log):
         told = entry["failed"] or "{psnr:7.2f} dB  recall {recall:.2f}  {seconds:7.2f} s".format(**entry)
         print("{method:8} n {n:<6} s {s:<4} snr {snr}  seed {seed}  ".format(**entry) + told, flush=True)
-    entries = read_log(log)
-    print_table(entries)
+    few, noisy = ([entry for entry in read_log(log) if (entry["snr"] is None) == clean] for clean in (True, False))
+    for method, own in by_method(few).items():
+        nlist, slist = axes_of(own)
+        counts = zip(nlist, *(counts.sum(axis=0) for counts in shares(own, nlist, slist)), strict=True)
+        print(f"{METHODS[method].title}: exact", ", ".join(f"n {n}: {exact} of {total}" for n, exact, total in counts))
     with page.style():
-        print(*page.save(draw_shares(entries), folder / "samples"), sep="\n")
-        if any(entry["snr"] is not None for entry in entries):
-            print(*page.save(draw_noise(entries), folder / "noise"), sep="\n")
+        print(*page.save(draw_shares(few), figures / "samples"), sep="\n")
+        if noisy:
+            print(*page.save(draw_noise(noisy), figures / "noise"), sep="\n")
 
 
-def main(argv: list[str] | None = None) -> int:
-    return run_main(PROG, lambda: run(parse_arguments(argv)))
+def main(argv: Sequence[str] | None = None) -> int:
+    return run_command(PROG, __doc__, Options, run, argv)
 
 
 if __name__ == "__main__":

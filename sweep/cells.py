@@ -12,12 +12,17 @@ import numpy as np
 
 from beyond import recovery
 from beyond.deep import recovery as deep_recovery
-from models import Callback, SparseNet
-from sweep.history import History, Recorder, stride
-from sweep.logbook import DONE, FAILED, SKIPPED, Cell
-from sweep.methods import METHODS
+from fits import Callback, Details, Found
+from instances import files
+from instances.task import Problem, SignalProblem, Skipped
+from models import SparseNet
+from numerics.workspace import Workspace
+from shell.program import UsageError
+from sweep.history import History, Recorder
+from sweep.methods import solve_cells, solve_signal, work_module
 from sweep.settings import Settings
-from tasks import TASKS, Skipped, score
+from sweep.table import DONE, FAILED, SKIPPED, Cell
+from tasks import score, signal_score, support_error
 
 
 @dataclass
@@ -26,15 +31,25 @@ class Result:
 
     status: str
     score: float = np.nan
-    details: dict = field(default_factory=dict)  # for the log
+    details: Details = field(default_factory=dict)  # for the log
     net: SparseNet | None = None
     history: History | None = None
 
 
+def read_data(settings: Settings) -> None:
+    """Read and check the data set of the task, downloading it where it is missing."""
+    if name := settings.task.dataset:
+        try:
+            files.fetch(name, settings.data_dir)
+            files.READERS[name](settings.data_dir)
+        except files.DataError as error:
+            raise UsageError(f"argument --data_dir: {error}") from None
+
+
 def jobs(cells: list[Cell], settings: Settings) -> list[list[Cell]]:
     """The cells in groups that are computed together: one cell, or all s of one run."""
-    together = METHODS[settings.method].serves_list and not TASKS[settings.task].depends_on_s
-    groups = {}
+    together = settings.method.solve_list and not settings.task.depends_on_s
+    groups: dict[tuple[int, int, int | None], list[Cell]] = {}
     for m, s, seed in cells:
         groups.setdefault((m, seed, None if together else s), []).append((m, s, seed))
     return list(groups.values())
@@ -67,7 +82,7 @@ def run_job(cells: list[Cell], settings: Settings, device: str, show: Callback |
 
 def starved(slist: list[int], settings: Settings) -> dict[int, Result]:
     """The cells whose budget int(s / L) leaves no weight for each of L layers, where the method splits it so."""
-    L = settings.num_layers if METHODS[settings.method].splits_budget else 1
+    L = settings.grid.num_layers if settings.method.splits_budget else 1
     return {s: Result(f"{SKIPPED}: {s} nonzeros leave none for each of {L} layers") for s in slist if s < L}
 
 
@@ -77,26 +92,43 @@ def fit_all(m: int, slist: list[int], seed: int, settings: Settings, device: str
 
     Raises Skipped where there is no instance, and whatever a method raises.
     """
-    problem, method = TASKS[settings.task].build(settings, m, slist[0], seed), METHODS[settings.method]
-    recorder = None
-    if settings.save_history:
-        n, d = problem.X.shape
-        step_seconds = method.step_seconds(settings.batch_size or n, d, m, min(slist), settings.num_epochs)
-        recorder = Recorder(problem, seed, stride(step_seconds), method.renumbers, show)
-    begin = recorder.begin if recorder else (lambda slist: show) if show else None
-    fits, histories = method.run(problem, m, slist, seed, settings, device, begin), {}
-    for s, fit in fits.items():
-        if np.isnan(fit.score):
-            raise FloatingPointError("the score is not a number")
-        if fit.net and problem.planted:
-            measure = deep_recovery if len(problem.planted.layers) == 2 else recovery
-            fit.details.update(measure.compare(fit.net, problem.planted))
-        if fit.net and problem.clean is not None:
-            fit.details["clean_score"] = score(replace(problem, Y_eval=problem.clean), fit.net.predict(problem.X_eval))
-        if recorder:
-            histories[s] = recorder.finished(s, fit.net)
-    results = {s: Result(DONE, fit.score, dict(fit.details), fit.net, histories.get(s)) for s, fit in fits.items()}
-    return results, recorder.spent if recorder else 0.0
+    num_layers, method = settings.grid.num_layers, settings.method
+    problem = settings.build(m, slist[0], seed)
+    xp = work_module(method, device)
+    with Workspace(settings.run.num_threads, settings.run.memory_budget, xp) as work:
+        if isinstance(problem, SignalProblem):
+            return {s: recover_signal(problem, m, s, settings, work, device) for s in slist}, 0.0
+        recorder = Recorder(problem, seed, method.renumbers, show) if settings.run.save_history else None
+        begin = recorder.begin if recorder else (lambda slist: show) if show else None
+        fits = solve_cells(method, problem, m, slist, seed, settings.options, num_layers=num_layers, work=work,
+                           device=device, begin=begin)
+    results = {s: judged(problem, found) for s, found in fits.items()}
+    if not recorder:
+        return results, 0.0
+    for s, found in fits.items():
+        results[s].history = recorder.finished(s, found.net)
+    return results, recorder.spent
+
+
+def recover_signal(problem: SignalProblem, p: int, s: int, settings: Settings, work: Workspace, device: str) -> Result:
+    """The result of a signal of length p."""
+    w = solve_signal(settings.method, problem, p, s, settings.options, work, device)
+    return Result(DONE, signal_score(problem, w), {"num_nonzero": len(w), "support_error": support_error(problem, w)})
+
+
+def judged(problem: Problem, found: Found) -> Result:
+    """The result of a fit: its score, and what it says and is worth beside the planted network if there is one."""
+    net = found.net
+    value = score(problem, net.predict(problem.X_eval) if found.outputs is None else found.outputs)
+    if np.isnan(value):
+        raise FloatingPointError("the score is not a number")
+    details: Details = {"num_nonzero": net.num_nonzero, **found.details}
+    if problem.planted:
+        measure = deep_recovery if len(problem.planted.layers) == 2 else recovery
+        details |= measure.compare(net, problem.planted)
+    if problem.clean is not None:
+        details["clean_score"] = score(replace(problem, Y_eval=problem.clean), net.predict(problem.X_eval))
+    return Result(DONE, value, details, net)
 
 
 def failure(error: BaseException) -> Result:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sweep.logbook import DONE, Log, LogError
+from sweep.logbook import Log, LogError
 from sweep.machine import ROOT
 from sweep.settings import Settings
+from sweep.table import DONE
 
 Known = dict[tuple[int, int], float]  # {(m, s): median seconds of a cell, over seeds and logs}
 
@@ -20,8 +21,8 @@ def known_seconds(log: Log, settings: Settings) -> Known:
     The expname may be another one. The machines and numbers of threads may be, too, so that it is a rough guide.
     """
     found: dict[tuple[int, int], list[float]] = {}
-    for folder in dict.fromkeys([Path(settings.logs_dir).resolve(), ROOT / "logs" / "reference"]):
-        for sidecar in sorted((folder / settings.task / settings.method).glob("*.json")):
+    for folder in dict.fromkeys([Path(settings.run.logs_dir).resolve(), ROOT / "logs" / "reference"]):
+        for sidecar in sorted((folder / settings.grid.task / settings.grid.method).glob("*.json")):
             try:
                 other = Log.read(sidecar)
             except LogError:

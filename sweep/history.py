@@ -1,7 +1,7 @@
 """How a fit gets to its network: what --save_history keeps of its steps, in one .npz for all cells of a log.
 
 The file has one array per name of COLUMNS, a row per recorded step; the arrays m, s and seed say which cell it is of.
-A row is taken of the first step, of every `stride`-th after it, and of the network that the fit returns: the last.
+A row is taken of the first steps, then of ever fewer (RATIO), and of the network that the fit returns: the last.
 
 - loss: over at most SAMPLES training samples, fewer of wide inputs, drawn once per cell: the share |y_hat - y|^2 /
   |y|^2 that is left, or the mean cross-entropy.  score: that of the task, over so many of the samples that it is
@@ -21,29 +21,25 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from beyond.recovery import best_matching
-from models import Callback, FitState, SparseLayer, SparseNet
+from fits import Callback, FitState
+from instances.task import Problem
+from models import SparseLayer, SparseNet
 from numerics.streams import Stream
-from tasks import Problem, score
+from tasks import score
 
 COLUMNS = ("step", "loss", "score", "num_nonzero", "live_neurons", "support_changed", "gates_changed", "seconds")
 CELL = ("m", "s", "seed")
 SAMPLES, ENTRIES = 1024, 2**19  # of the loss and of the score: samples, and entries of their inputs, at most
 GATE_SAMPLES = 256  # of the gates
-ROW_SECONDS = 0.7e-3  # of a row, on one core of an AMD EPYC: 0.35 to 1.1 ms
-SHARE = 0.01  # of the time of a fit that rows should take: the samples, the first and the last row come on top
+RATIO = 1.1  # of the steps of two rows, at least: some 25 rows of 100 steps, 50 of 1000
 
 Cell = tuple[int, int, int]  # m, s, seed
 History = dict[str, np.ndarray]  # {name of COLUMNS: [rows] float64} of a cell
-
-
-def stride(step_seconds: float) -> int:
-    """Steps from one row to the next, for steps of about this length."""
-    return max(1, math.ceil(ROW_SECONDS / (SHARE * step_seconds)))
 
 
 def pack(histories: dict[Cell, History]) -> bytes:
@@ -51,9 +47,10 @@ def pack(histories: dict[Cell, History]) -> bytes:
     content = io.BytesIO()
     lengths = [len(history["step"]) for history in histories.values()]
     cells = np.array(list(histories), dtype=np.int64).reshape(-1, 3).repeat(lengths, axis=0)
-    columns = {name: np.concatenate([np.zeros(0), *(history[name] for history in histories.values())])
-               for name in COLUMNS}
-    np.savez(content, **dict(zip(CELL, cells.T, strict=True)), **columns)
+    arrays: dict[str, Any] = dict(zip(CELL, cells.T, strict=True))
+    for name in COLUMNS:
+        arrays[name] = np.concatenate([np.zeros(0), *(history[name] for history in histories.values())])
+    np.savez(content, **arrays)
     return content.getvalue()
 
 
@@ -85,17 +82,17 @@ class Recorder:
     """Takes the rows of the cells that are computed together.
 
     Args:
-        problem: what is fitted.  seed: of the samples that are drawn.  stride: steps from one row to the next.
+        problem: what is fitted.  seed: of the samples that are drawn.
         renumbers: whether neurons are matched, from one row to the next.
         show: called as show(step, state) after every step, whether a row is taken or not.
     Attributes:
         spent: seconds that the rows took, which belong to no cell.
     """
 
-    def __init__(self, problem: Problem, seed: int, stride: int, renumbers: bool, show: Callback | None = None):
+    def __init__(self, problem: Problem, seed: int, renumbers: bool, show: Callback | None = None):
         started = time.perf_counter()
         rng = Stream.HISTORY.generator(seed)
-        self.problem, self.stride, self.pair, self.show = problem, stride, match if renumbers else keep, show
+        self.problem, self.pair, self.show = problem, match if renumbers else keep, show
         self.XT, self.Y = draw(problem.X, problem.Y, rng)
         self.same = problem.X_eval is problem.X and problem.Y_eval is problem.Y
         X_eval, Y_eval = (self.XT, self.Y) if self.same else draw(problem.X_eval, problem.Y_eval, rng)
@@ -107,13 +104,16 @@ class Recorder:
     def begin(self, slist: Sequence[int]) -> Callback:
         """The callback of a fit that begins now and serves these s."""
         self.started = time.perf_counter() - self.spent
+        due = 1
 
         def callback(step: int, state: FitState) -> None:
+            nonlocal due
             entered = time.perf_counter()
             if self.show:
                 self.show(step, state)
             self.last |= dict.fromkeys(state.slist or slist, step)
-            if (step - 1) % self.stride == 0:
+            if step >= due or step == 1:  # a fit that is begun again counts from 1
+                due = max(step + 1, math.ceil(RATIO * step))
                 self.take(step, state.net(), state.slist or slist, entered)
             self.spent += time.perf_counter() - entered
 
@@ -236,7 +236,8 @@ def unit_rows(W: np.ndarray) -> np.ndarray:
 def best_pairs(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """best_matching, which need not be searched where the largest gains of the rows are in different columns."""
     if not gain.size:
-        return np.zeros((2, 0), dtype=np.int64)
+        none = np.zeros(0, dtype=np.int64)
+        return none, none
     rows, columns = np.arange(len(gain)), gain.argmax(axis=1)
     if len(np.unique(columns)) < len(rows):
         return best_matching(gain)

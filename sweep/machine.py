@@ -9,8 +9,8 @@ from pathlib import Path
 
 from numerics.gpus import GpuError, PrecisionError, count_gpus, cupy_on, torch_on
 from numerics.workspace import default_budget
-from sweep.flags import UsageError
-from sweep.methods import METHODS
+from shell.program import UsageError
+from sweep.methods import Method
 from sweep.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,16 +26,16 @@ class Device:
 
 def choose_device(settings: Settings) -> Device:
     """The GPU that is asked for or there, else the CPU. Raises UsageError for a GPU that is asked for and not there."""
-    if settings.device == "cpu":
+    if settings.run.device == "cpu":
         return Device("cpu", "CPU")
-    gpu = settings.gpu
+    gpu = settings.run.gpu
     try:
         name = gpu_name(settings.method, gpu)
         return Device(f"cuda:{gpu}", f"GPU {gpu}, {name}")
     except PrecisionError as error:
         raise UsageError(str(error)) from None
     except GpuError as error:
-        if settings.device == "cuda":
+        if settings.run.device == "cuda":
             raise UsageError(f"argument --device: cuda is not possible, {error}; use --device cpu") from None
         if gpu:
             raise UsageError(f"argument --gpu: {gpu} is not there, {error}; leave it out for the CPU") from None
@@ -44,22 +44,22 @@ def choose_device(settings: Settings) -> Device:
 
 def gpus_of_workers(settings: Settings, device: str) -> int:
     """GPUs that the workers of a sweep share, as the library of its method counts them; 0 on a CPU."""
-    return 0 if device == "cpu" else count_gpus(METHODS[settings.method].library)
+    return 0 if device == "cpu" else count_gpus(settings.method.library)
 
 
-def gpu_name(method: str, gpu: int) -> str:
+def gpu_name(method: Method, gpu: int) -> str:
     """The name of a GPU that the library of a method can use; raises GpuError, which says what is missing."""
-    library = METHODS[method].library
-    if not library:
-        raise GpuError(f"{method} computes on the CPU alone")
-    return torch_on(gpu) if library == "torch" else cupy_on(gpu)[1]
+    if not method.library:
+        raise GpuError(f"{method.title} computes on the CPU alone")
+    return torch_on(gpu) if method.library == "torch" else cupy_on(gpu)[1]
 
 
 def describe(settings: Settings, device: Device) -> dict:
     """The environment of a sweep, for its log."""
     on_gpu = device.name != "cpu"
     return {"device": device.name, "device_name": device.line, "processor": processor_name(),
-            "threads": settings.threads, "memory_budget": settings.memory_budget or default_budget(on_gpu),
+            "threads": settings.run.threads,
+            "memory_budget": settings.run.memory_budget or default_budget(on_gpu),
             "blas": blas_kernels(), "versions": versions(with_cupy=on_gpu), "commit": commit()}
 
 

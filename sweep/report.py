@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models import Callback, FitState
+from fits import Callback, FitState
+from instances.task import Measure
 from sweep.cells import Result
 from sweep.estimate import Known, duration, nearest
-from sweep.logbook import DONE, FAILED, SKIPPED, Cell, Log, kind
-from sweep.methods import METHODS
-from sweep.settings import SETTINGS, Settings
-from tasks import Measure
+from sweep.logbook import Log
+from sweep.settings import Run, Settings
+from sweep.table import DONE, FAILED, SKIPPED, Cell, kind
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -30,7 +30,7 @@ class Steps:
     """Shows on a progress bar which step a fit is at, such as "m 5, seed 0: round 3 of 58"."""
 
     def __init__(self, bar: tqdm, settings: Settings):
-        self.bar, self.word, self.shown = bar, METHODS[settings.method].step, 0.0
+        self.bar, self.word, self.shown = bar, settings.method.step, 0.0
 
     def of(self, cell: Cell) -> Callback:
         """The callback of the fits of this cell and those that are computed with it."""
@@ -90,8 +90,9 @@ def ending(log: Log, found: set[Cell], settings: Settings) -> Iterator[str]:
 
 def draw_command(settings: Settings) -> str:
     """The command that draws the heatmap of this sweep, and of others of its task and method."""
-    words = ["python", "make_figures.py", "--task", settings.task, "--method", settings.method]
-    words += ["--logs_dir", settings.logs_dir] if settings.logs_dir != SETTINGS["logs_dir"].default else []
+    words = ["python", "make_figures.py", "--task", settings.grid.task, "--method", settings.grid.method]
+    words += ["--logs_dir", settings.run.logs_dir] if settings.run.logs_dir != Run().logs_dir else []
+    words += ["--extend", *settings.run.extend] if settings.run.extend else []
     return shlex.join(words)
 
 
@@ -112,10 +113,8 @@ def plan(log: Log, settings: Settings, known: Known) -> Iterator[str]:
     Args:
         known: seconds of cells of other logs, from which the times are estimated.
     """
-    effective = [name for name in log.settings if name not in SETTINGS or (
-        SETTINGS[name].suits_method(settings.method) and SETTINGS[name].suits_task(settings.task))]
-    for name in [*effective, "data_dir", "threads"]:
-        yield f"{name}: {getattr(settings, name)}"
+    for name, value in (log.settings | {"data_dir": settings.data_dir, "threads": settings.run.threads}).items():
+        yield f"{name}: {value}"
     missing = log.missing()
     yield f"cells: {len(missing)} of {len(log.cells())} to run"
     for seed in log.axes["seed"]:
@@ -124,7 +123,7 @@ def plan(log: Log, settings: Settings, known: Known) -> Iterator[str]:
             if slist:
                 yield f"  seed {seed}, m {m}, s {' '.join(map(str, slist))}: {estimate_words(m, slist, known)}"
     if missing and known:
-        total = sum(nearest(m, s, known)[1] for m, s, _ in missing) / max(settings.workers, 1)
+        total = sum(nearest(m, s, known)[1] for m, s, _ in missing) / max(settings.run.workers, 1)
         yield f"time: about {duration(total)}, by {len(known)} cells of logs of this task, method and settings"
     yield f"log: {log.path}.npy" if log.path else "log: none without --save_results"
 

@@ -1,225 +1,219 @@
-"""Every flag of runner.py, declared once: SETTINGS is the table.
+"""The flags of runner.py: those of the sweep are declared here, the others beside the tasks and methods that use them.
 
-The parser, the refusals of flags without effect, the names of logs, the titles of figures and the flag table of the
-README are derived from it. A new flag is one entry here, and its use. The table of methods is methods.py.
+The parser (sweep/flags.py), the refusals of flags without effect, the names of logs and the titles of figures are read
+from the declarations (options.py).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, make_dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from datasets import data_folder
+from fits import Needs
+from instances.files import data_folder
+from instances.task import Problem, SignalProblem, Task
 from numerics.workspace import BUDGET, GPU_BUDGET, Workspace
-from sweep import flags
-from sweep.flags import Parser, UsageError, whole_number
-from sweep.methods import METHODS
-from tasks import INPUT_DISTS, MNIST_LIMITS, TASKS
-
-REQUIRED = object()  # in place of a default
-NETWORKS = ("networks",)  # in place of names of tasks: all that fit a network
+from options import (
+    FOLDER,
+    REQUIRED,
+    SEED,
+    SIZE,
+    SWITCH,
+    WORD,
+    Declaration,
+    ListOf,
+    OptionError,
+    Options,
+    OptionTypeError,
+    at_least,
+    declarations,
+    flags,
+    made,
+    one_of,
+    option,
+    optional,
+    text,
+    whole,
+)
+from shell.extensions import load
+from sweep.methods import METHODS, Method
+from tasks import TASKS
 
 
 @dataclass(frozen=True)
-class Setting:
-    """An entry of the table: one flag.
+class Grid(Options):
+    """What is run."""
 
-    Args:
-        name, help: as in --help; the default is added to the help.
-        type: function (text) -> value, or bool for a switch.  default: REQUIRED if there is none.
-        choices: the values it may have.  many: whether it takes a list.  metavar: its value in --help.
-        methods, tasks: names of those on which it has an effect, () for all; a Method or a Task may name further
-            settings that it takes. Elsewhere it may only have its default.
-        logged: whether it changes the numbers, and so belongs to the log and its name.
-        in_name: how the log's name always spells it, such as "hidden{}"; without, it is named where it is not at its
-            default. The order of the table is that of the names.
-        words: how the title of a figure says it, such as "hidden layers {}".
-    """
-
-    name: str
-    type: Callable
-    default: Any
-    help: str
-    choices: tuple = ()
-    many: bool = False
-    metavar: str | None = None
-    methods: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    logged: bool = True
-    in_name: str = ""
-    words: str = ""
-
-    def suits_method(self, method: str) -> bool:
-        """Whether a value other than the default changes anything for this method."""
-        return not self.methods or method in self.methods or self.name in METHODS[method].settings
-
-    def suits_task(self, task: str) -> bool:
-        """Whether a value other than the default changes anything on this task."""
-        if self.tasks == NETWORKS:
-            return TASKS[task].is_network
-        return not self.tasks or task in self.tasks or self.name in TASKS[task].settings
+    task: str = option(REQUIRED, one_of(TASKS), "what is fitted")
+    method: str = option("aiht", one_of(METHODS), "how")
+    mlist: tuple[int, ...] = option(REQUIRED, ListOf(SIZE), "hidden widths m (gaussian_sparse: signal lengths p)")
+    slist: tuple[int, ...] = option(REQUIRED, ListOf(SIZE), "numbers of nonzero weights")
+    seedlist: tuple[int, ...] = option((0,), ListOf(SEED), "seeds")
+    num_layers: int = option(Needs().usual_depth, SIZE, "hidden layers", words="hidden layers {}")
+    expname: str = option("", WORD, "a word of your own in the log's name", words="{}")
 
 
-DYNAMIC = ("set", "rigl")  # dynamic sparse training
-IMAGES = ("mnist", "binary_mnist", "binary_cifar10")  # classification
-WHAT = (
-    Setting("task", str, REQUIRED, "; ".join(f"{name}: {task.summary}" for name, task in TASKS.items()),
-            choices=tuple(TASKS)),
-    Setting("method", str, "aiht", "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items()),
-            choices=tuple(METHODS)),
-    Setting("mlist", flags.positive, REQUIRED, "hidden widths m (gaussian_sparse: signal lengths p)", many=True,
-            logged=False),
-    Setting("slist", flags.positive, REQUIRED, "numbers of nonzero weights", many=True, logged=False),
-    Setting("seedlist", flags.seed, (0,), "seeds", many=True, logged=False),
-    Setting("num_layers", flags.positive, 1, "hidden layers", tasks=NETWORKS, in_name="hidden{}",
-            words="hidden layers {}"),
-    Setting("convex", bool, False, "keep the random gates, no sequential convex updates", methods=("aiht",),
-            tasks=NETWORKS, in_name="convex{}", words="convex"),
-    Setting("batch_size", flags.count, 0, "samples per step, 0 for all of them",
-            methods=("aiht", "pruning", *DYNAMIC), tasks=NETWORKS, in_name="bs{}", words="batch {}"),
-    Setting("bias", bool, False, "append a constant 1 to the inputs", tasks=IMAGES, in_name="bias{}", words="bias"),
-    Setting("num_epochs", flags.positive, 15, "passes through the data; pruning: per round; gnhtp, deep: steps at most",
-            in_name="{}epochs", words="epochs {}"),
-    Setting("input_dim", flags.positive, 100, "inputs d", tasks=("mlp_planted",), words="inputs {}"),
-    Setting("output_dim", flags.positive, 1, "outputs k", tasks=("mlp_planted",), words="outputs {}"),
-    Setting("nmeasurements", flags.positive, 50000, "samples n", tasks=("mlp_planted", "gaussian_sparse"),
-            words="n {}"),
-    Setting("input_dist", str, "normal", "distribution of the inputs; mnist: the input_dim pixels of largest variance "
-            "of random training images, standardised", choices=INPUT_DISTS, tasks=("mlp_planted",), words="{} inputs"),
-    Setting("planted_signs", bool, False, "give the planted neurons output weights +-1 at random, where the paper "
-            "has +1", tasks=("mlp_planted",), words="signs +-1"),
-    Setting("snr", flags.decibels, None, "add noise to the targets, at this ratio of signal to noise in dB (default: "
-            "no noise)", tasks=("mlp_planted",), metavar="DB", words="SNR {:g} dB"),
-    Setting("update_every", flags.positive, 1, "steps from one update to the next: of the gates (aiht), of the masks "
-            "(set, rigl)", methods=("aiht", *DYNAMIC), tasks=NETWORKS, words="updates every {} steps"),
-    Setting("least_squares", str, "auto", "how it solves on a support; auto: cholesky on mlp_planted, ten steps of "
-            "conjugate gradients elsewhere", choices=("auto", "cholesky", "cg"), methods=("gnhtp",),
-            words="least squares {}"),
-    Setting("prune_iters", flags.prune_iters, 0.1, "0: prune once, after training; in (0, 1): that fraction of the "
-            "active weights per round; a whole T: T rounds", methods=("pruning",), words="prune_iters {}"),
-    Setting("prune_score", str, "magnitude", "what weights are ranked by; lamp empties no layer before the others",
-            choices=("magnitude", "lamp"), methods=("pruning",), words="pruned by {}"),
-    Setting("finetune_epochs", flags.count, 0, "epochs of retraining before a pruned network is scored (0, as "
-            "published)", methods=("pruning",), words="finetuning {}"),
-    Setting("mask_init", str, "erk", "shares of the layers in the s weights; erk: proportional to inputs plus outputs "
-            "of the layer; uniform: to their product", choices=("erk", "uniform"), methods=DYNAMIC, words="{} masks"),
-    Setting("drop_fraction", flags.share, 0.3, "share of its weights that a layer drops and regrows in the first "
-            "update, rounded down; it falls to 0", methods=DYNAMIC, words="drops {:g}"),
-    Setting("expname", flags.experiment_name, "", "a word of your own in the log's name", words="{}"),
-)
-HOW = (
-    Setting("save_results", bool, False, "keep the table in the logs folder, after every cell", logged=False),
-    Setting("save_models", bool, False, "keep the network of every cell too, in a folder beside the table",
-            tasks=NETWORKS, logged=False),
-    Setting("save_history", bool, False, "keep how every fit went, step by step, in an .npz beside the table",
-            tasks=NETWORKS, logged=False),
-    Setting("overwrite", bool, False, "start afresh where the log of an earlier run would be continued", logged=False),
-    Setting("device", str, "auto", "auto: the GPU if there is one", choices=("auto", "cpu", "cuda"), logged=False),
-    Setting("gpu", whole_number(0, 1023), 0, "which GPU", logged=False),
-    Setting("threads", whole_number(1, 1024), None, "CPU threads per cell (default: all cores, shared by --workers)",
-            logged=False),
-    Setting("workers", whole_number(0, 1024), 0, "processes that compute cells side by side; 0: this one",
-            logged=False),
-    Setting("scheduler", flags.address, None, "compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786",
-            metavar="ADDRESS", logged=False),
-    Setting("memory_budget", whole_number(Workspace.MIN_BUDGET), None, f"bound on temporary blocks, MiB (default: "
-            f"{BUDGET}, on a GPU {GPU_BUDGET})", metavar="MIB", methods=("aiht", "gnhtp", "creases"), logged=False),
-    Setting("data_dir", flags.folder, None, "folder of the data sets (default: the variable MLP_IHT_DATA, then ./data)",
-            logged=False),
-    Setting("logs_dir", flags.folder, "logs", "folder of the logs", logged=False),
-    Setting("dry_run", bool, False, "print settings, cells with an estimate of their "
-            "time, and the log's path; compute nothing", logged=False),
-)
-SETTINGS = {setting.name: setting for setting in WHAT + HOW}
+@dataclass(frozen=True)
+class Run(Options):
+    """How and where it is run."""
 
-# All flags of a run, frozen: what goes down to the tasks and the methods.
-Settings = make_dataclass("Settings", [(name, Any) for name in SETTINGS], frozen=True,
-                          namespace={"__module__": __name__, "__doc__": "The checked flags of a run, by name."})
+    save_results: bool = option(False, SWITCH, "keep the table in the logs folder, after every cell")
+    save_models: bool = option(False, SWITCH, "keep the network of every cell too, in a folder beside the table")
+    save_history: bool = option(False, SWITCH, "keep how every fit went, step by step, in an .npz beside the table")
+    overwrite: bool = option(False, SWITCH, "start afresh where the log of an earlier run would be continued")
+    device: str = option("auto", one_of(("auto", "cpu", "cuda")), "auto: the GPU if there is one")
+    gpu: int = option(0, whole(0, 1023), "which GPU")
+    threads: int | None = option(None, optional(whole(1, 1024)), "CPU threads per cell (default: all cores, shared by "
+                                 "--workers)")
+    workers: int = option(0, whole(0, 1024), "processes that compute cells side by side; 0: this one")
+    scheduler: str | None = option(None, optional(text("an address; leave it out", lambda value: bool(value.strip()))),
+                                   "compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786", metavar="ADDRESS")
+    memory_budget: int | None = option(None, optional(at_least(Workspace.MIN_BUDGET)), "bound on temporary blocks, MiB "
+                                       f"(default: {BUDGET}, on a GPU {GPU_BUDGET})", metavar="MIB")
+    data_dir: str | None = option(None, optional(FOLDER), "folder of the data sets (default: the variable "
+                                  "MLP_IHT_DATA, then ./data)")
+    logs_dir: str = option("logs", FOLDER, "folder of the logs")
+    dry_run: bool = option(False, SWITCH, "print settings, cells with an estimate of their time, and the log's path; "
+                           "compute nothing")
+    extend: tuple[str, ...] = option((), ListOf(FOLDER, allow_empty=True), "Python files that add tasks or methods to "
+                                     "the tables", metavar="FILE")
+
+    @property
+    def num_threads(self) -> int:
+        """The threads of a cell; Settings say how many where nobody does."""
+        return self.threads or 1
+
+    def check(self) -> None:
+        if self.workers and self.scheduler:
+            raise OptionError("workers", f"{self.workers} has no effect with --scheduler; leave one out")
+        if self.gpu and (self.workers or self.scheduler):
+            raise OptionError("gpu", f"{self.gpu} has no effect where each worker has its GPU; leave it out")
+        if self.gpu and self.device == "cpu":
+            raise OptionError("gpu", f"{self.gpu} has no effect with --device cpu; leave it out")
+        for name in ("overwrite", "save_models", "save_history"):
+            if getattr(self, name) and not self.save_results:
+                raise OptionError(name, "True has no effect without --save_results; add that")
 
 
-EXAMPLES = (  # at the end of --help
-    "python runner.py --task mlp_planted --method creases --mlist 5 --slist 20 --nmeasurements 5000",
-    "python runner.py --task mlp_planted --mlist 1 2 5 10 --slist 5 10 20 --seedlist 0 1 2 --save_results",
-    "python runner.py --task inr_mnist --method gnhtp --mlist 20 --slist 100 --dry_run",
-)
+@dataclass(frozen=True)
+class Settings:
+    """The checked flags of a run: of the grid, of how it is run, of its task and of its method."""
+
+    grid: Grid
+    run: Run
+    task: Task
+    options: Options
+
+    @property
+    def method(self) -> Method:
+        """The entry of the method."""
+        return METHODS[self.grid.method]
+
+    @property
+    def data_dir(self) -> Path:
+        """The folder of the data sets."""
+        return data_folder(self.run.data_dir, os.environ)
+
+    def build(self, m: int, s: int, seed: int) -> Problem | SignalProblem:
+        """The instance of a cell; raises Skipped."""
+        return self.task.build(m, s, seed, num_layers=self.grid.num_layers, data_dir=self.data_dir)
+
+    def values(self) -> dict[str, Any]:
+        """The values of all flags, by name."""
+        return {name: getattr(part, name) for part in (self.grid, self.task, self.options, self.run)
+                for name in flags(type(part))}
+
+    def __reduce__(self) -> tuple[Callable[..., Settings], tuple[dict[str, Any]]]:
+        return made_again, (self.values(),)  # a process that unpickles it may not know the tasks that were added
+
+
+def made_again(values: dict[str, Any]) -> Settings:
+    """The Settings with these values, in a process that may have to load the files that add to the tables."""
+    load(values["extend"])
+    return make_settings(**values)
+
+
+# ---- which options there are ----
+
+
+def method_options(task: str, method: str) -> type[Options]:
+    """The class of a method's options on a task."""
+    return METHODS[method].solve.Options if TASKS[task].is_network else METHODS[method].SignalOptions
+
+
+def sources(name: str) -> Iterator[tuple[str, Declaration]]:
+    """All declarations of an option: (task or method that declares it, or "", declaration)."""
+    owners: list[tuple[str, type[Options]]] = [("", Grid), ("", Run), *TASKS.items()]
+    owners += [(own, method.solve.Options) for own, method in METHODS.items()]
+    for owner, options in owners:
+        if name in flags(options):
+            yield owner, flags(options)[name]
+
+
+def all_flags() -> dict[str, list[str]]:
+    """The names of all flags, by the title of their group."""
+    groups: dict[str, Iterable[type[Options]]] = {
+        "what is run": [Grid], "the task": TASKS.values(),
+        "the method": [method.solve.Options for method in METHODS.values()], "how and where": [Run]}
+    return {title: list(dict.fromkeys(name for options in group for name in flags(options)))
+            for title, group in groups.items()}
+
+
+def flags_of(task: str, method: str) -> dict[str, Declaration]:
+    """The flags that have an effect with a task and a method, by name."""
+    useless = set() if TASKS[task].is_network else set(NETWORK_FLAGS)
+    if METHODS[method].library != "cupy":
+        useless.add("memory_budget")
+    groups = flags(Grid), flags(TASKS[task]), flags(method_options(task, method)), flags(Run)
+    return {name: declaration for group in groups for name, declaration in group.items() if name not in useless}
+
+
+NETWORK_FLAGS = ("num_layers", "save_models", "save_history")  # of no use where a vector is fitted
 
 
 # ---- from flags to Settings ----
 
 
-def make_parser() -> Parser:
-    """The parser of runner.py. It leaves out what is not given, since some defaults depend on other flags."""
-    parser = Parser("runner.py", "Sweep a grid of widths m, numbers of nonzeros s and seeds.", EXAMPLES)
-    for title, group in (("what is run", WHAT), ("how and where", HOW)):
-        add = parser.add_argument_group(title).add_argument
-        for setting in group:
-            words = described(setting)
-            if setting.type is bool:
-                add(f"--{setting.name}", action="store_true", default=None, help=words)
-            else:
-                add(f"--{setting.name}", type=setting.type, choices=setting.choices or None, metavar=setting.metavar,
-                    nargs="+" if setting.many else None, required=setting.default is REQUIRED, help=words)
-    return parser
-
-
-def described(setting: Setting) -> str:
-    """Help, default and where it has an effect: "inputs d (default: 100; only on mlp_planted)"."""
-    notes = []
-    if setting.default not in (REQUIRED, None, "") and setting.type is not bool:
-        notes.append(f"default: {spelled_default(setting)}")
-    if setting.methods:
-        notes.append(f"only with {', '.join(setting.methods)}")
-    if setting.tasks and setting.tasks != NETWORKS:
-        notes.append(f"only on {', '.join(setting.tasks)}")
-    return setting.help + (f" ({'; '.join(notes)})" if notes else "")
-
-
-def spelled_default(setting: Setting) -> str:
-    """The default as it is typed, and those of methods that have their own: "15, gnhtp: 108"."""
-    if setting.type is bool:
-        return "off"
-    if setting.default is REQUIRED:
-        return "required"
-    default = " ".join(map(str, setting.default)) if setting.many else setting.default
-    own = [f"{name}: {method.defaults[setting.name]}" for name, method in METHODS.items()
-           if setting.name in method.defaults]
-    return ", ".join(["" if default is None else str(default), *own])
-
-
-def parse_arguments(argv: list[str] | None) -> Settings:
-    """The checked flags; raises UsageError for everything that can be known to fail before any work."""
-    return make_settings(**vars(make_parser().parse_args(argv)))
-
-
-def make_settings(**given: object) -> Settings:
+def make_settings(**given: Any) -> Settings:
     """The Settings with these values, all others at their defaults; None stands for what is not given.
 
-    Raises UsageError, as the command line does.
+    Raises OptionError or OptionTypeError, in the words of the command line.
     """
-    given = {name: tuple(value) if SETTINGS[name].many else value
-             for name, value in given.items() if value is not None}
-    check_given(given)
-    settings = Settings(**defaults(given.get("method", SETTINGS["method"].default)) | given)
-    check_lists(settings)
-    refuse_without_effect(settings)
-    refuse_combinations(settings)
-    values = asdict(settings)
-    values["threads"] = settings.threads or max(1, num_cores() // max(settings.workers, 1))
-    values["data_dir"] = data_folder(settings.data_dir, os.environ)
-    return Settings(**values)
+    return settings_of({name: value for name, value in given.items() if value is not None},
+                       lambda limit, name, value: limit.check(name, value))
 
 
-def defaults(method: str = "") -> dict[str, Any]:
-    """The default of every setting, by name; those of a method where it has its own."""
-    own = METHODS[method].defaults if method else {}
-    return {name: own.get(name, setting.default) for name, setting in SETTINGS.items()}
+def settings_of(given: Mapping[str, Any], read: Callable[[Any, str, Any], Any]) -> Settings:
+    """The Settings with these values. Raises OptionError or OptionTypeError for what can be known to fail.
+
+    Args:
+        read: function (limit, name, value) -> the value within the limit; raises.
+    """
+    known = {name for names in all_flags().values() for name in names}
+    if unknown := [name for name in given if name not in known]:
+        raise OptionTypeError(unknown[0], f"there is no such flag; there are {', '.join(sorted(known))}")
+    grid = made(Grid, read_all(Grid, given, read))
+    if "num_layers" not in given:
+        grid = replace(grid, num_layers=METHODS[grid.method].solve.needs.usual_depth)
+    task = made(TASKS[grid.task], read_all(TASKS[grid.task], given, read))
+    refuse_misfit(grid, task)
+    refuse_without_effect(grid, given, read)
+    own = method_options(grid.task, grid.method)
+    options = made(own, read_all(own, given, read))
+    options.check_data(task.samples, task.inputs, task.outputs)
+    run = made(Run, read_all(Run, given, read))
+    run = replace(run, threads=run.threads or max(1, num_cores() // max(run.workers, 1)),
+                  data_dir=str(data_folder(run.data_dir, os.environ)))
+    return Settings(grid, run, task, options)
 
 
-def logged(settings: Settings) -> dict[str, Any]:
-    """What changes the numbers, task and method among them: the settings of a log."""
-    return {name: getattr(settings, name) for name, setting in SETTINGS.items() if setting.logged}
+def read_all(options: type[Options], given: Mapping[str, Any], read: Callable[[Any, str, Any], Any]) -> dict[str, Any]:
+    """The values that are given for the flags of a class."""
+    return {name: read(declaration.limit, name, given[name]) for name, declaration in flags(options).items()
+            if name in given}
 
 
 def num_cores() -> int:
@@ -230,104 +224,96 @@ def num_cores() -> int:
 # ---- refusals ----
 
 
-def check_given(given: dict[str, Any]) -> None:
-    """A required value that is missing, or one that is no choice; on the command line the parser refuses them first."""
-    for name, setting in SETTINGS.items():
-        if setting.default is REQUIRED and name not in given:
-            raise UsageError(f"argument --{name}: it is required")
-        if setting.choices and name in given and given[name] not in setting.choices:
-            raise UsageError(f"argument --{name}: {given[name]!r} is not one of {', '.join(setting.choices)}")
+def misfit(grid: Grid, task: Task, name: str) -> tuple[str, str] | None:
+    """(flag, why a method cannot do what is asked for), None if it can."""
+    method, needs = METHODS[name], METHODS[name].solve.needs
+    if not task.is_network:
+        return None if method.signal else ("method", f"{name} does not solve {grid.task}")
+    if task.is_signed and needs.sums:
+        return "method", f"{name} fits sums of relu(w . x), and {grid.task} has differences here"
+    if task.loss != "squared" and "loss" not in declarations(method.solve.Options):
+        return "method", f"{name} fits squared errors, and {grid.task} asks for {task.loss}"
+    if needs.planted and not task.is_planted:
+        return "method", f"{name} needs targets that a sparse network made, and {grid.task} has others"
+    if not (found := needs.misfit(task.samples, task.inputs, task.outputs, grid.num_layers)):
+        return None
+    argument, reason = found
+    flag = {"num_layers": "num_layers", "X": "nmeasurements"}.get(argument, "method")
+    return flag if flag in flags_of(grid.task, name) else "method", f"{name} {reason}"
 
 
-def check_lists(settings: Settings) -> None:
-    for flag in ("mlist", "slist", "seedlist"):
-        values = getattr(settings, flag)
-        if len(set(values)) < len(values):
-            twice = next(value for value in values if values.count(value) > 1)
-            raise UsageError(f"argument --{flag}: {twice} is listed twice; list every value once")
+def refuse_misfit(grid: Grid, task: Task) -> None:
+    """Raise OptionError where the method cannot do what is asked for; it says which can."""
+    if not (found := misfit(grid, task, grid.method)):
+        return
+    others = [name for name in METHODS if not misfit(grid, task, name)]
+    listed = " or ".join(filter(None, [", ".join(others[:-1]), *others[-1:]]))
+    raise OptionError(found[0], f"{found[1]}; {f'use --method {listed}' if others else 'no method does'}")
 
 
-def misfit(settings: Settings, name: str) -> str | None:
-    """Why a method cannot do what the settings ask for, None if it can."""
-    task, method = TASKS[settings.task], METHODS[name]
-    outputs = task.outputs(settings)
-    if method.most_outputs and outputs > method.most_outputs:
-        return f"argument --method: {name} fits a scalar output, {settings.task} has {outputs} here"
-    if task.methods and name not in task.methods:
-        return f"argument --method: {name} does not solve {settings.task}"
-    if settings.planted_signs and not method.signs:
-        return f"argument --planted_signs: {name} fits sums of relu(w . x), not differences"
-    if method.depths and settings.num_layers not in method.depths:
-        return f"argument --num_layers: {name} fits {method.depths[0]} hidden layer(s), not {settings.num_layers}"
-    if settings.task in method.unsuited:
-        return (f"argument --task: {name} needs targets that a sparse network made, or nearly, and more samples than "
-                f"inputs, which {settings.task} has not")
-    return None
-
-
-def refuse_without_effect(settings: Settings) -> None:
-    """A method that cannot do what is asked for, or a flag that would change nothing."""
-    if reason := misfit(settings, settings.method):
-        others = [name for name in METHODS if not misfit(settings, name)]
-        listed = " or ".join(filter(None, [", ".join(others[:-1]), *others[-1:]]))
-        remedy = f"use --method {listed}" if others else "no method does: leave that out"
-        raise UsageError(f"{reason}; {remedy}")
-    usual = defaults(settings.method)
-    for name, setting in SETTINGS.items():
-        value = getattr(settings, name)
-        if value == usual[name]:
+def refuse_without_effect(grid: Grid, given: Mapping[str, Any], read: Callable[[Any, str, Any], Any]) -> None:
+    """Raise OptionError for a flag that would change nothing, unless it has its default."""
+    for name in given.keys() - flags_of(grid.task, grid.method).keys():
+        owners = list(sources(name))
+        value = read(owners[0][1].limit, name, given[name])
+        if value in (declaration.default for _, declaration in owners):
             continue
-        if not setting.suits_method(settings.method):
-            raise UsageError(f"argument --{name}: {value} has no effect with --method {settings.method}; leave it out")
-        if not setting.suits_task(settings.task):
-            raise UsageError(f"argument --{name}: {value} has no effect on {settings.task}; leave it out")
+        of_method = name == "memory_budget" or any(owner in METHODS for owner, _ in owners)
+        of_method = of_method and name not in flags(METHODS[grid.method].solve.Options)
+        where = f"with --method {grid.method}" if of_method else f"on {grid.task}"
+        raise OptionError(name, f"{value} has no effect {where}; leave it out")
 
 
-def refuse_combinations(settings: Settings) -> None:
-    """Flags that are wrong together."""
-    if settings.convex and settings.update_every > 1:
-        raise UsageError(f"argument --update_every: {settings.update_every} has no effect with --convex; leave one out")
-    for flag, most in MNIST_LIMITS.items() if settings.input_dist == "mnist" else ():
-        value = getattr(settings, flag)
-        if value > most:
-            raise UsageError(f"argument --{flag}: {value} is over the {most} of --input_dist mnist; use fewer")
-    if settings.planted_signs and settings.output_dim > 1:
-        raise UsageError(f"argument --planted_signs: True has no effect with --output_dim {settings.output_dim}; leave "
-                         "one out")
-    if settings.workers and settings.scheduler:
-        raise UsageError(f"argument --workers: {settings.workers} has no effect with --scheduler; leave one out")
-    if settings.gpu and (settings.workers or settings.scheduler):
-        raise UsageError(f"argument --gpu: {settings.gpu} has no effect where each worker has its GPU; leave it out")
-    if settings.gpu and settings.device == "cpu":
-        raise UsageError(f"argument --gpu: {settings.gpu} has no effect with --device cpu; leave it out")
-    if METHODS[settings.method].overdetermined and SETTINGS["input_dim"].suits_task(settings.task) and (
-            settings.nmeasurements <= settings.input_dim):
-        raise UsageError(f"argument --nmeasurements: {settings.nmeasurements} samples, and a linear function of "
-                         f"{settings.input_dim} inputs fits any targets; use more samples than inputs")
-    samples = TASKS[settings.task].samples(settings)
-    if settings.batch_size > samples:
-        raise UsageError(f"argument --batch_size: {settings.batch_size} is over the {samples} samples of "
-                         f"{settings.task}; use 0 for full batch")
-    for flag in ("overwrite", "save_models", "save_history"):
-        if getattr(settings, flag) and not settings.save_results:
-            raise UsageError(f"argument --{flag}: True has no effect without --save_results; add that")
+# ---- what a log holds ----
 
 
-# ---- words ----
+PUBLISHED = ("num_layers", "convex", "batch_size", "bias", "num_epochs")  # the settings in every log's name, in order
 
 
-def setting_words(values: dict, always: tuple[str, ...] = ()) -> list[str]:
-    """Words for the settings that are not at their default, and for those that always are named."""
-    named = [setting for name, setting in SETTINGS.items() if setting.words and values.get(name) is not None
-             and (name in always or values[name] != setting.default)]
-    return ["full batch" if (setting.name, values[setting.name]) == ("batch_size", 0)
-            else setting.words.format(values[setting.name]) for setting in named]
+def logged_flags(task: str, method: str) -> dict[str, Declaration]:
+    """The flags that change the numbers, but for task and method, in the order in which names and titles say them."""
+    grid = {name: declaration for name, declaration in flags_of(task, method).items()
+            if name in ("num_layers", "expname")}
+    every = {**grid, **flags(TASKS[task]), **flags(method_options(task, method))}
+    first = [name for name in PUBLISHED if name in every]
+    return {name: every[name] for name in [*first, *(name for name in every if name not in first)]}
 
 
-def flag_table() -> list[str]:
-    """The lines of a Markdown table of all flags."""
-    rows = []
-    for name, setting in SETTINGS.items():
-        limits = described(replace(setting, default=None, type=str))
-        rows.append(f"| `--{name}` | {spelled_default(setting)} | {limits} |")
-    return ["| flag | default | |", "|---|---|---|", *rows]
+def logged(settings: Settings) -> dict[str, Any]:
+    """What changes the numbers, task and method among them: the settings of a log."""
+    task, method = settings.grid.task, settings.grid.method
+    values = settings.values()
+    return {"task": task, "method": method} | {name: values[name] for name in logged_flags(task, method)}
+
+
+def completed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a log: those that it lacks at their defaults, without those that have no effect.
+
+    A setting that no task and no method has any more stays: such a log agrees with no run.
+    """
+    task, method = settings["task"], settings["method"]
+    if task not in TASKS or method not in METHODS:
+        return dict(settings)
+    own = logged_flags(task, method)
+    usual = {name: declaration.default for name, declaration in own.items()}
+    if "num_layers" in own:
+        usual["num_layers"] = METHODS[method].solve.needs.usual_depth
+    known = {name for names in all_flags().values() for name in names}
+    kept = {name: value for name, value in settings.items() if name in own or name not in known}
+    return {"task": task, "method": method} | usual | kept
+
+
+def is_known(name: str) -> bool:
+    """Whether any task, method or the sweep has such a flag."""
+    return any(name in names for names in all_flags().values())
+
+
+def setting_words(values: Mapping[str, Any], own: Mapping[str, Declaration], always: tuple[str, ...] = ()) -> list[str]:
+    """Words for settings that are not at their default, and for those that always are named.
+
+    Args:
+        own: the flags, such as logged_flags gives them, in the order of the words.
+    """
+    named = {name: value for name, value in values.items() if value is not None and name in own
+             and (name in always or value != own[name].unnamed)}
+    return [words(named[name]) for name, declaration in own.items() if name in named and (words := declaration.words)]

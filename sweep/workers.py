@@ -13,8 +13,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -30,7 +30,8 @@ class WorkersError(Exception):
     """The workers cannot be had: one line that names the flag, the address and the remedy; exit code 2."""
 
 
-def run_on_workers(jobs: list, function: Callable, *, workers: int, scheduler: str | None, gpus: int = 0) -> Iterator:
+def run_on_workers(jobs: list, function: Callable, *, workers: int, scheduler: str | None,
+                   gpus: int = 0) -> Generator[tuple[Any, Any], None, None]:
     """Yield (job, function(job), or the exception that ended it) in the order in which jobs are ready.
 
     A job that waited at a worker when another killed it looks just as guilty. So suspects are run again at the end, one
@@ -143,6 +144,7 @@ def local_cluster(workers: int, gpus: int) -> Iterator:
     from multiprocessing import resource_tracker
 
     from distributed import Nanny, Scheduler, SpecCluster
+    from distributed import TimeoutError as Late
 
     def options(number):
         environment = {"CUDA_VISIBLE_DEVICES": visible[number % gpus]} if gpus else {}
@@ -160,5 +162,5 @@ def local_cluster(workers: int, gpus: int) -> Iterator:
     try:
         yield cluster
     finally:
-        with blocked_interrupts():
+        with blocked_interrupts(), contextlib.suppress(Late):  # on a busy machine; then they end with this process
             cluster.close(timeout=5)

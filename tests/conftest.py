@@ -16,9 +16,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's "make test &"
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda file: None)  # after every cell of a sweep; other processes do wait
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_the_disk():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)  # after every cell of a sweep; other processes do wait
+        yield
 
 
 @pytest.fixture(params=["strict_array", "cupy"])
@@ -51,8 +53,24 @@ def no_network(monkeypatch):
     def fail(*_):
         raise OSError("no network in tests")
 
-    monkeypatch.setattr("datasets._download", fail)
+    monkeypatch.setattr("instances.files._download", fail)
     monkeypatch.delenv("MLP_IHT_DATA", raising=False)
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """The figures that are saved; their files stay empty, since drawing takes half a second."""
+    figures = []
+
+    def save(figure, stem):
+        figures.append(figure)
+        paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "pdf")]
+        for path in paths:
+            path.write_bytes(b"")
+        return paths
+
+    monkeypatch.setattr("plotting.page.save", save)
+    return figures
 
 
 @pytest.fixture

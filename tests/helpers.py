@@ -10,7 +10,10 @@ import numpy as np
 
 from numerics.arrays import to_host
 from numerics.sparse import SparseVector
-from sweep.logbook import AXES, DONE, NOT_RUN, Log, completed
+from sweep.logbook import Log
+from sweep.names import AXES
+from sweep.settings import completed
+from sweep.table import DONE, NOT_RUN
 from tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,8 +63,8 @@ def write_files(folder: Path, files: dict) -> Path:
 
 
 def copy_project(folder: Path) -> None:
-    """Copy what a run of runner.py and make_figures.py needs."""
-    for path in [*ROOT.glob("*.py"), *(ROOT / name for name in ("numerics", "beyond", "sweep", "plotting"))]:
+    """Copy the code: the files of the root, and its packages but for the tests."""
+    for path in [*ROOT.glob("*.py"), *(path.parent for path in ROOT.glob("*/__init__.py"))]:
         (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
 
 

@@ -1,4 +1,8 @@
-"""Command lines of runner.py: what they print, and real processes that can be signalled, limited, and looked for."""
+"""Command lines of runner.py: what they print, and real processes that can be signalled, limited, and looked for.
+
+Nothing here depends on how fast a machine is: a process that is far ahead of who reads its lines waits (see `start`),
+and what is waited for is an event; the limits on the time are those of a test that hangs.
+"""
 
 import contextlib
 import os
@@ -19,13 +23,14 @@ import runner
 
 RUNNER = Path(runner.__file__)
 MARK = "SWEEP_MARK"  # a variable that every process of a sweep inherits
-PATIENCE = 20  # seconds from one Ctrl-C to the next; a sweep has 5 to end its workers
+PATIENCE = 300  # seconds
+PIPE = 4096  # bytes, some 50 lines of cells; the smallest that there is
 
 posix = pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="looks for processes in /proc")
 
 
 def start(line, folder, limit=None, wrap=(), **environment):
-    """Run a command line in a folder, in a session of its own.
+    """Run a command line in a folder, in a session of its own; it stops at PIPE bytes that nobody has read.
 
     Args:
         limit: (name of a resource limit, bytes), set before anything is imported.  wrap: a command to run it in.
@@ -37,16 +42,34 @@ def start(line, folder, limit=None, wrap=(), **environment):
     environment = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "", MARK: uuid.uuid4().hex, **environment}
     process = subprocess.Popen([*wrap, *call], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env=os.environ | environment, start_new_session=True)
+    import fcntl  # not on Windows, where only the other functions here are used
+
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, PIPE)
     process.mark = environment[MARK]
     return process
 
 
-def finish(process, timeout=60):
-    """Exit code, stdout and stderr of a process that ends, with all that it started."""
-    try:
-        out, err = process.communicate(timeout=timeout)
-    finally:
-        process.kill()
+def read_lines(process, count):
+    """The next lines, and not a byte more."""
+    lines = [b""]
+    while len(lines) <= count and (byte := os.read(process.stdout.fileno(), 1)):
+        lines[-1] += byte
+        lines += [b""] * (byte == b"\n")
+    return [line.decode() for line in lines[:count]]
+
+
+def wait_for(condition):
+    """What a condition says as soon as it says anything."""
+    until = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return found
+
+
+def finish(process, timeout=PATIENCE):
+    """Exit code, stdout and stderr of a process that ends, with all that it started. Raises TimeoutExpired."""
+    out, err = process.communicate(timeout=timeout)
     assert_gone(process)
     return SimpleNamespace(code=process.returncode, out=out, err=err)
 
@@ -56,13 +79,13 @@ def sweep(line, folder, **options):
 
 
 def press_ctrl_c(process, send=os.kill):
-    """Ctrl-C, and again as long as the process lives, since Python may drop one; then the result."""
+    """Ctrl-C, and again where the process lives on, since Python may drop one; then the result."""
     for _ in range(3):
         send(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(PATIENCE)
-            break
-    return finish(process)
+            return finish(process, timeout=60)
+    kill(process)
+    raise AssertionError("it does not hear Ctrl-C")
 
 
 def kill(process):
@@ -88,13 +111,12 @@ def workers(process):
     return [pid for pid, call in relatives(process).items() if "spawn_main" in call]
 
 
-def assert_gone(process, seconds=10):
-    until = time.monotonic() + seconds
-    while (left := relatives(process)) and time.monotonic() < until:
-        time.sleep(0.05)
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert not left
+def assert_gone(process):
+    try:
+        wait_for(lambda: not relatives(process))
+    finally:
+        for pid in relatives(process):
+            os.kill(pid, signal.SIGKILL)
 
 
 def scores(folder):

@@ -13,21 +13,22 @@ from helpers import assert_close, bits, psnr, sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import aiht_vector
 import sensing
-from aiht import Schedule, fit
+from aiht import fit, solve
 from aiht_vector import (
     RandomFill,
     Updates,
     VectorSensing,
     first_step_size,
-    fit_with_restarts,
+    fit_vector_layer,
     predict,
     residual,
     split,
     try_step_size,
     vector_step,
 )
+from fits import LOSSES
+from numerics.batches import Schedule
 from numerics.countsketch import CountSketch
 from numerics.sparse import SparseVector
 from numerics.streams import Stream
@@ -168,7 +169,8 @@ def layer(X, Y, s, work, *, m=6, mu, gates=None, num_epochs=4, batch_size=0, upd
     (n, d), k = X.shape, Y.shape[1]
     gates = gates or RandomGates(0, 0, m, d)
     schedule = Schedule(n, num_epochs, batch_size, update_every, gates.seed, gates.layer)
-    theta = try_step_size(np.ascontiguousarray(X.T), np.ascontiguousarray(Y.T), s, mu, gates, d, schedule, loss, work)
+    theta = try_step_size(np.ascontiguousarray(X.T), np.ascontiguousarray(Y.T), s, mu, gates, schedule, work, fan_in=d,
+                          loss=loss)
     return theta if theta is None else theta.toarray().reshape(gates.m, d + k)
 
 
@@ -194,7 +196,7 @@ def test_predictions_and_gradients_are_dense(work, kind, n):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("loss", ["squared", "cross_entropy"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_gradient_is_that_of_finite_differences(work, kind, loss):
     """With the gates held fixed, W and V vary; the loss is an independent dense one."""
     X, Y = data(loss=loss)
@@ -226,10 +228,9 @@ def test_residuals(device):
 # ---- steps and fits against the reference ----
 
 
-@pytest.mark.parametrize("loss, mu", [("squared", 0.05), ("cross_entropy", 0.3)])
+@pytest.mark.parametrize("loss, mu, s, seed, number", [("squared", 0.05, 9, 0, 0), ("cross_entropy", 0.3, 20, 4, 1)])
 @pytest.mark.parametrize("update_every", [0, 1, 2, 7])
 @pytest.mark.parametrize("batch_size", [0, 25])
-@pytest.mark.parametrize("s, seed, number", [(9, 0, 0), (20, 4, 1)])
 def test_fits_are_those_of_the_dense_reference(work, loss, mu, update_every, batch_size, s, seed, number):
     """With one sketch for all steps of a layer, whose streams are its own."""
     X, Y = data(loss=loss, seed=3)
@@ -251,7 +252,7 @@ def test_fits_are_those_of_the_dense_reference(work, loss, mu, update_every, bat
 
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 40), d=st.integers(1, 6), k=st.integers(1, 4),
-       m=st.integers(1, 6), s=st.integers(1, 30), loss=st.sampled_from(["squared", "cross_entropy"]),
+       m=st.integers(1, 6), s=st.integers(1, 30), loss=st.sampled_from(LOSSES),
        kind=st.sampled_from(KINDS), start_up=st.booleans())
 @settings(max_examples=100)
 def test_random_steps_are_those_of_the_dense_reference(seed, n, d, k, m, s, loss, kind, start_up):
@@ -304,42 +305,41 @@ def test_step_sizes_of_the_paper(s, m, loss, mu):
     assert first_step_size(s, m, loss) == mu
 
 
-def test_a_fit_that_diverges_starts_afresh_with_half_the_step(monkeypatch, work):
+def test_a_fit_that_diverges_starts_afresh_with_half_the_step(work):
     X, Y = data(seed=2)
-    Y, taken = Y * 30, []  # too large for the step of 2
-    monkeypatch.setattr(aiht_vector, "vector_step", lambda *args: taken.append(args[4]) or vector_step(*args))
-    net = fit(X, Y, 12, width=6, num_epochs=20, batch_size=25, work=work)
-    [mu] = net.step_sizes
-    assert mu in 2.0 ** -np.arange(20) and 0 < taken.count(2) < 30 < 60 == taken.count(mu)  # noticed before the end
+    Y, steps = Y * 30, []  # too large for the step of 2
+    found = solve(X, Y, 12, width=6, num_epochs=20, batch_size=25, callback=lambda step, _: steps.append(step))
+    [mu] = found.details["step_sizes"]
+    assert mu == 2 / 2 ** (steps.count(1) - 1) < 2 and steps[-60:] == list(range(1, 61))
+    assert 0 < steps.index(1, 1) < 30  # noticed before the end
     assert layer(X, Y, 12, work, num_epochs=20, batch_size=25, mu=2 * mu) is None
     w, v = split(sparse(layer(X, Y, 12, work, num_epochs=20, batch_size=25, mu=mu)), 5, 3)
-    assert [w.values.tobytes(), v.values.tobytes()] == [values for _, values in bits(net)] and len(w) and len(v)
+    assert [w.values.tobytes(), v.values.tobytes()] == [values for _, values in bits(found.net)] and len(w) and len(v)
 
 
 def test_divergence_warns_on_no_thread_and_each_layer_has_its_step():
     X, Y = data(n=2000, d=20, k=10)
     with Workspace(2) as work, warnings.catch_warnings():
         warnings.simplefilter("error")
-        net = fit(X, 20 * Y, 20, width=5, num_layers=2, num_epochs=40, batch_size=200, work=work)
-    assert min(net.step_sizes) < 2 and len(set(net.step_sizes)) == 2 and np.isfinite(net.predict(X)).all()
+        found = solve(X, 20 * Y, 20, width=5, num_layers=2, num_epochs=40, batch_size=200, work=work)
+    first, second = found.details["step_sizes"]
+    assert min(first, second) < 2 and first != second and np.isfinite(found.net.predict(X)).all()
 
 
 def test_weights_that_overflow_in_the_last_step_are_a_divergence(work):
     """Their updates, of up to 2 * 3e38, still fit into the float64 of the sketch."""
     X, Y = np.ones((1, 1), dtype=np.float32), np.full((1, 2), 3e38, dtype=np.float32)
-    nets = [fit(X, Y, 3, width=1, num_epochs=1, seed=seed, work=work) for seed in range(12)]
-    for net in nets:
+    fits = [solve(X, Y, 3, width=1, num_epochs=1, seed=seed, work=work) for seed in range(12)]
+    for net in (found.net for found in fits):
         assert np.isfinite([*net.layers[0].w.values, *net.output.w.values]).all()
-    assert {net.step_sizes[0] for net in nets} == {2, 1}
+    assert {mu for found in fits for mu in found.details["step_sizes"]} == {2, 1}
 
 
 def test_a_fit_that_always_diverges_is_given_up(work):
     X, Y = data()
     Y[3, 1] = np.nan  # which fit itself refuses
     with pytest.raises(FloatingPointError, match="diverges"):
-        fit_with_restarts(X.T, Y.T, 12, RandomGates(0, 0, 6, 5), 5, Schedule(60, 2), "squared", work)
-    with pytest.raises(ValueError, match="y is not finite: sample 3, output 1 is nan"):
-        fit(X, Y, 12, width=6)
+        fit_vector_layer(X.T, Y, 12, RandomGates(0, 0, 6, 5), Schedule(60, 2), work, fan_in=5, loss="squared")
 
 
 # ---- whole fits ----
@@ -347,17 +347,15 @@ def test_a_fit_that_always_diverges_is_given_up(work):
 
 @given(seed=st.integers(0, 99), n=st.integers(1, 30), d=st.integers(1, 6), k=st.sampled_from([0, 2, 3]),
        m=st.integers(1, 9), s=st.integers(1, 40), num_layers=st.integers(1, 3), num_epochs=st.integers(1, 4),
-       batch=st.integers(0, 30), update_every=st.integers(0, 3), loss=st.sampled_from(["squared", "cross_entropy"]))
+       batch=st.integers(0, 30), update_every=st.integers(0, 3), loss=st.sampled_from(LOSSES))
 @settings(max_examples=120)
 def test_the_budget_is_never_exceeded(seed, n, d, k, m, s, num_layers, num_epochs, batch, update_every, loss):
     """For a single output too, which is k = 0 here."""
-    s, rng = max(s, num_layers), np.random.default_rng(seed)
-    X = rng.standard_normal((n, d), dtype=np.float32)
-    Y = np.eye(k)[rng.integers(0, k, n)] if loss == "cross_entropy" and k else rng.standard_normal((n, k) if k else n)
-    with Workspace() as work:
-        net = fit(X, Y.astype(np.float32), s, width=m, num_layers=num_layers, num_epochs=num_epochs,
-                  batch_size=min(batch, n), convex=not update_every, update_every=update_every or 1, seed=seed,
-                  loss=loss, work=work)
+    s, rng, loss = max(s, num_layers), np.random.default_rng(seed), loss if k else "squared"
+    X = 0.3 * rng.standard_normal((n, d), dtype=np.float32)  # larger inputs may let a layer grow beyond all bounds
+    Y = rng.standard_normal((n, k) if k else n) if loss == "squared" else np.eye(k)[rng.integers(0, k, n)]
+    net = fit(X, Y, s, width=m, num_layers=num_layers, num_epochs=num_epochs, batch_size=min(batch, n),
+              convex=not update_every, update_every=update_every or 1, seed=seed, loss=loss)
     assert net.num_nonzero <= s and [layer.m for layer in net.layers] == [m] * num_layers
     assert (net.gates is None) == (update_every > 0)
     counts = [np.count_nonzero(layer.w.values) for layer in net.layers]
@@ -369,27 +367,25 @@ def test_the_budget_is_never_exceeded(seed, n, d, k, m, s, num_layers, num_epoch
         indices = part.w.indices
         assert (np.diff(indices) > 0).all() and (len(indices) == 0 or 0 <= indices[0] <= indices[-1] < part.m * part.d)
         assert part.w.values.dtype == np.float32 and np.isfinite(part.w.values).all()
-    assert net.predict(X).shape == ((n, k) if k > 1 else (n,)) and np.isfinite(net.predict(X)).all()
+    assert net.predict(X).shape == Y.shape and np.isfinite(net.predict(X)).all()
 
 
 def test_output_weights_of_all_layers_but_the_last_are_thrown_away(work):
     X, Y = data(n=200)
-    net = fit(X, Y, 60, width=8, num_layers=3, num_epochs=4, batch_size=50, seed=2, work=work)
+    found = solve(X, Y, 60, width=8, num_layers=3, num_epochs=4, batch_size=50, seed=2, work=work)
     Z, inputs = X, np.arange(5)
-    for number, found in enumerate(net.layers):
-        gates, fan_in = RandomGates(2, number, 8, len(inputs)), 8 if number else 5
-        theta, mu = fit_with_restarts(np.ascontiguousarray(Z.T), np.ascontiguousarray(Y.T), 20, gates, fan_in,
-                                      Schedule(200, 4, 50, 1, 2, number), "squared", work)
-        W, V = np.split(theta.toarray().reshape(8, -1), [len(inputs)], axis=1)
-        assert W.any() and V.any() and np.count_nonzero(W) + np.count_nonzero(V) <= 20
-        whole = np.zeros((8, fan_in), dtype=np.float32)
+    for number, layer in enumerate(found.net.layers):
+        w, output, mu = fit_vector_layer(np.ascontiguousarray(Z.T), Y, 20, RandomGates(2, number, 8, len(inputs)),
+                                         Schedule(200, 4, 50, 1, 2, number), work, fan_in=layer.d, loss="squared")
+        W, V = w.toarray().reshape(8, -1), output.dense()
+        assert W.any() and V.any() and len(w) + len(output) <= 20 and found.details["step_sizes"][number] == mu
+        whole = np.zeros((8, layer.d), dtype=np.float32)
         whole[:, inputs] = W
-        np.testing.assert_array_equal(found.w.toarray().reshape(whole.shape), whole)
-        assert net.step_sizes[number] == mu
+        np.testing.assert_array_equal(layer.dense(), whole)
         inputs = np.flatnonzero(W.any(axis=1))
         Z = np.maximum(Z.astype(np.float64) @ W[inputs].T.astype(np.float64), 0).astype(np.float32)
-    np.testing.assert_array_equal(net.output.w.toarray().reshape(3, 8), V.T)
-    assert_close(net.predict(X), Z.astype(np.float64) @ V[inputs].astype(np.float64))
+    np.testing.assert_array_equal(found.net.output.dense(), V)
+    assert_close(found.net.predict(X), Z.astype(np.float64) @ V[:, inputs].T.astype(np.float64))
 
 
 def test_a_planted_net_is_fitted_well(work):

@@ -1,15 +1,14 @@
 """benchmarks/: small cases of each, and the plain loop against the operator that it is compared with."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from benchmarks import floors, memory, per_neuron, scaling, speed, workers
 from benchmarks.speed import Command
+from instances.planted import planted_problem
+from plotting.figures import FIGURES, Row
 from sensing import RandomGates, ReluSensing
-from tasks import mlp_planted
+from sweep.methods import METHODS
 
 
 def test_the_loop_over_neurons_has_the_products_of_the_operator(work):
@@ -29,9 +28,21 @@ def test_the_loop_over_neurons_has_the_products_of_the_operator(work):
 # ---- speed ----
 
 
-TINY = (Command(1, "mlp_planted", 2, {"nmeasurements": 300, "input_dim": 10}, 8, 12, {}),
-        Command(2, "mlp_planted", 5, {"nmeasurements": 300, "input_dim": 10, "output_dim": 3, "batch_size": 128,
-                                      "num_layers": 2}, 8, 40, {"pruning": 2}))
+def command(figure, m, s, reduced, **settings):
+    """The command of a row of one cell of planted networks."""
+    given = {"task": "mlp_planted", "nmeasurements": 300, "input_dim": 10} | settings
+    columns = {METHODS[method].title: given | {"method": method} for method in speed.ALL_METHODS}
+    return Command(figure, Row((m,), (s,), columns), m, s, reduced)
+
+
+VECTOR = {"output_dim": 3, "batch_size": 128, "num_layers": 2}
+TINY = command("1", 8, 12, {}, num_epochs=2), command("2", 8, 40, {"pruning": 2}, num_epochs=5, **VECTOR)
+BATCHES = {"num_layers": 2, "num_epochs": 3, "batch_size": 128}  # of 128, 128 and 44 samples
+
+
+def planted(s, **settings):
+    """300 samples of a network of the commands."""
+    return planted_problem(8, s, 0, nmeasurements=300, input_dim=10, **settings)
 
 
 @pytest.fixture
@@ -53,54 +64,48 @@ def test_every_cell_of_speed_has_a_floor_and_is_drawn(tiny, tmp_path, capsys):
         ["1", "1", "mlp_planted", "AIHT", "1", "8", "12", "2"], ["2", "1", "mlp_planted", "IMP", "1", "8", "12", "2"],
         ["3", "2", "mlp_planted, 3 outputs", "AIHT", "2", "8", "40", "5"],
         ["4", "2", "mlp_planted, 3 outputs", "IMP", "2", "8", "40", "2 of 5"]]
-    assert all(float(line[8]) > 0 and float(line[10]) > 1 for line in lines[1:])
-    assert all(float(line[10]) >= float(line[12]) > 0 for line in lines[1:])
+    for line in lines[1:]:
+        seconds, floor, ratio, whole_floor, whole_ratio = map(float, line[8:])
+        assert seconds > 0 and whole_floor >= floor and ratio >= whole_ratio > 0
     assert "times as long" in out and {path.name for path in (tmp_path / "figures").iterdir()} == {
         "speed.png", "speed.pdf"}
 
 
-def test_the_commands_are_those_of_the_figures():
-    """As the Makefile has them, without their lists; a cell may have fewer epochs, and is one of the lists."""
-    makefile = (Path(speed.__file__).parents[1] / "Makefile").read_text()
-    for name, values in re.findall(r"^([MS]\d) := (.*)$", makefile, re.MULTILINE):
-        makefile = makefile.replace(f"$({name})", values)
-    calls = re.findall(r"call BOTH,(.*)\)$", makefile, re.MULTILINE)
-    for call, command in zip(calls, speed.COMMANDS, strict=True):
-        wanted = {"task": command.task, "num_epochs": command.num_epochs, **command.flags}
-        pairs = dict(part.split(" ", 1) for part in call.strip("- ").split(" --"))
-        assert str(command.m) in pairs.pop("mlist").split() and str(command.s) in pairs.pop("slist").split()
-        assert pairs == {name: str(value) for name, value in wanted.items()}
-        assert all(epochs < command.num_epochs for epochs in command.reduced.values())
-    assert [command.figure for command in speed.COMMANDS] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+def test_the_cells_are_those_of_the_figures():
+    """A cell may have fewer epochs, and is one of the grid; every row of the paper's figures has one."""
+    assert [command.row for command in speed.COMMANDS] == [row for name in "12345" for row in FIGURES[name].rows]
+    for command in speed.COMMANDS:
+        assert command.m in command.row.mlist and command.s in command.row.slist
+        for method, epochs in command.reduced.items():
+            assert epochs < command.selection(method)["num_epochs"]
 
 
 def test_the_floor_of_aiht_counts_the_products_of_its_steps():
-    """Mini-batches of 128, 128 and 44 samples for 3 epochs: the gates are random for an epoch and a step."""
-    settings = TINY[1].settings("aiht", 1, 3)
-    steps = floors.aiht_steps(mlp_planted(settings, 8, 40, 0), 8, 40, settings)
+    """The gates are random for an epoch and a step; 40 weights for two layers."""
+    steps = floors.aiht_steps(planted(40, output_dim=3, num_layers=2), 8, 40, **BATCHES)
     random = {step: count for step, count in steps.items() if step.random}
     assert sum(steps.values()) % 9 == 0 and sum(random.values()) * 9 == sum(steps.values()) * 4
     assert {step.neurons for step in random} == {8} and {step.n for step in steps} == {128, 44}
-    assert all(step.neurons <= 8 and step.d <= 10 and step.weights <= 20 for step in steps)  # 40 for two layers
+    assert all(step.neurons <= 8 and step.d <= 10 and step.weights <= 20 for step in steps)
 
 
-def test_the_whole_floor_counts_gates_columns_and_samples(monkeypatch):
-    """One second for each product: of steps on 300 samples in batches of 128, or on all of them."""
+@pytest.mark.parametrize("problem, options, gathered", [
+    ({"s": 12}, {"num_layers": 1, "num_epochs": 3, "batch_size": 0}, 0),
+    ({"s": 40, "output_dim": 3, "num_layers": 2}, BATCHES, 2 * 3),  # epochs of all layers
+])
+def test_the_whole_floor_counts_gates_columns_and_samples(monkeypatch, problem, options, gathered):
+    """One second for each product."""
     monkeypatch.setattr(floors, "median_seconds", lambda function, threads: function() is not function)
-    for command, gathered in zip(TINY, (0, 2 * 3), strict=True):  # epochs of all layers
-        settings = command.settings("aiht", 1, 3)
-        problem = mlp_planted(settings, 8, command.s, 0)
-        steps = floors.aiht_steps(problem, 8, command.s, settings)
-        assert floors.extra_seconds(problem, steps, 1) == pytest.approx(2 * sum(steps.values()) + gathered)
+    steps = floors.aiht_steps(planted(**problem), 8, problem["s"], **options)
+    seconds = floors.extra_seconds(planted(**problem), steps, 1)
+    assert seconds == pytest.approx(2 * sum(steps.values()) + gathered)
 
 
 def test_the_floor_of_imp_counts_the_steps_of_its_rounds():
-    settings = TINY[1].settings("pruning", 1, 3)
-    problem = mlp_planted(settings, 8, 40, 0)
-    found = floors.trainings(problem, 8, 40, settings)
-    assert len(found) > 5 and {steps for steps, *_ in found} == {3 * 300 / 128}
-    assert found[0][1][0].shape == (8, 10) and all(mask.all() for mask in found[0][2])
-    assert [mask.shape for mask in found[-1][2]] != [mask.shape for mask in found[0][2]]  # only live units take part
+    found = floors.trainings(planted(40, output_dim=3, num_layers=2), 8, 40, **BATCHES)
+    assert len(found) > 5 and {training.steps for training in found} == {3 * 300 / 128}
+    assert found[0].masks[0].shape == (8, 10) and all(mask.all() for mask in found[0].masks)
+    assert [mask.shape for mask in found[-1].masks] != [mask.shape for mask in found[0].masks]  # live units alone
 
 
 def test_slopes_are_exponents(monkeypatch):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from helpers import dense_sensing
 
+from instances.planted import planted_inputs, planted_net
+from numerics.streams import Stream
 from sensing import Gates, RandomGates, ReluSensing
 from studies import conditions
-from studies.conditions import DENSE, TOLERANCE, extreme_eigenvalues, planted_gates, study
-from sweep.settings import make_settings
-from tasks import planted_inputs, planted_net
+from studies.conditions import DENSE, TOLERANCE, Options, extreme_eigenvalues, planted_gates, study
 
 
 def instance(n=400, d=12, m=30, seed=0):
@@ -73,10 +73,6 @@ def test_eigenvalues_on_a_device_are_those_of_numpy(device, work):
 # ---- the study ----
 
 
-def settings(seedlist=(0, 1, 2)):
-    return make_settings(task="mlp_planted", mlist=[8], slist=[12], seedlist=seedlist, input_dim=10)
-
-
 def test_planted_gates_are_those_of_the_different_neurons():
     net = planted_net(6, 40, 1, 1, 50, 3)
     W = net.layers[0].w.toarray().reshape(40, 6)
@@ -89,31 +85,26 @@ def test_planted_gates_are_those_of_the_different_neurons():
 
 
 @pytest.mark.parametrize("gates", conditions.GATES)
-def test_a_row_has_the_extremes_over_all_supports(work, monkeypatch, gates):
-    supports = []
-    columns = ReluSensing.columns
-    monkeypatch.setattr(ReluSensing, "columns", lambda A, S: supports.append((A, S)) or columns(A, S))
-    row = study(gates, 300, 8, 12, settings([0, 4]), 3, np, work)
-    assert study(gates, 300, 8, 12, settings([0, 4]), 3, np, work) == row
-    del supports[6:]
-    extremes = []
-    for number, (A, support) in enumerate(supports):
-        seed = (0, 4)[number // 3]
+def test_a_row_has_the_extremes_over_all_supports(work, gates):
+    """Three supports of 12 columns for each of two seeds, drawn from their stream."""
+    row = study(gates, 300, 8, 12, Options(seedlist=(0, 4), input_dim=10, supports=3), np, work)
+    extremes, columns = [], []
+    for seed in (0, 4):
         H = RandomGates(seed, 0, 8, 10) if gates == "random" else planted_gates(10, 8, 12, seed)
-        dense = dense_sensing(planted_inputs("normal", 300, 10, seed), H.rows(np.asarray(H.neurons)))[:, support]
-        assert len(set(support)) == 12 and A.shape[1] == 10 * len(H.neurons)
-        extremes.append(np.linalg.eigvalsh(dense.T @ dense / 300)[[0, -1]])
+        dense = dense_sensing(planted_inputs("normal", 300, 10, seed), H.rows(np.asarray(H.neurons)))
+        columns.append(dense.shape[1])
+        for number in range(3):
+            A_S = dense[:, Stream.SUPPORTS.generator(seed, number).choice(columns[-1], 12, replace=False)]
+            extremes.append(np.linalg.eigvalsh(A_S.T @ A_S / 300)[[0, -1]])
     alphas, betas = np.array(extremes).T
-    assert len(extremes) == row["supports"] == 6 and len({tuple(S) for _, S in supports}) == 6
-    assert row["alpha"] == pytest.approx(alphas.min(), rel=1e-4) and row["beta"] == pytest.approx(betas.max(), rel=1e-4)
-    assert row["mean_alpha"] == pytest.approx(alphas.mean(), rel=1e-4)
-    assert row["mean_beta"] == pytest.approx(betas.mean(), rel=1e-4)
+    assert row["supports"] == 6 and row["columns"] == min(columns) and (gates == "planted" or columns == [80, 80])
+    expected = {"alpha": alphas.min(), "beta": betas.max(), "mean_alpha": alphas.mean(), "mean_beta": betas.mean()}
+    assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-4)
     assert row["demand"] == pytest.approx(32 * (betas.max() / alphas.min()) ** 2 * 12, rel=1e-3)
-    assert row["columns"] == (80 if gates == "random" else min(A.shape[1] for A, _ in supports))
 
 
 def test_a_demand_is_infinite_where_columns_are_dependent(work):
-    row = study("random", 20, 8, 50, settings(), 5, np, work)
+    row = study("random", 20, 8, 50, Options(input_dim=10), np, work)
     assert row["alpha"] < 1e-6 * row["beta"] and row["demand"] == np.inf
 
 
@@ -121,24 +112,25 @@ def test_a_run_writes_a_table_and_a_figure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(conditions, "BASE", {"n": 200, "m": 3, "s": 5})
     line = ["--nlist", "100", "200", "--mlist", "1", "3", "--slist", "5", "50", "--input_dim", "9", "--supports", "1",
             "--seedlist", "0", "--threads", "1", "--logs_dir", str(tmp_path), "--figures_dir", str(tmp_path)]
-    assert conditions.main(line) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(conditions.page, "save", lambda figure, stem: [])
+        assert conditions.main(line) == 0
     assert "fewer than s columns" in capsys.readouterr().out  # m = 3 neurons have 27
     rows = list(csv.DictReader((tmp_path / "conditions" / "normal.csv").read_text().splitlines()))
     assert [(row["gates"], row["n"], row["m"], row["s"]) for row in rows] == [
         (gates, n, m, "5") for n, m in (("100", "3"), ("200", "3"), ("200", "1")) for gates in ("random", "planted")]
     assert all(0 < float(row["alpha"]) <= float(row["mean_alpha"]) <= float(row["beta"]) for row in rows)
-    assert {path.name for path in tmp_path.glob("conditions.*")} == {"conditions.png", "conditions.pdf"}
-    capsys.readouterr()
     assert conditions.main(line) == 2 and "use --overwrite" in capsys.readouterr().err
     assert conditions.main([*line, "--mlist", "3", "--overwrite"]) == 0
     assert len((tmp_path / "conditions" / "normal.csv").read_text().splitlines()) == 1 + 4
+    assert {path.name for path in tmp_path.glob("conditions.*")} == {"conditions.png", "conditions.pdf"}
 
 
 @pytest.mark.parametrize("line, words", [
     ("--input_dist mnist --input_dim 717", "argument --input_dim: 717 is over the 716"),
     ("--input_dist mnist --nlist 60000", "argument --nlist: 60000 is over the 50000"),
     ("--input_dist cauchy", "'cauchy'"),
-    ("--supports 0", "'0' is not a whole number from 1"),
+    ("--supports 0", "argument --supports: '0' is not a whole number from 1"),
     ("--seedlist 1 1", "argument --seedlist: 1 is listed twice"),
     ("--device cuda", "argument --device: cuda is not possible"),
     ("--input_dim 1 --nlist 9 --mlist 9 --slist 90 --logs_dir {0}", "argument --input_dim: with 1 no matrix has"),

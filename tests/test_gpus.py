@@ -10,9 +10,9 @@ import torch
 
 from numerics import gpus
 from numerics.workspace import BUDGET, GPU_BUDGET, Workspace
+from shell.program import UsageError
 from studies import conditions
-from sweep import machine, methods
-from sweep.flags import UsageError
+from sweep import cells, machine
 from sweep.settings import make_settings
 
 LIBRARIES = ("cupy", "torch")
@@ -105,7 +105,7 @@ def test_workers_share_the_gpus_that_the_library_of_the_method_sees(fakes, monke
     assert machine.gpus_of_workers(settings("cupy"), "cpu") == 0
 
 
-def test_a_gpu_has_one_thread_and_a_budget_of_its_own(fakes, monkeypatch):
+def test_a_gpu_has_one_thread_and_a_budget_of_its_own(fakes, folder, monkeypatch):
     host, device = Workspace(3), Workspace(3, xp=strict_array)
     assert (host.threads, host.bytes) == (3, BUDGET * 2**20)
     assert (device.threads, device.bytes) == (1, GPU_BUDGET * 2**20)
@@ -115,11 +115,10 @@ def test_a_gpu_has_one_thread_and_a_budget_of_its_own(fakes, monkeypatch):
         made.append((threads, xp))
         raise ArithmeticError
 
-    monkeypatch.setattr(methods, "Workspace", workspace)
+    monkeypatch.setattr(cells, "Workspace", workspace)
     monkeypatch.setattr(conditions, "Workspace", workspace)
-    monkeypatch.setattr(conditions, "check_writable", lambda folder: None)
+    [result] = cells.run_job([(3, 5, 0)], settings("cupy", threads=3), "cuda:1").values()
+    assert "ArithmeticError" in result.status
     with pytest.raises(ArithmeticError):
-        methods.one_by_one(None)(None, 3, [5], 0, settings("cupy", threads=3), "cuda:1")
-    with pytest.raises(ArithmeticError):
-        conditions.run(conditions.parse_arguments(["--device", "cuda", "--threads", "3"]))
+        conditions.run(conditions.Options(device="cuda", threads=3))
     assert [(threads, xp.__version__) for threads, xp in made] == [(3, "99.1")] * 2

@@ -8,11 +8,12 @@ import pytest
 from helpers import save_log
 
 import make_figures as mf
-from models import FitState, SparseLayer, SparseNet
+from fits import FitState
+from instances.task import Problem
+from models import SparseLayer, SparseNet
 from plotting import history as curves
 from sweep import history
 from sweep.logbook import Log
-from tasks import Problem
 
 FIRST = np.array([[1, 0, 0, 0], [0, 2, 1, 0], [0, 0, 0, 0]])  # [m, d]
 
@@ -30,9 +31,9 @@ def problem():
     return Problem(X, net(FIRST).predict(X), X_eval, (net(FIRST).predict(X_eval) > 0.5).astype(float))
 
 
-def rows(problem, nets, steps=None, renumbers=False, stride=1):
+def rows(problem, nets, steps=None, renumbers=False):
     """The history of a fit that went through these networks."""
-    recorder = history.Recorder(problem, 0, stride, renumbers)
+    recorder = history.Recorder(problem, 0, renumbers)
     callback = recorder.begin([5])
     for step, each in zip(steps or range(1, len(nets) + 1), nets, strict=True):
         callback(step, FitState(lambda each=each: each))
@@ -76,11 +77,11 @@ def test_rows_of_a_start_that_was_given_up_are_dropped(problem):
     np.testing.assert_equal(rows(problem, nets, steps=[1, 2, 3, 1, 2])["support_changed"], [np.nan, 0])
 
 
-def test_rows_are_taken_every_so_many_steps_and_at_the_end(problem):
-    assert rows(problem, [net(FIRST)] * 9, stride=3)["step"].tolist() == [1, 4, 7, 9]
-    least = history.ROW_SECONDS / history.SHARE  # of a step after which a row is taken every time
-    assert [history.stride(seconds) for seconds in (1.0, 1.01 * least, 0.99 * least, least / 25.5)] == [1, 1, 2, 26]
-    assert rows(problem, [net(FIRST)], steps=[5], stride=3)["step"].tolist() == [5]  # a fit that told of nothing else
+def test_rows_are_taken_of_ever_fewer_steps_and_at_the_end(problem):
+    steps = rows(problem, [net(FIRST)] * 200)["step"]
+    assert steps[:10].tolist() == [*range(1, 11)] and steps[-1] == 200 and len(steps) < 50
+    assert (np.diff(steps)[:-1] <= np.maximum(1, np.ceil((history.RATIO - 1) * steps[:-2]))).all()
+    assert rows(problem, [net(FIRST)], steps=[5])["step"].tolist() == [5]  # a fit that told of nothing else
 
 
 def test_the_loss_of_classes_is_their_cross_entropy(problem):
@@ -119,7 +120,7 @@ def test_curves_are_medians_and_quartiles_over_the_seeds(tmp_path, monkeypatch, 
     held = found["GNHTP (num_epochs 5), s 5"]  # a seed keeps its last value, and has none before its first
     assert held.steps.tolist() == [1, 2, 4]
     np.testing.assert_equal(held.values, [[np.nan, 10, 10], [20, 20, 30]])
-    ax = curves.draw(logs, 2, "score").axes[0]
+    ax = curves.draw_history(logs, 2, "score").axes[0]
     assert ax.get_ylabel() == "PSNR (dB)" and ax.get_xlabel() == "step"
     assert ax.lines[0].get_ydata().tolist() == [2, 4, 6] and ax.lines[1].get_ydata().tolist() == [20, 15, 20]
     band = ax.collections[0].get_paths()[0].vertices[:, 1]

@@ -5,19 +5,18 @@ tests/test_tasks.py checks splits, targets and features on arrays, tests/test_da
 
 import gzip
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers import idx, write_files
 from processes import tree
 
-import datasets
 import runner
+from instances import files
 from models import SparseNet
-from tasks import TASKS
+from sweep.flags import parse_arguments
 
-MNIST_FILES, CIFAR_FILES = datasets.LAYOUTS["mnist"][0], datasets.LAYOUTS["cifar10"][0]
+MNIST_FILES, CIFAR_FILES = files.LAYOUTS["mnist"][0], files.LAYOUTS["cifar10"][0]
 
 
 def labelled(rng, counts, shape):
@@ -75,8 +74,8 @@ def score_of(problem, outputs):
 ])
 def test_the_score_in_the_log_is_that_of_the_saved_network_on_the_test_images(cli, tmp_path, data, line, least):
     assert cli(line, data)[0] == 0
-    ([model], [table]), task = (tmp_path.rglob(f"*.{kind}") for kind in ("npz", "npy")), line.split()[1]
-    problem = TASKS[task].build(SimpleNamespace(data_dir=data, bias="--bias" in line), 5, 5, 0)
+    [model], [table] = (tmp_path.rglob(f"*.{kind}") for kind in ("npz", "npy"))
+    problem = parse_arguments([*line.split(), "--data_dir", str(data)]).build(5, 5, 0)
     net, [value] = SparseNet.load(model), np.load(table).ravel()
     assert net.layers[0].d == problem.X.shape[1]
     assert value == pytest.approx(score_of(problem, net.predict(problem.X_eval)), abs=1e-3) and least < value

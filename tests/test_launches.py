@@ -7,9 +7,8 @@ import strict_array
 import aiht
 from beyond import creases
 from beyond.gnhtp.fit import fit as gnhtp
+from instances.planted import planted_problem
 from numerics.workspace import Workspace
-from sweep.settings import make_settings
-from tasks import mlp_planted
 
 # The method, how many steps are compared, and the launches, uploads and synchronisations of a step at most. Counted
 # were 273, 4, 11 with one output; 306, 5, 31 with three; gnhtp 1235, 36, 19 and on a planted network 274 to 412, 37 to
@@ -20,7 +19,7 @@ BUDGETS = {
     "AIHT, outputs": (lambda X, y, Y, **call: aiht.fit(X, Y, 80, loss="cross_entropy", **call), (4, 6), (308, 5, 31)),
     "gnhtp": (lambda X, y, Y, **call: gnhtp(X, y, 50, **call), (10, 20), (1350, 40, 21)),
     "gnhtp, planted": (lambda X, y, Y, **call: gnhtp(X, y, 50, realizable=True, **call), (6, 20), (480, 70, 60)),
-    "creases": (lambda X, y, Y, **call: creases.recover(X, y, 50, **call), (6, 20), (100, 25, 15)),
+    "creases": (lambda X, y, Y, **call: creases.solve(X, y, 50, **call), (6, 20), (100, 25, 15)),
 }
 
 
@@ -31,8 +30,8 @@ def counts():
 @pytest.mark.parametrize("name", BUDGETS)
 def test_a_step_stays_within_its_budget(name):
     fit, lengths, budget = BUDGETS[name]
-    settings = make_settings(task="mlp_planted", mlist=[20], slist=[50], nmeasurements=2000, input_dim=20)
-    problem, noise = mlp_planted(settings, 20, 50, 0), np.random.default_rng(0).standard_normal(2000)
+    problem = planted_problem(20, 50, 0, nmeasurements=2000, input_dim=20)
+    noise = np.random.default_rng(0).standard_normal(2000)
     y = (problem.Y + 0.3 * noise).astype(np.float32)
     X, y, Y = map(strict_array.asarray, (problem.X, y, np.eye(3, dtype=np.float32)[np.digitize(y, (1, 2))]))
     used = []

@@ -1,4 +1,4 @@
-"""The rooms of the project: which may import which, how long things may be, and that an import does no work."""
+"""The rooms of the project: which may import which, that there are no circles, and that an import does no work."""
 
 import ast
 import json
@@ -10,24 +10,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAPER = {"aiht", "aiht_vector", "pruning", "tasks", "datasets"}
-ARROWS = [{"numerics"}, {"sensing"}, {"models"}, PAPER, {"beyond"}, {"sweep"}, {"runner", "plotting"}, {"make_figures"},
-          {"studies", "benchmarks"}]  # each imports those before it, and itself
+PAPER = {"aiht", "aiht_vector", "pruning", "instances", "tasks"}
+ARROWS = [{"options"}, {"shell", "numerics"}, {"sensing"}, {"models"}, {"fits"}, PAPER, {"beyond"}, {"sweep"},
+          {"runner", "plotting"}, {"make_figures"}, {"studies", "benchmarks"}]  # each imports itself and those before
 RANK = {room: rank for rank, rooms in enumerate(ARROWS) for room in rooms}
+FOLDERS = {room for room in RANK if (ROOT / room).is_dir()}
 FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-         for pattern in ("*.py", *(f"{room}/**/*.py" for room in RANK)) for path in ROOT.glob(pattern)}
+         for pattern in ("*.py", *(f"{room}/**/*.py" for room in FOLDERS)) for path in ROOT.glob(pattern)}
 FILES = dict(sorted(FILES.items()))  # the same order in every process
 TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+OWN = RANK["beyond"]  # of files that somebody has added beside these: a method of one's own
 
 
 def imports(name):
-    """The project's modules that a module imports, also within functions, but not for type hints alone."""
-    unused = {inner for node in ast.walk(TREES[name]) if isinstance(node, ast.If)
-              and getattr(node.test, "id", "") == "TYPE_CHECKING" for inner in ast.walk(node)}
+    """The project's modules that a module imports, also within functions and for type hints alone."""
     for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
             yield from {alias.name for alias in node.names} & FILES.keys()
-        elif isinstance(node, ast.ImportFrom) and node not in unused:
+        elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{name} has a relative import, which this test does not follow"
             submodules = {f"{node.module}.{alias.name}" for alias in node.names} & FILES.keys()
             yield from submodules or {node.module} & FILES.keys()
@@ -42,26 +42,22 @@ def functions(body, inside=""):
             yield inside + node.name, node
 
 
-def test_the_root_is_the_paper():
-    assert {name for name, path in FILES.items() if path.parent == ROOT} == {
-        "runner", "make_figures", "sensing", "models", *PAPER}
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_imports_point_one_way(name):
     room, others = name.partition(".")[0], {other.partition(".")[0] for other in imports(name)}
-    assert not {other for other in others - {room} if RANK[other] >= RANK[room] and not {other, room} <= PAPER}
+    rank = RANK.get(room, OWN)
+    later = {other for other in others - {room} if RANK.get(other, rank) > rank or other in RANK and room in RANK
+             and RANK[other] == rank and not {other, room} <= PAPER}
+    assert not later
 
 
-def test_imports_have_no_cycle():
+def test_imports_have_no_cycle_type_hints_included():
     TopologicalSorter({name: {*imports(name)} for name in FILES}).prepare()  # raises CycleError, which names it
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_files_and_functions_are_short_and_public_ones_have_type_hints(name):
-    assert len(FILES[name].read_text().splitlines()) <= 350
+def test_public_functions_have_type_hints(name):
     for function, node in functions(TREES[name].body):
-        assert node.end_lineno - node.lineno < 45, function
         arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
         bare = [arg.arg for arg in arguments if arg and not arg.annotation and arg.arg not in ("self", "cls")]
         if not any(part.startswith("_") for part in function.split(".")):

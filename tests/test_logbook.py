@@ -13,17 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from instances.task import Measure
 from sweep import logbook
-from sweep.logbook import AXES, DONE, FAILED, NAME_LENGTH, NOT_RUN, SKIPPED, Log, LogError, held, log_name
-from tasks import TASKS, Measure
+from sweep.logbook import Log, LogError, held
+from sweep.names import AXES, NAME_LENGTH, log_name
+from sweep.settings import completed
+from sweep.table import DONE, FAILED, NOT_RUN, SKIPPED
+from tasks import TASKS
 
-# Flags that came after the first logs, in the order in which they are named, and the values that are not named.
-LATER = {"input_dim": 100, "output_dim": 1, "nmeasurements": 50000, "input_dist": "normal",
-         "planted_signs": False, "snr": None, "update_every": 1,
-         "least_squares": "auto", "prune_iters": 0.1, "prune_score": "magnitude", "finetune_epochs": 0,
-         "mask_init": "erk", "drop_fraction": 0.3}
-SETTINGS = {"task": "mlp_planted", "method": "pruning", "expname": "", "num_layers": 1, "convex": False,
-            "batch_size": 0, "bias": False, "num_epochs": 15, **LATER}
+SETTINGS = completed({"task": "mlp_planted", "method": "pruning"})
 GRID = {"m": [2, 3], "s": [5], "seed": [0, 1]}
 LAPTOP, SERVER = {"device": "cpu", "commit": "1a2b"}, {"device": "cuda:0", "commit": None}
 MEASURE = Measure("PSNR", "dB", (-20, 50))
@@ -31,69 +29,32 @@ MEASURE = Measure("PSNR", "dB", (-20, 50))
 
 # ---- names ----
 
-NAME = re.compile(
-    r"(?P<task>[a-z0-9_]+)_(?P<method>aiht|pruning|gnhtp|set|rigl)_hidden(?P<num_layers>\d+)_m(?P<m>[\d-]+)_s(?P<s>[\d-]+)"
-    r"_seed(?P<seed>[\d-]+)_convex(?P<convex>[01])_bs(?P<batch_size>\d+)_bias(?P<bias>[01])_(?P<num_epochs>\d+)epochs"
-    + "".join(rf"(_{flag}(?P<{flag}>[a-z]+|[\d.e-]+))?" for flag in LATER) + r"(__(?P<expname>.+))?")
-WORDS = {"task": [*TASKS], "method": ["aiht", "pruning", "gnhtp", "set", "rigl"],
-         "prune_score": ["magnitude", "lamp"], "mask_init": ["erk", "uniform"],
-         "input_dist": ["normal", "uniform", "rademacher", "mnist"], "least_squares": ["auto", "cholesky", "cg"]}
-
-
-def parse_name(name):
-    """Settings and axes that a name spells out."""
-    found = NAME.fullmatch(name).groupdict()
-    axes = {axis: [int(value) for value in found.pop(axis).split("-")] for axis in AXES}
-    found = {flag: LATER.get(flag, "") if value is None else value for flag, value in found.items()}
-    return {flag: value if flag in (*WORDS, "expname") or value is None else float(value)
-            for flag, value in found.items()}, axes
-
-
-def settings_from(numbers, expnames):
-    values = {flag: st.sampled_from(words) for flag, words in WORDS.items()}
-    values |= {"convex": st.booleans(), "bias": st.booleans(), "expname": expnames}
-    values["prune_iters"] = st.one_of(st.floats(0, 1, exclude_max=True), st.integers(0, 10**6).map(float))
-    return st.fixed_dictionaries({flag: values.get(flag, numbers) for flag in SETTINGS})
-
-
-def axes_from(numbers, longest):
-    return st.fixed_dictionaries({axis: st.lists(numbers, min_size=1, max_size=longest, unique=True) for axis in AXES})
-
-
 PIECES = ["_", "__", "prune_iters0.5", "output_dim10", "15epochs", "bs5", "..", "-", "0123456789abcdef", "x"]
 EXPNAMES = st.one_of(st.text("abzABZ019._-", max_size=60), st.lists(st.sampled_from(PIECES), max_size=3).map("".join))
-ANY_SETTINGS, ANY_AXES = settings_from(st.integers(0, 2**31 - 1), EXPNAMES), axes_from(st.integers(0, 2**32 - 3), 20)
+VALUES_LIKE = {bool: st.booleans(), int: st.integers(0, 2**31 - 1), float: st.one_of(st.floats(0, 1), st.integers(
+    1, 10**6).map(float))}  # by the type of a default; other names than the expname stay
+WHOLE = st.fixed_dictionaries({name: VALUES_LIKE.get(type(value), st.just(value)) for name, value in SETTINGS.items()}
+                              | {"expname": EXPNAMES})
+ANY_AXES = st.fixed_dictionaries({axis: st.lists(st.integers(0, 2**32 - 3), min_size=1, max_size=20, unique=True)
+                                  for axis in AXES})
 
 
-@given(settings_from(st.integers(0, 99), st.text("abz019._-", max_size=8)), axes_from(st.integers(0, 9), 3),
-       st.sets(st.sampled_from([*LATER]), max_size=3))
-def test_a_name_states_everything(settings, axes, changed):
-    """Where not too much is changed; a longer name is cut off."""
-    settings |= {flag: value for flag, value in LATER.items() if flag not in changed}
-    assert parse_name(log_name(settings, axes)) == (settings, axes)
-
-
-@given(ANY_SETTINGS, ANY_AXES)
+@given(WHOLE, ANY_AXES)
 def test_names_are_short_and_shell_friendly(settings, axes):
     name = log_name(settings, axes)
-    assert re.fullmatch(r"[A-Za-z0-9._-]+", name) and not name.startswith((".", "-"))
-    assert len(name + ".json") <= 200
-    assert name.startswith(f"{settings['task']}_{settings['method']}_")
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", name) and len(name + ".json") <= 200
+    assert name.startswith("mlp_planted_pruning_")
 
 
-@given(ANY_SETTINGS, ANY_AXES, st.data())
-def test_any_change_changes_the_name(settings, axes, data):
-    flag = data.draw(st.sampled_from([*SETTINGS, *AXES]))
-    other, other_axes = dict(settings), dict(axes)
-    if flag in AXES:
-        other_axes[flag] = data.draw(ANY_AXES)[flag]
-    else:
-        other[flag] = data.draw(ANY_SETTINGS)[flag]
-    same = (other, other_axes) == (settings, axes)
-    assert (log_name(settings, axes) == log_name(other, other_axes)) == same
+@given(WHOLE, ANY_AXES, WHOLE, ANY_AXES, st.sampled_from([*SETTINGS, *AXES]))
+def test_any_change_changes_the_name(settings, axes, others, other_axes, flag):
+    changed, changed_axes = ({name: other[name] if name == flag else value for name, value in own.items()}
+                             for own, other in ((settings, others), (axes, other_axes)))
+    same = (changed, changed_axes) == (settings, axes)
+    assert (log_name(settings, axes) == log_name(changed, changed_axes)) == same
 
 
-@given(ANY_SETTINGS, ANY_AXES, ANY_SETTINGS, ANY_AXES, st.integers(1, 60))
+@given(WHOLE, ANY_AXES, WHOLE, ANY_AXES, st.integers(1, 60))
 def test_an_expname_cannot_imitate_another_name(settings, axes, other, other_axes, length):
     name = log_name(settings, axes)
     imitation = other | {"expname": name[-length:]}
@@ -407,7 +368,7 @@ def damaged(draw, valid):
     return json.dumps(sidecar).encode()
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.data())
 def test_no_sidecar_leads_to_a_traceback(tmp_path_factory, data):
     """What a damaged sidecar says is refused, or is loaded and saved; a longer list takes over what agrees."""

@@ -14,6 +14,7 @@ from test_plotting import PUBLISHED, SMALL, SMALL_AXES, TABLE, save_published
 import make_figures as mf
 from plotting import figures as pf
 from plotting import logs as pl
+from plotting import panels
 from plotting.lines import draw_lines
 
 
@@ -27,7 +28,7 @@ def folder(folder, monkeypatch):
 def drawn(monkeypatch):
     """Stems of the figures that would be drawn and written."""
     names = []
-    monkeypatch.setattr(pf, "draw_page", lambda *_: None)
+    monkeypatch.setattr(panels, "draw_page", lambda *_: None)
     monkeypatch.setattr(mf.page, "save", lambda figure, stem: names.append(stem.name) or [])
     return names
 
@@ -191,14 +192,14 @@ def test_a_clash_of_logs_is_one_line(folder, capsys, drawn):
     ("--statistic success --metric connected --task mlp_planted", ["success", "connected", "--threshold"]),
     ("--statistic success --figure 3", ["success", "binary_mnist", "--threshold"]),
     ("--figure 1 --logs_dir elsewhere", ["no folder elsewhere", "--logs_dir", "--save_results"]),
-    ("--figure 2", ["Figure 2", "--logs_dir", "--save_results"]),  # logs there are, but of other settings
+    ("--figure 2", ["Figure 2", "--logs_dir", "--commands"]),  # logs there are, but of other settings
     ("--figure off", ["no cells of Off the grid"]),
     ("--figure 1 --figures_dir occupied", ["--figures_dir", "occupied", "choose another"]),
     ("--figures_dir occupied/deeper", ["--figures_dir", "occupied/deeper", "choose another"]),
     ("--logs_dir elsewhere", ["elsewhere", "--logs_dir", "--save_results"]),
     ("--task mlp_plantd", ["--task mlp_plantd", "mlp_planted/aiht"]),
     ("--method imq", ["--method imq", "mlp_planted/aiht"]),
-    ("--figure 9", ["--figure", "baselines"]), ("--figure 1 --task mnist", ["leave --task and --method out"]),
+    ("--figure 9", ["--figure", "baselines"]), ("--figure 1 --task mnist", ["leave --task out"]),
     ("--figure 1 --method aiht", ["leave"]), ("--threshold 3", ["--statistic success"]),
     ("--threshold 3 --statistic std", ["--statistic success"]), ("--statistic success --threshold nan", ["nan"]),
     ("--statistic success --threshold x", ["number"]), ("--statistic mode", ["success"]),
@@ -211,7 +212,7 @@ def test_what_cannot_be_drawn_is_one_line(folder, monkeypatch, capsys, line, wor
     save_log("b", TABLE, "mnist")
     save_log("c", TABLE, "binary_mnist", batch_size=1000, cells={(0, 0, 0): {"connected": True}})
     Path("occupied").write_text("a file")
-    off = pf.Entry("Off the grid", (pf.both((7,), (8,), task="mlp_planted"),))
+    off = pf.Entry("Off the grid", (pf.both((7,), (8,), {"task": "mlp_planted"}),))
     monkeypatch.setattr(mf, "FIGURES", mf.FIGURES | {"off": off})
     refused(capsys, line, *words)
     assert not Path("figures").exists()

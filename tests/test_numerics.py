@@ -184,6 +184,15 @@ def test_workspace_maps_and_sums_in_order(threads):
         assert work.map(abs, [-1]) == [1]  # and it goes on working
 
 
+def test_memory_that_is_given_back_is_lent_again(work):
+    first, second = work.borrow(10), work.borrow(10)
+    assert not np.shares_memory(first, second)
+    work.give_back(first)
+    assert work.borrow(8) is first and work.borrow(8) is not second
+    work.give_back(second)
+    assert len(work.borrow(11)) == 11 and work.borrow(10) is not second  # too small, it made room for the longer one
+
+
 def test_workspace_keeps_blas_to_one_thread_and_gives_it_back():
     def blas():
         return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}

@@ -1,21 +1,24 @@
 """plotting/: logs of the paper's own code, the numbers of a heatmap, cells of several logs on a grid, the drawing."""
 
-import re
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import recipe, save_log
+from helpers import save_log
 
+from instances.task import Measure
 from plotting import figures as pf
 from plotting import heatmaps as hm
 from plotting import logs as pl
 from plotting import numbers as pn
-from plotting import page, words
-from plotting.numbers import Quantity
-from sweep.logbook import LogError, completed
-from sweep.settings import parse_arguments
-from tasks import TASKS, Measure
+from plotting import page, panels, words
+from plotting.numbers import Block, Heatmap, Quantity
+from plotting.panels import Sizes, Strip
+from sweep.flags import parse_arguments
+from sweep.logbook import LogError
+from sweep.settings import completed, logged
+from tasks import TASKS
 
 NAN = np.nan
 PUBLISHED = "hidden1_m[1, 2]_s[5, 10]_seed[0]_convexFalse_bs0_biasFalse_15epochs_"
@@ -26,6 +29,11 @@ MINUS = "\u2212"
 
 def all_logs():
     return [pl.read_log(path) for path in pl.find_logs("logs")]
+
+
+def only_heatmap(quantity=MEAN, measure=PSNR):
+    [log] = all_logs()
+    return pn.heatmap(pl.grid_of(log), quantity, measure)
 
 
 def save_published(table, task="mlp_planted", method="aiht", name=PUBLISHED):
@@ -52,9 +60,8 @@ def test_published_names_are_parsed(name, settings, axes):
 
 @pytest.mark.parametrize("axis", [(), (2,)])
 @pytest.mark.parametrize("task, own, expected", [
-    ("mlp_planted", "mlp_planted", NAN), ("MLP_PLANTED", "mlp_planted", NAN),
-    ("gaussian_sparse", "gaussian_sparse", 0), ("GAUSSIAN_SPARSE", "gaussian_sparse", 0),
-    ("Binry_MNIST", "binary_mnist", NAN),
+    ("MLP_PLANTED", "mlp_planted", NAN), ("Binry_MNIST", "binary_mnist", NAN),
+    ("GAUSSIAN_SPARSE", "gaussian_sparse", 0),
 ])
 def test_published_zeros_are_skipped_cells_except_as_gaussian_errors(folder, task, own, expected, axis):
     """In folders of any case, which the paper's own code writes in capitals."""
@@ -69,9 +76,9 @@ def test_published_zeros_are_skipped_cells_except_as_gaussian_errors(folder, tas
 
 def test_the_one_number_of_a_published_cell_counts_for_one_seed(folder):
     save_published([[1, 2], [3, 4]], name=PUBLISHED.replace("[0]", "[0, 1]"))
-    grid = pl.grid_of(all_logs()[0])
-    np.testing.assert_array_equal(pn.heatmap(grid, MEAN, PSNR).values, [[1, 2], [3, 4]])
-    assert pn.heatmap(grid, MEAN, PSNR).count.tolist() == [[1, 1], [1, 1]] and grid.seedlist == (0, 1)
+    shown = only_heatmap()
+    np.testing.assert_array_equal((shown.values, shown.count), ([[1, 2], [3, 4]], [[1, 1], [1, 1]]))
+    assert shown.seeds == 2
 
 
 @pytest.mark.parametrize("content, words", [
@@ -95,8 +102,8 @@ def test_only_folders_of_tasks_and_methods_hold_logs(folder):
 
 
 @pytest.mark.parametrize("name, task, method", [
-    ("MNIST", "mnist", None), ("binry_mnist", "binary_mnist", None), ("AIHT", None, "aiht"), ("imp", None, "pruning"),
-    ("Pruning", None, "pruning"), ("mnst", None, None),
+    ("MNIST", "mnist", ""), ("binry_mnist", "binary_mnist", ""), ("AIHT", "", "aiht"), ("imp", "", "pruning"),
+    ("Pruning", "", "pruning"), ("mnst", "", ""),
 ])
 def test_names_of_tasks_and_methods_have_any_case(name, task, method):
     assert (pl.known_task(name), pl.known_method(name)) == (task, method)
@@ -105,60 +112,40 @@ def test_names_of_tasks_and_methods_have_any_case(name, task, method):
 # ---- over the seeds ----
 
 
-def test_mean_and_count_over_the_seeds_that_ran():
-    mean, count = pn.mean_over_seeds(np.array([[[1, 3, NAN], [NAN, NAN, NAN], [2, 4, 9], [1, np.inf, 0]]]))
-    np.testing.assert_array_equal(mean, [[2, NAN, 5, np.inf]])
-    np.testing.assert_array_equal(count, [[2, 0, 3, 3]])
-
-
-def test_medians_are_those_of_numpy():
-    table = np.random.default_rng(0).permutation([NAN] * 40 + [np.inf] * 10 + list(range(70))).reshape(5, 6, 4)
-    median, count = pn.median_over_seeds(table)
-    for row, value, number in zip(table.reshape(30, 4), median.ravel(), count.ravel(), strict=True):
-        there = row[~np.isnan(row)]
-        np.testing.assert_equal((value, number), (np.median(there) if len(there) else NAN, len(there)))
-
-
-def test_exact_shows_medians_on_the_colours_of_shares(folder):
-    save_log("log", [[[101, 99, 160], [3, 5, NAN]]])
-    exact = Quantity(statistic="exact").on("mlp_planted")
-    shown = pn.heatmap(pl.grid_of(all_logs()[0]), exact, TASKS["mlp_planted"].measure)
-    np.testing.assert_allclose((shown.values, shown.numbers), ([[2 / 3, 0]], [[101, 4]]))
-    measure = pf.shared_measure(all_logs(), exact)
-    assert measure.name == "share of seeds with PSNR > 100 dB; numbers: median PSNR (dB)"
-    written = {text.get_text() for ax in pf.draw_log(all_logs()[0], measure, exact).axes for text in ax.texts}
-    assert {"101", "4"} <= written
-
-
-def test_standard_deviation_has_n_minus_1_and_needs_two_seeds():
-    table = np.array([[[1.0, 3, NAN], [5, NAN, NAN], [1, 2, 6], [NAN] * 3, [np.inf] * 3, [1, np.inf, 2]]])
-    std, count = pn.std_over_seeds(table)
-    np.testing.assert_allclose(std, [[2**0.5, NAN, 7**0.5, NAN, 0, np.inf]])
-    np.testing.assert_array_equal(count, [[2, 1, 3, 0, 3, 3]])
-
-
-def test_the_standard_deviation_on_a_log_scale_is_that_of_the_logarithms(folder):
-    save_log("log", [[[1e-6, 1e-4]]], "gaussian_sparse")
-    measure = pf.shared_measure(all_logs(), STD)
-    assert (measure.scale, measure.name.replace("\u00a0", " ")) == (
-        "linear", f"standard deviation (n {MINUS} 1) of log10 of relative l2 error")
-    grid = pl.grid_of(all_logs()[0])
-    np.testing.assert_allclose(pn.heatmap(grid, STD, TASKS["gaussian_sparse"].measure).values, 2**0.5)
-
-
-@pytest.mark.parametrize("task, table, threshold, expected, label", [
-    ("mlp_planted", [101, 100, 99, NAN], None, 1 / 3, "share of seeds with PSNR > 100 dB"),
-    ("mlp_planted", [101, 100, 99, np.inf], 99.5, 3 / 4, "share of seeds with PSNR > 99.5 dB"),
-    ("gaussian_sparse", [1e-5, 1e-4, 0, NAN], None, 2 / 3, "share of seeds with relative l2 error < 0.0001"),
-    ("mnist", [0.5, 0.95, 0.9, NAN], 0.9, 1 / 3, "share of seeds with test accuracy > 0.9"),
-    ("mnist", [NAN, NAN, NAN, NAN], 0.9, NAN, "share of seeds with test accuracy > 0.9"),
+@pytest.mark.parametrize("seeds, mean, median, std", [
+    ([1, 3, NAN], 2, 2, 2**0.5), ([5, NAN, NAN], 5, 5, NAN), ([1, 2, 6], 3, 2, 7**0.5), ([NAN] * 3, NAN, NAN, NAN),
+    ([np.inf, np.inf, NAN], np.inf, np.inf, 0), ([1, np.inf, 2], np.inf, 2, np.inf), ([0.1] * 3, 0.1, 0.1, 0),
+    ([np.inf, -np.inf, NAN], NAN, NAN, np.inf),
 ])
-def test_success_is_the_share_of_the_seeds_that_ran(folder, task, table, threshold, expected, label):
+def test_statistics_are_over_the_seeds_that_ran(seeds, mean, median, std, recwarn):
+    for statistic, expected in (("mean", mean), ("median", median), ("std", std)):
+        value, count = pn.over_seeds(np.array([[seeds]], float), statistic)
+        np.testing.assert_allclose((value, count), ([[expected]], [[3 - seeds.count(NAN)]]))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("task, table, quantity, expected, measure", [
+    ("mlp_planted", [101, 100, 99, NAN], Quantity(statistic="success"), 1 / 3, "share of seeds with PSNR > 100 dB"),
+    ("mlp_planted", [101, 100, 99, np.inf], Quantity(statistic="success", threshold=99.5), 3 / 4,
+     "share of seeds with PSNR > 99.5 dB"),
+    ("gaussian_sparse", [1e-5, 1e-4, 0, NAN], Quantity(statistic="success"), 2 / 3,
+     "share of seeds with relative l2 error < 0.0001"),
+    ("mnist", [0.5, 0.95, 0.9, NAN], Quantity(statistic="success", threshold=0.9), 1 / 3,
+     "share of seeds with test accuracy > 0.9"),
+    ("mnist", [NAN] * 4, Quantity(statistic="success", threshold=0.9), NAN, "share of seeds with test accuracy > 0.9"),
+    ("mlp_planted", [101, 99, 160], Quantity(statistic="exact"), 2 / 3,
+     "share of seeds with PSNR > 100 dB; numbers: median PSNR (dB)"),
+    ("gaussian_sparse", [1e-6, 1e-4], STD, 2**0.5,
+     f"standard deviation (n\xa0{MINUS}\xa01) of log10 of relative l2 error"),
+])
+def test_other_statistics_have_names_of_their_own(folder, task, table, quantity, expected, measure):
     save_log("log", [[table]], task)
-    quantity = Quantity(statistic="success", threshold=threshold).on(task)
-    assert pf.shared_measure(all_logs(), quantity) == Measure(label, range=(0, 1))
-    shown = pn.heatmap(pl.grid_of(all_logs()[0]), quantity, TASKS[task].measure)
+    quantity = quantity.on(task)
+    shared = panels.shared_measure(all_logs(), quantity)
+    assert (shared.name, shared.scale) == (measure, "linear")
+    shown = only_heatmap(quantity, TASKS[task].measure)
     np.testing.assert_allclose(shown.values, [[expected]])
+    np.testing.assert_allclose(shown.numbers, [[101]] if quantity.statistic == "exact" else [[expected]])
 
 
 @pytest.mark.parametrize("ranges, tables, expected", [
@@ -173,7 +160,7 @@ def test_the_methods_of_a_task_share_one_range(folder, ranges, tables, expected)
     for method, stated, table in zip(("aiht", "pruning"), ranges, tables, strict=True):
         measure = Measure("x", scale="log") if stated == "log" else Measure("x", range=stated)
         save_log("log", table, "inr_mnist", method, measure=measure)
-    assert pf.shared_measure(all_logs(), MEAN).range == pytest.approx(expected)
+    assert panels.shared_measure(all_logs(), MEAN).range == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("ours, theirs, expected, count", [
@@ -210,8 +197,21 @@ def test_a_cell_with_several_reasons_shows_the_first_of_the_list(folder):
     kinds = ["skipped", "not run", "failed"]
     cells = {(0, i, k): {"status": kinds[min(i, k)]} for i in range(3) for k in range(3)}
     save_log("log", np.full((1, 3, 3), NAN), cells=cells)
-    assert pn.heatmap(pl.grid_of(all_logs()[0]), MEAN, PSNR).reasons.tolist() == [["skipped", "not run", "failed"]]
+    assert only_heatmap().reasons.tolist() == [["skipped", "not run", "failed"]]
     assert set(hm.HATCHES) == set(pn.REASONS) and len(set(hm.HATCHES.values())) == len(pn.REASONS)
+
+
+def test_other_numbers_of_the_cells_are_shown(folder):
+    cells = {(0, 0, 0): {"connected": True, "num_nonzero": 4, "step": [1], "reason": "x", "none": None},
+             (0, 0, 1): {"connected": False, "num_nonzero": 6}, (0, 1, 0): {"status": "skipped: no", "seconds": 9}}
+    save_log("log", [[[1, 2], [NAN, 3], [4, 5]]], cells=cells)
+    assert pl.grid_of(all_logs()[0]).numbers.keys() == {"score", "connected", "num_nonzero", "seconds"}
+    for metric, expected, limits in (("connected", 0.5, (0, 1)), ("num_nonzero", 5, (2.5, 7.5)),
+                                     ("seconds", NAN, (0.5, 1.5))):  # those of a skipped cell mean nothing
+        shown = only_heatmap(Quantity(metric), pn.METRICS[metric])
+        np.testing.assert_array_equal(shown.values, [[expected, NAN, NAN]])
+        assert panels.shared_measure(all_logs(), Quantity(metric)).range == limits
+    assert shown.reasons.tolist() == [["not recorded"] * 3]
 
 
 # ---- gathering cells of several logs ----
@@ -266,7 +266,91 @@ def test_logs_of_different_settings_clash_over_a_cell(folder):
     assert [(taken.path.name, other.path.name) for taken, other in clashes] == [("a", "b")]
 
 
-# ---- numbers in cells ----
+# ---- the commands of a figure ----
+
+M = "1 2 5 10 20 50 100 200 500 1000"
+PAPER = {  # task, widths, nonzeros and other flags of the paper's commands, each for AIHT and for IMP
+    "1": [("mlp_planted", M, M, "15"), ("mlp_planted", M[2:], M[6:], "15 --num_layers 2")],
+    "2": [("mlp_planted", M, M, "100 --batch_size 5000 --output_dim 10"),
+          ("mlp_planted", M[2:], M[6:], "100 --batch_size 5000 --num_layers 2 --output_dim 10")],
+    "3": [("binary_mnist", M, M[:-9], "15 --batch_size 1000"),
+          ("mnist", M[6:], f"{M[15:]} 2000", "50 --batch_size 5000")],
+    "4": [("inr_mnist", M[2:-9], M[2:], "100"), ("inr_mnist", M[2:-9], M[2:], "100 --num_layers 2")],
+    "5": [("inr_cifar10", M[:-9], f"{M[4:]} 2000", "100"),
+          ("inr_cifar10", M[:-9], f"{M[4:]} 2000", "100 --num_layers 2")],
+}
+
+
+@pytest.mark.parametrize("figure", PAPER)
+def test_the_commands_of_the_papers_figures_are_its_own(figure):
+    assert list(pf.commands(pf.FIGURES[figure])) == [
+        f"python runner.py --task {task} --method {method} --mlist {mlist} --slist {slist} --seedlist 0 1 2 "
+        f"--num_epochs {others} --save_results"
+        for task, mlist, slist, others in PAPER[figure] for method in ("aiht", "pruning")]
+
+
+@pytest.mark.parametrize("name", pf.FIGURES)
+def test_the_commands_of_a_figure_fill_it(name):
+    entry = pf.FIGURES[name]
+    columns = [(row, selection) for row in entry.rows for selection in row.columns.values()]
+    for command, (row, selection) in zip(pf.commands(entry), columns, strict=True):
+        settings = parse_arguments(command.split()[2:])
+        own, grid = logged(settings), settings.grid
+        assert all(value in (pl.ANY, own[setting]) for setting, value in completed(selection).items())
+        assert (grid.mlist, grid.slist, grid.seedlist) == (row.mlist, row.slist, entry.seeds)
+        assert settings.run.save_results
+
+
+def test_switches_and_words_are_spelled_as_the_shell_reads_them():
+    row = pf.Row((1,), (2,), {"": WANTED | {"convex": True, "bias": False, "snr": None, "expname": "a b"}})
+    assert list(pf.commands(pf.Entry("", (row,), seeds=(7,)))) == [
+        "python runner.py --task mlp_planted --method aiht --mlist 1 --slist 2 --seedlist 7 --convex --expname 'a b' "
+        "--save_results"]
+
+
+# ---- words ----
+
+
+@pytest.mark.parametrize("name, headings", [
+    ("2", ["mlp_planted, 1 hidden layer: n 50000, batch 5000, epochs 100, outputs 10",
+           "mlp_planted, 2 hidden layers: n 50000, batch 5000, epochs 100, outputs 10"]),
+    ("3", ["binary_mnist, 1 hidden layer: n 10000, batch 1000, epochs 15",
+           "mnist, 1 hidden layer: n 50000, batch 5000, epochs 50"]),
+    ("baselines", ["mlp_planted, 1 hidden layer: n 50000", "binary_mnist, 1 hidden layer: n 10000, batch 1000",
+                   "inr_mnist, 1 hidden layer: n 784, full batch"]),
+    ("inputs", [f"mlp_planted, 1 hidden layer: n 10000, {words}" for words in (
+        "full batch, epochs 15", "epochs 108", "epochs 60")]),
+])
+def test_row_headings_state_what_all_columns_share(name, headings):
+    assert [words.row_heading(row) for row in pf.FIGURES[name].rows] == headings
+
+
+def test_columns_say_how_they_were_trained_where_that_differs():
+    base = {"task": "mlp_planted", "method": "pruning", "num_epochs": 15, "nmeasurements": 500}
+    row = pf.Row((1,), (1,), {"a": base, "b": base, "c": base | {"finetune_epochs": 9, "batch_size": 100}})
+    assert words.row_heading(row) == "mlp_planted, 1 hidden layer: n 500, epochs 15"
+    assert words.column_notes(row) == {"a": "epochs 15\nbatch all", "b": "epochs 15\nbatch all",
+                                       "c": "epochs 15 + 9\nbatch 100"}
+    assert words.column_notes(pf.FIGURES["gnhtp"].rows[0]) == {"AIHT": "epochs 15"}
+    assert words.column_notes(pf.FIGURES["1"].rows[0]) == {}
+
+
+@pytest.mark.parametrize("settings, title", [
+    ({}, "mlp_planted, AIHT, 1 hidden layer epochs 15, mean over 2 seeds"),
+    (dict(method="pruning", num_layers=2, batch_size=5000, output_dim=10, prune_score="lamp", expname=r"$\foo$"),
+     "mlp_planted, IMP, 2 hidden layers batch 5000, epochs 15, outputs 10, pruned by lamp, mean over 2 seeds, "
+     r"$\foo$"),
+    ({"task": "gaussian_sparse"}, "gaussian_sparse, AIHT epochs 15, mean over 2 seeds"),
+])
+def test_the_title_states_what_differs_from_the_defaults(folder, settings, title):
+    save_log("log", [[[1, 2]]], **settings)
+    assert words.log_title(all_logs()[0], 99, "mean").replace("\n", " ") == title
+
+
+def test_long_titles_are_wrapped_and_cut(folder):
+    save_log("log", [[[1]]], expname="x_$ " * 90)
+    lines = words.log_title(all_logs()[0], 36, "mean").split("\n")
+    assert len(lines) <= 6 and max(map(len, lines)) <= 36 and "seed 1" in " ".join(lines)
 
 
 @pytest.mark.parametrize("scale, value, decimals, text", [
@@ -281,14 +365,107 @@ def test_format_number(scale, value, decimals, text):
     assert hm.format_number(value, decimals, "linear" if signed else scale, signed=signed) == text
 
 
-@pytest.mark.parametrize("width, decimals, largest", [(6, 0, 0), (8, 0, 7), (12.5, 1, 7), (99, 1, 7)])
-def test_numbers_are_as_precise_as_the_cells_are_wide(width, decimals, largest):
-    shown = pn.heatmap(grid_of_seeds([88.88, 88.88]), MEAN, PSNR)
-    found, size = hm.fit_numbers([shown], PSNR, (width, 99), largest=7)
-    assert found == decimals and (5 <= size <= largest if largest else size == 0)
-    assert hm.text_width(hm.format_number(88.88, found, "linear")) * size <= width
-    assert hm.fit_numbers([shown], PSNR, (99, 5.9), largest=7) == (0, 0)
-    assert hm.fit_numbers([shown], PSNR, (99, 99), largest=7, finest=0) == (0, 7)
+# ---- any page ----
+
+
+def panel(values, signed=False, count=3, pathless=0, reason="not run"):
+    """A heatmap [m, s] of these values."""
+    values = np.array(values, float)
+    reasons = np.where(np.isnan(values), reason, "")
+    return Heatmap(tuple(range(101, 101 + len(values))), tuple(range(1001, 1001 + values.shape[1])), values, reasons,
+                   np.where(np.isnan(values), 0, np.broadcast_to(count, values.shape)), 3,
+                   np.broadcast_to(pathless, values.shape), signed)
+
+
+def drawn_page(strips, sizes=None, title="A title"):
+    with page.style():
+        figure = panels.draw_page(title, panels.share_colours(strips, MEAN), sizes or Sizes())
+        figure.draw_without_rendering()
+    return figure
+
+
+def texts(ax):
+    """The numbers in the cells of a panel."""
+    return [text.get_text() for text in ax.texts if text.get_fontweight() != "bold"]
+
+
+def boxes(figure):
+    """What must not overlap: panels and colour bars, titles without the empty lines above them, headings, labels."""
+    for ax in figure.axes:
+        yield ax.get_window_extent()
+        yield from (text.get_window_extent() for text in ax.texts if text.get_fontweight() == "bold")
+        for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
+            if text.get_text().strip():
+                box, lines = text.get_window_extent(), text.get_text().split("\n")
+                box.y1 = box.y0 + box.height * (1 - lines.count("") / len(lines))
+                yield box
+    yield from (legend.get_window_extent() for legend in figure.legends)
+    yield figure.texts[0].get_window_extent()
+
+
+def inside(text, ax):
+    """Whether a number is within its cell."""
+    column, row = np.floor(text.get_position())
+    box = text.get_window_extent().transformed(ax.transData.inverted())
+    top, bottom = sorted((box.y0, box.y1))
+    return column <= box.x0 and box.x1 <= column + 1 and row <= top and bottom <= row + 1
+
+
+@pytest.mark.parametrize("shapes, columns, numbers", [
+    ([(10, 10)], 2, True), ([(10, 8), (7, 5)], 2, True), ([(3, 3), (1, 2)], 5, True), ([(2, 4)], 1, True),
+    ([(12, 40)], 2, False)])
+def test_a_page_holds_its_numbers_and_nothing_overlaps(shapes, columns, numbers):
+    strips = []
+    for place, shape in enumerate(shapes):
+        values = np.linspace(-12.3, 167.4, num=shape[0] * shape[1]).reshape(shape)
+        blocks = [Block(Measure("a rather long name of what is shown", "dB", range=(-20, 50)),
+                        {f"IMP, number {i}, finetuned": panel(values, count=1 + place) for i in range(columns)})]
+        blocks.append(Block(Measure("difference in what is shown", "dB"), {DIFFERENCE: panel(values - 99, True)}))
+        strips.append(Strip("hidden width m", tuple(blocks), f"task {place}: " + "its settings " * 4,
+                            {"IMP, number 0, finetuned": "epochs 100 + 300\nbatch 1000"}))
+    figure = drawn_page(strips)
+    axes = [ax for ax in figure.axes if ax.get_title()]
+    assert len(axes) == len(shapes) * (columns + 1)
+    written = [(text, ax) for ax in axes for text in ax.texts if text.get_fontweight() != "bold"]
+    assert len(written) == numbers * sum(m * s for m, s in shapes) * (columns + 1)
+    assert all(inside(*pair) and pair[0].get_fontsize() >= hm.MIN_FONT for pair in written)
+    assert not any(a.overlaps(b) for a, b in combinations(boxes(figure), 2))
+    widths = {round(ax.get_window_extent().width, 1) for ax in axes}
+    assert len(widths) == 1 and figure.get_figwidth() == page.WIDTH
+
+
+@pytest.mark.parametrize("shape, numbers, labels", [((10, 10), 100, 10), ((1, 30), 30, 30), ((2, 150), 0, 50),
+                                                    ((30, 1), 30, 1)])
+def test_grids_of_any_size_are_drawn_and_illegible_numbers_left_out(folder, shape, numbers, labels):
+    save_log("log", np.stack([np.full(shape, NAN), np.full(shape, -123.45)], axis=2))
+    with page.style():
+        ax, *_ = panels.draw_log(all_logs()[0], PSNR, MEAN).axes
+    assert len(ax.texts) == numbers and all(inside(text, ax) for text in ax.texts)
+    assert len(ax.get_xticks()) == labels  # as many labels as there is room for
+
+
+@pytest.mark.parametrize("width, decimals", [(6, None), (8, 0), (12.5, 1), (99, 1)])
+def test_numbers_are_as_precise_as_the_cells_are_wide(width, decimals):
+    form = hm.number_format([panel([[88.88]])], PSNR, (width, 99), largest=7)
+    assert (form and form[0]) == decimals
+    assert form is None or hm.MIN_FONT <= form[1] <= 7
+    assert hm.number_format([panel([[88.88]])], PSNR, (99, 5.9), largest=7) is None
+    assert hm.number_format([panel([[88.88]], count=1)], PSNR, (99, 11.9), largest=7) is None  # two lines
+    assert hm.number_format([panel([[88.88]])], PSNR, (99, 99), largest=7, finest=0) == (0, 7)
+
+
+@pytest.mark.parametrize("low, high, extend", [(-20, 50, "neither"), (-21, 1, "min"), (0, 51, "max"),
+                                               (-21, np.inf, "both")])
+def test_the_colour_bar_has_arrows_where_values_exceed_the_range(low, high, extend):
+    assert hm.look_of(PSNR, [panel([[low, high]])]).extend == extend
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_blue_is_where_the_first_method_is_better(higher):
+    shown = panel([[1]], signed=True)
+    measure = pn.shown(Measure("x", range=(0, 1), higher_is_better=higher), MEAN, signed=True)
+    red, _, blue = hm.look_of(pn.fill_range(measure, MEAN, [shown]), [shown]).colours(np.ones((1, 1)))[0, 0]
+    assert (blue > red) == higher
 
 
 # ---- figures of one log ----
@@ -297,108 +474,47 @@ TABLE = np.array([[[1, 3], [NAN, NAN], [200, 202]], [[-0.04, -0.04], [NAN, 7], [
 NO_PATH = "no path from input to output left"
 
 
-def draw(quantity=MEAN):
-    """(the panel, the colour bar or None, the words of the legend, the title) of the figure of the only log."""
+def drawn_log(quantity=MEAN):
+    """(the panel, the colour bar or None, the words of the legend) of the figure of the only log."""
     [log] = all_logs()
     with page.style():
-        figure = pf.draw_log(log, pf.shared_measure([log], quantity), quantity)
-    [panel] = [ax for ax in figure.axes if ax.get_ylabel()]
-    bars = [ax for ax in figure.axes if ax.get_xlabel() and ax is not panel]
-    legends = [text.get_text() for ax in figure.axes if ax.get_legend() for text in ax.get_legend().get_texts()]
-    return panel, bars[0] if bars else None, legends, figure.texts[0].get_text()
+        figure = panels.draw_log(log, panels.shared_measure([log], quantity), quantity)
+    ax, *bars = figure.axes
+    return ax, bars[0] if bars else None, legend_words(figure)
 
 
-def texts(ax):
-    return [text.get_text() for text in ax.texts]
+def legend_words(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
 def test_cells_hold_their_values_and_missing_seeds(folder):
     save_log("log", TABLE, axes=[[5, 50], [1, 20, 300], [0, 1]])
-    ax, bar, legend, _ = draw()
-    assert texts(ax) == ["2.0", "201.0", "0.0", "7.0", "n=1", "-98.5"]
-    places = {text.get_text(): text.get_position() for text in ax.texts}
-    assert places["201.0"] == (2.5, 0.5) and places["-98.5"] == (2.5, 1.5)
+    ax, bar, legend = drawn_log()
+    assert texts(ax) == ["2.0", "201.0", "0.0", "7.0\nn=1", "-98.5"]
+    found = {text.get_text(): (text.get_position(), text.get_color()) for text in ax.texts}
+    assert found["201.0"] == ((2.5, 0.5), "black") and found["-98.5"] == ((2.5, 1.5), "white")
     assert ax.yaxis_inverted() and not ax.xaxis_inverted()
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["5", "50"]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["1", "20", "300"]
     assert [(patch.get_xy(), bool(patch.get_hatch())) for patch in ax.patches] == [((1, 0), True)]
-    colours = {text.get_text(): text.get_color() for text in ax.texts}
-    assert colours["201.0"] == "black" and colours["-98.5"] == "white"
     assert legend == ["not run", "n=1: number of seeds, where not 2"]
     assert (ax.get_xlabel(), ax.get_ylabel(), bar.get_xlabel()) == ("nonzeros s", "hidden width m", "PSNR (dB)")
+    assert bar.get_xlim() == ax.collections[0].get_clim() == (-20, 50)
 
 
 def test_a_full_grid_has_no_legend_and_a_signal_has_a_length(folder):
     save_log("log", [[[0.0, 0.0]], [[1e-3, 1e-3]]], "gaussian_sparse")
-    ax, _, legend, title = draw()
+    ax, _, legend = drawn_log()
     assert texts(ax) == ["0", "1.0e-3"] and legend == [] and ax.get_ylabel() == "signal length p"
-    assert title == "gaussian_sparse, AIHT\nepochs 15, mean over 2 seeds"
     assert not np.ma.getmaskarray(ax.collections[0].get_array()).any() and not ax.patches  # 0 has a colour, too
 
 
-@pytest.mark.parametrize("low, high, extend", [(-20, 50, "neither"), (-21, 1, "min"), (0, 51, "max"),
-                                               (-21, np.inf, "both")])
-def test_the_colour_bar_has_arrows_where_values_exceed_the_range(folder, low, high, extend):
-    save_log("log", [[[low], [high]]])
-    shown = pn.heatmap(pl.grid_of(all_logs()[0]), MEAN, PSNR)
-    assert hm.look_of(PSNR, [shown]).cmap.colorbar_extend == extend
-    ax, bar, *_ = draw()
-    assert bar.get_xlim() == ax.collections[0].get_clim() == (-20, 50)
-
-
-@pytest.mark.parametrize("shape, numbers", [((10, 10), 100), ((1, 30), 30), ((2, 150), 0), ((30, 1), 30)])
-def test_grids_of_any_size_are_drawn_and_illegible_numbers_left_out(folder, shape, numbers):
-    table = np.full((*shape, 2), -123.45)
-    table[..., 0] = NAN
-    save_log("log", table)
-    ax, *_ = draw()
-    assert len(ax.texts) == 2 * numbers
-    assert all(inside(text, ax, *map(int, text.get_position())) for text in ax.texts)
-    assert len(ax.get_xticks()) == (shape[1] if shape[1] < 100 else 50)  # as many labels as there is room for
-
-
-def inside(text, ax, column, row):
-    """Whether a text is within its cell."""
-    box = text.get_window_extent().transformed(ax.transData.inverted())
-    top, bottom = sorted((box.y0, box.y1))
-    return column <= box.x0 and box.x1 <= column + 1 and row <= top and bottom <= row + 1
-
-
-def test_the_title_states_what_differs_from_the_defaults(folder):
-    save_log("log", TABLE, num_layers=2, batch_size=5000, output_dim=10, prune_score="lamp", expname=r"$\foo$")
-    title = draw()[-1].replace("\n", " ")
-    assert title == r"mlp_planted, AIHT, 2 hidden layers batch 5000, epochs 15, outputs 10, pruned by lamp, " \
-                    r"mean over 2 seeds, $\foo$"
-
-
-def test_long_titles_are_wrapped_and_cut(folder):
-    save_log("log", [[[1]]], expname="x_$ " * 90)
-    lines = draw()[-1].split("\n")
-    assert len(lines) <= 6 and max(map(len, lines)) <= 36 and "seed 1" in " ".join(lines)
-
-
-def test_the_standard_deviation_of_one_seed_is_hatched_and_said_so(folder):
+def test_the_standard_deviation_of_one_seed_is_hatched(folder):
     save_log("log", [[[1, 3], [2, NAN], [NAN, NAN]]])
-    ax, bar, legend, title = draw(STD)
+    ax, bar, legend = drawn_log(STD)
     assert [text[:3] for text in texts(ax)] == ["1.4"] and ax.collections[0].get_clim() == (0, 2**0.5)
     assert [patch.get_hatch() for patch in ax.patches] == [hm.HATCHES[pn.FEW], hm.HATCHES["not run"]]
-    assert legend == ["not run", "fewer than 2 seeds"] and "standard deviation over 2 seeds" in title.replace("\n", " ")
-    assert " ".join(bar.get_xlabel().split()) == f"standard deviation (n {MINUS} 1) of PSNR (dB)"
-
-
-def test_other_numbers_of_the_cells_are_drawn(folder):
-    cells = {(0, 0, 0): {"connected": True, "num_nonzero": 4, "step": [1], "reason": "x", "none": None},
-             (0, 0, 1): {"connected": False, "num_nonzero": 6}, (0, 1, 0): {"status": "skipped: no", "seconds": 9}}
-    save_log("log", [[[1, 2], [NAN, 3], [4, 5]]], cells=cells)
-    ax, *_ = draw(Quantity("connected"))
-    assert texts(ax) == ["0.50"] and ax.collections[0].get_clim() == (0, 1)
-    ax, bar, legend, _ = draw(Quantity("num_nonzero"))
-    assert texts(ax) == ["5.00"] and ax.collections[0].get_clim() == (2.5, 7.5)
-    assert bar.get_xlabel() == "number of nonzeros" and legend[0] == "not recorded"
-    grid = pl.grid_of(all_logs()[0])
-    assert grid.numbers.keys() == {"score", "connected", "num_nonzero", "seconds"}
-    seconds = pn.heatmap(grid, Quantity("seconds"), pn.METRICS["seconds"])
-    assert np.isnan(seconds.values).all()  # those of a skipped cell mean nothing
+    assert legend == ["not run", "fewer than 2 seeds"]
 
 
 @pytest.mark.parametrize("scores, status, said", [
@@ -407,167 +523,84 @@ def test_other_numbers_of_the_cells_are_drawn(folder):
 ])
 def test_cells_without_a_score_say_why(folder, scores, status, said):
     save_log("log", [[scores, [1, 1]]], cells={(0, 0, k): {"status": status} for k in (0, 1)})
-    ax, _, legend, _ = draw()
-    assert texts(ax) == ["1.0"]  # whatever the table holds for a cell that is not done
-    assert legend == [said] and [patch.get_hatch() for patch in ax.patches] == [hm.HATCHES[said]]
+    shown = only_heatmap()  # whatever the table holds for a cell that is not done
+    assert shown.reasons.tolist() == [[said, ""]] and np.isnan(shown.values[0, 0])
+    assert [words for _, words in hm.legend_entries([shown])] == [said]
 
 
-def test_cells_without_a_path_are_marked_for_some_or_all_seeds(folder):
-    connected = [[True, True], [True, False], [False, False]]
-    cells = {(0, s, k): {"connected": connected[s][k]} for s in range(3) for k in range(2)}
-    save_log("log", [[[1, 2], [3, 4], [5, 6]]], method="pruning", cells=cells)
-    ax, _, legend, _ = draw()
-    some, full = ax.patches
-    assert some.get_facecolor()[3] == 0 and full.get_facecolor()[3] == 1
-    for column, mark in ((1, some), (2, full)):  # in the lower right corner of its cell
-        (left, top), (right, bottom) = mark.get_xy().min(axis=0), mark.get_xy().max(axis=0)
-        assert column + 0.8 < left < right < column + 1 and 0.8 < top < bottom < 1
-    assert legend == [f"{NO_PATH} (some seed)", f"{NO_PATH} (all seeds)"]
+def test_cells_without_a_path_are_marked_for_some_or_all_seeds():
+    shown = panel([[1, 2, 3, NAN]], pathless=[[0, 0.5, 1, 1]])
+    ax = page.new_figure(3, 3).subplots()
+    hm.draw_cells(ax, shown, hm.look_of(PSNR, [shown]))
+    _, marks = ax.collections
+    assert marks.get_offsets().tolist() == [[2, 1], [3, 1]]  # the lower right corners of their cells
+    assert marks.get_facecolors()[:, 3].tolist() == [0, 1]
+    [shape] = marks.get_paths()
+    assert shape.vertices[:, 0].max() < 0 < shape.vertices[:, 1].min()  # left of and above the corner
+    assert [words for _, words in hm.legend_entries([shown])] == ["not run", f"{NO_PATH} (some seed)",
+                                                                  f"{NO_PATH} (all seeds)"]
 
 
 # ---- figures of several panels ----
 
-SMALL = pf.Entry("Small", (pf.both((1, 2), (5, 10), task="mlp_planted", num_epochs=15),), (("AIHT", "IMP"),), (0, 1))
+SMALL = pf.Entry("Small", (pf.both((1, 2), (5, 10), {"task": "mlp_planted", "num_epochs": 15}),), (("AIHT", "IMP"),),
+                 (0, 1))
 SMALL_AXES = [[1, 2], [5, 10], [0, 1]]
 DIFFERENCE = f"AIHT {MINUS} IMP"
 
 
-def draw_page(entry=SMALL, quantity=MEAN):
+def drawn_entry(entry=SMALL, quantity=MEAN):
     """{heading of a panel or label of a bar: Axes} of a figure, and the words of its legend."""
-    strips, clashes = pf.assemble(entry, all_logs(), quantity)
+    strips, clashes = panels.assemble(entry, all_logs(), quantity)
     assert clashes == []
     with page.style():
-        figure = pf.draw_entry(entry, strips, quantity)
-    legends = [text.get_text() for ax in figure.axes if ax.get_legend() for text in ax.get_legend().get_texts()]
-    return {ax.get_title() or ax.get_xlabel(): ax for ax in figure.axes if ax.get_title() or ax.get_xlabel()}, legends
+        figure = panels.draw_entry(entry, strips, quantity)
+    return {(ax.get_title() or ax.get_xlabel()).strip(): ax for ax in figure.axes}, legend_words(figure)
 
 
 def test_the_methods_and_their_difference_stand_side_by_side(folder):
     save_log("a", [[[1, 3], [5, 6]], [[0, 0], [9, 9.4]]], axes=SMALL_AXES)
-    save_log("b", [[[3, 4], [5, NAN]], [[0, 0], [NAN, NAN]]], method="pruning", axes=SMALL_AXES)
-    panels, legend = draw_page()
-    assert set(panels) == {"AIHT", "IMP", DIFFERENCE, "PSNR (dB)", "difference in PSNR (dB)"}
-    assert texts(panels["AIHT"]) == ["2.0", "5.5", "0", "9.2"]
-    assert texts(panels["IMP"]) == ["3.5", "5.0", "n=1", "0"]
-    assert texts(panels[DIFFERENCE]) == [f"{MINUS}1.5", "0", "n=1", "0"]  # no more decimals than the scores
-    assert panels["AIHT"].collections[0].get_clim() == panels["IMP"].collections[0].get_clim() == (-20, 50)
-    assert panels[DIFFERENCE].collections[0].get_clim() == (-1.5, 1.5)
-    assert legend == ["not run", "n=1: number of seeds, where not 2"]
+    save_log("b", [[[3, 4], [5, NAN]], [[0, 0], [NAN, NAN]]], method="pruning", axes=SMALL_AXES,
+             cells={(0, 0, 1): {"connected": False}})
+    found, legend = drawn_entry()
+    assert set(found) == {"AIHT", "IMP", DIFFERENCE, "PSNR (dB)", "difference in PSNR (dB)"}
+    assert texts(found["AIHT"]) == ["2.0", "5.5", "0", "9.2"]
+    assert texts(found["IMP"]) == ["3.5", "5.0\nn=1", "0"]
+    assert texts(found[DIFFERENCE]) == [f"{MINUS}1.5", "0\nn=1", "0"]  # no more decimals than the scores
+    assert found["AIHT"].collections[0].get_clim() == found["IMP"].collections[0].get_clim() == (-20, 50)
+    assert found[DIFFERENCE].collections[0].get_clim() == (-1.5, 1.5)
+    assert [len(found[name].collections) for name in ("AIHT", "IMP", DIFFERENCE)] == [1, 2, 1]  # marks of IMP alone
+    assert legend == ["not run", f"{NO_PATH} (all seeds)", "n=1: number of seeds, where not 2"]
 
 
 def test_a_method_without_logs_is_hatched_as_not_run(folder):
     save_log("a", np.ones((2, 2, 2)), axes=SMALL_AXES)
-    panels, legend = draw_page()
-    assert set(panels) == {"AIHT", "IMP", DIFFERENCE, "PSNR (dB)"}  # nothing to colour: no bar
-    assert len(panels["IMP"].patches) == len(panels[DIFFERENCE].patches) == 4 and legend == ["not run"]
+    found, legend = drawn_entry()
+    assert set(found) == {"AIHT", "IMP", DIFFERENCE, "PSNR (dB)"}  # nothing to colour: no bar
+    assert len(found["IMP"].patches) == len(found[DIFFERENCE].patches) == 4 and legend == ["not run"]
 
 
 def test_the_worse_reason_of_two_methods_shows_in_the_difference(folder):
-    skipped = {(0, 0, k): {"status": "skipped: x"} for k in (0, 1)}
+    skipped = {(0, s, k): {"status": "skipped: x"} for s in (0, 1) for k in (0, 1)}
     failed = {(0, 0, 0): {"status": "failed: x"}, (0, 0, 1): {"status": "skipped: x"}}
-    save_log("a", np.ones((2, 2, 2)), axes=SMALL_AXES,
-             cells=skipped | {(0, 1, k): {"status": "skipped: x"} for k in (0, 1)})
+    save_log("a", np.ones((2, 2, 2)), axes=SMALL_AXES, cells=skipped)
     save_log("b", np.ones((2, 2, 2)), method="pruning", axes=SMALL_AXES, cells=failed)
-    strips, _ = pf.assemble(SMALL, all_logs(), MEAN)
-    reasons = [shown.reasons[0].tolist() for shown in page.heatmaps_of(strips[0].blocks)]
+    strips, _ = panels.assemble(SMALL, all_logs(), MEAN)
+    reasons = [shown.reasons[0].tolist() for shown in pn.heatmaps_of(strips[0].blocks)]
     assert reasons == [["skipped", "skipped"], ["failed", ""], ["failed", "skipped"]]
 
 
-@pytest.mark.parametrize("higher", [True, False])
-def test_blue_is_where_the_first_method_is_better(higher):
-    one = np.ones((1, 1))
-    shown = pn.Heatmap((1,), (1,), one, np.array([[""]]), one, seeds=1, pathless=0 * one, signed=True)
-    measure = pn.shown(Measure("x", range=(0, 1), higher_is_better=higher), MEAN, signed=True)
-    red, _, blue = hm.look_of(pn.fill_range(measure, MEAN, [shown]), [shown]).colours(one)[0, 0]
-    assert (blue > red) == higher
-
-
-def test_a_difference_has_a_range_no_wider_than_its_score(folder):
-    save_log("a", [[[100.0, 100]]], axes=[[1], [5], [0, 1]])
-    save_log("b", [[[1.0, 1]]], method="pruning", axes=[[1], [5], [0, 1]])
-    panels, _ = draw_page()
-    assert panels[DIFFERENCE].collections[0].get_clim() == (-70, 70)
-
-
 def test_rows_of_one_kind_of_score_share_colours_and_others_have_their_own(folder):
-    rows = tuple(pf.both((1,), (5,), task=task) for task in ("inr_mnist", "inr_cifar10", "mnist"))
-    save_log("a", [[[1.0]]], "inr_mnist", axes=[[1], [5], [0]])
-    strips, _ = pf.assemble(pf.Entry("Three", rows, seeds=(0,)), all_logs(), MEAN)
-    bands = pf.share_colours(strips, MEAN)
+    """A difference has a range no wider than its score."""
+    rows = tuple(pf.both((1,), (5,), {"task": task}) for task in ("inr_mnist", "inr_cifar10", "mnist"))
+    save_log("a", [[[100.0]]], "inr_mnist", axes=[[1], [5], [0]])
+    save_log("b", [[[1.0]]], "inr_mnist", "pruning", axes=[[1], [5], [0]])
+    strips, _ = panels.assemble(pf.Entry("Three", rows, (("AIHT", "IMP"),), seeds=(0,)), all_logs(), MEAN)
+    bands = panels.share_colours(strips, MEAN)
     assert [[strip.heading.split(",")[0] for strip in band] for band in bands] == [["inr_mnist", "inr_cifar10"],
                                                                                    ["mnist"]]
-    assert [band[0].blocks[0].measure.range for band in bands] == [(0, 50), (0.1, 1)]
-
-
-def test_figures_mark_cells_without_a_path_in_the_method_alone(folder):
-    save_log("a", np.ones((2, 2, 2)), axes=SMALL_AXES)
-    save_log("b", np.ones((2, 2, 2)), method="pruning", axes=SMALL_AXES, cells={(0, 0, 1): {"connected": False}})
-    panels, legend = draw_page()
-    assert [len(panels[name].patches) for name in ("AIHT", "IMP", DIFFERENCE)] == [0, 1, 0]
-    assert legend == [f"{NO_PATH} (all seeds)"]  # of those that say so
-
-
-@pytest.mark.parametrize("name, headings", [
-    ("2", ["mlp_planted, 1 hidden layer: n 50000, batch 5000, epochs 100, outputs 10",
-           "mlp_planted, 2 hidden layers: n 50000, batch 5000, epochs 100, outputs 10"]),
-    ("3", ["binary_mnist, 1 hidden layer: n 10000, batch 1000, epochs 15",
-           "mnist, 1 hidden layer: n 50000, batch 5000, epochs 50"]),
-    ("baselines", ["mlp_planted, 1 hidden layer: n 50000", "binary_mnist, 1 hidden layer: n 10000, batch 1000",
-                   "inr_mnist, 1 hidden layer: n 784, full batch"]),
-    ("inputs", ["mlp_planted, 1 hidden layer: n 10000, full batch, epochs 15",
-                "mlp_planted, 1 hidden layer: n 10000, full batch, epochs 108",
-                "mlp_planted, 1 hidden layer: n 10000, full batch, epochs 60"]),
-])
-def test_row_headings_state_what_all_columns_share(name, headings):
-    assert [words.row_heading(row) for row in pf.FIGURES[name].rows] == headings
-
-
-def test_columns_say_how_they_were_trained_where_that_differs():
-    base = {"task": "mlp_planted", "method": "aiht", "num_epochs": 15, "nmeasurements": 500}
-    row = pf.Row((1,), (1,), {"a": base, "b": base, "c": base | {"finetune_epochs": 9, "batch_size": 100}})
-    assert words.row_heading(row) == "mlp_planted, 1 hidden layer: n 500, epochs 15"
-    assert words.column_notes(row) == {"a": "epochs 15, batch all", "b": "epochs 15, batch all",
-                                       "c": "epochs 15 + 9, batch 100"}
-    assert words.column_notes(pf.FIGURES["gnhtp"].rows[0]) == {"AIHT": "epochs 15"}
-    assert words.column_notes(pf.FIGURES["1"].rows[0]) == {}
-
-
-@pytest.mark.parametrize("figure", "12345")
-def test_figures_are_those_of_the_commands(figure):
-    entry = pf.FIGURES[figure]
-    ours = [(completed(selection), row.mlist, row.slist) for row in entry.rows for selection in row.columns.values()]
-    lines = re.findall(r" runner\.py (.*?)(?: &&|$)", recipe(f"figure{figure}"), re.MULTILINE)
-    for line, (selection, mlist, slist) in zip(lines, ours, strict=True):
-        settings = parse_arguments(line.split())
-        assert {name: getattr(settings, name) for name in selection} == selection
-        assert (settings.mlist, settings.slist, settings.seedlist) == (mlist, slist, entry.seeds)
-
-
-def save_entry(entry):
-    """Save a log for each column of an entry, with the longest numbers to be expected and a seed missing."""
-    for i, row in enumerate(entry.rows):
-        for heading, selection in row.columns.items():
-            settings = {name: 99 if value is pl.ANY else value for name, value in selection.items()}
-            task, method = settings.pop("task"), settings.pop("method")
-            longest = 0.123 if "accuracy" in TASKS[task].measure.name else 167.0
-            table = np.full((len(row.mlist), len(row.slist), 3), longest * (1 if method == "aiht" else 0.07))
-            table[0, 0, 0] = NAN
-            save_log(f"{i} {heading}", table, task, method, axes=[row.mlist, row.slist, [0, 1, 2]], **settings)
-
-
-@pytest.mark.parametrize("name", [name for name, entry in pf.FIGURES.items() if not entry.as_lines])
-def test_every_figure_is_drawn_with_all_numbers_in_their_cells(folder, name):
-    save_entry(pf.FIGURES[name])
-    strips, _ = pf.assemble(pf.FIGURES[name], all_logs(), MEAN)
-    with page.style():
-        figure = pf.draw_entry(pf.FIGURES[name], strips, MEAN)
-    panels = [ax for ax in figure.axes if ax.get_title()]
-    for ax, shown in zip(panels, page.heatmaps_of([block for strip in strips for block in strip.blocks]), strict=True):
-        assert len(ax.texts) == shown.values.size + 1 and min(text.get_fontsize() for text in ax.texts) >= 5
-        assert len(ax.get_xticks()) == shown.values.shape[1]  # no s is left out
-        assert all(inside(text, ax, *map(int, text.get_position())) for text in ax.texts)
-    boxes = [ax.get_window_extent() for ax in panels]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert [[block.measure.range for block in band[0].blocks] for band in bands] == [[(0, 50), (-50, 50)],
+                                                                                     [(0.1, 1), (-1, 1)]]
 
 
 def test_differences_and_successes_are_told_in_numbers(folder):
@@ -575,11 +608,14 @@ def test_differences_and_successes_are_told_in_numbers(folder):
     save_log("a", [[[1.0, 5], [2, 2]]], "inr_mnist", "aiht", **grid)
     save_log("b", [[[0.0, 0], [4, 4]]], "inr_mnist", "pruning", **grid)
     row = "inr_mnist, 1 hidden layer: n 784, full batch, epochs 100"
-    for quantity, expected in (
-        (MEAN, [f"{row}: {DIFFERENCE}: mean +0.5, positive in 1 of 2 cells, negative in 1"]),
-        (Quantity(statistic="success", threshold=1.5), [f"{row}: AIHT: 3 of 4 cells and seeds",
-                                                        f"{row}: IMP: 2 of 4 cells and seeds"]),
-        (STD, []),
+    for quantity, title, lines in (
+        (MEAN, "AIHT ahead of IMP in 1 of 2 cells",
+         [f"{row}: {DIFFERENCE}: mean +0.5, positive in 1 of 2 cells, negative in 1"]),
+        (Quantity(statistic="success", threshold=1.5), "AIHT 3 of 4, IMP 2 of 4",
+         [f"{row}: AIHT: 3 of 4 cells and seeds", f"{row}: IMP: 2 of 4 cells and seeds"]),
+        (STD, "standard deviation over seeds 0, 1, 2", []),
     ):
-        strips, _ = pf.assemble(pf.FIGURES["4"], all_logs(), quantity)
-        assert list(pf.summaries(strips, quantity)) == expected
+        strips, _ = panels.assemble(pf.FIGURES["4"], all_logs(), quantity)
+        assert list(panels.summaries(strips, quantity)) == lines
+        blocks = [block for strip in strips for block in strip.blocks]
+        assert words.figure_title(pf.FIGURES["4"], quantity, blocks).startswith(f"Figure 4: {title}")

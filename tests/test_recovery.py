@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from helpers import sparse
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beyond.recovery import FOUND, compare
@@ -179,6 +179,7 @@ def matrices(rows, columns):
     return st.lists(row, min_size=rows, max_size=rows).map(lambda rows: np.array(rows, dtype=np.float64))
 
 
+@settings(max_examples=50)
 @given(st.integers(1, 2).flatmap(lambda k: st.tuples(matrices(4, 3), matrices(4, k), matrices(3, 3), matrices(3, k))))
 def test_the_matching_is_the_best_of_all(weights):
     fitted, planted = weights[:2], weights[2:]
@@ -203,6 +204,7 @@ def shuffled_split_and_scaled(W, V, rng):
     return W * scale, V / scale
 
 
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 3), m=st.integers(1, 8), d=st.integers(2, 6))
 def test_what_computes_the_same_is_judged_the_same(seed, k, m, d):
     rng = np.random.default_rng(seed)

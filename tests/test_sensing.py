@@ -229,15 +229,15 @@ def test_the_bits_do_not_depend_on_the_memory_where_a_block_of_neurons_fits():
     assert products(1, 16, **shape) == products(1, 512, **shape)
 
 
-def test_columns_keep_their_memory_as_long_as_they_live(work):
+def test_columns_keep_their_memory_until_the_end_of_their_block(work):
     X, gates, dense = relu_case("random")
     A, x = relu_operator(X, gates, 9, work), np.ones(10)
-    first, second = A.columns(np.arange(10)), A.columns(np.arange(20, 30))
-    before = first.apply(x)
-    del second
-    third, fourth = A.columns(np.arange(30, 40)), A.columns(np.arange(40, 50))  # one of them in the second's memory
-    for columns, start in ((third, 30), (fourth, 40), (first, 0)):
-        assert_close(columns.apply(x), dense[:, start : start + 10] @ x)
-    del first, third
-    A.columns(np.arange(50, 60)).apply(x)
-    assert_close(before, dense[:, :10] @ x)  # nor does a product point into that memory
+    with A.columns(np.arange(10)) as first:
+        with A.columns(np.arange(20, 30)) as second:
+            before = second.apply(x)
+        third, fourth = A.columns(np.arange(30, 40)), A.columns(np.arange(40, 50))  # one of them in its memory
+        for columns, start in ((first, 0), (third, 30), (fourth, 40)):
+            assert_close(columns.apply(x), dense[:, start : start + 10] @ x)
+    assert_close(before, dense[:, 20:30] @ x)  # no product points into that memory
+    with pytest.raises(AttributeError):
+        second.apply(x)

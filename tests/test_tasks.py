@@ -4,35 +4,45 @@ import json
 import math
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import datasets
 import tasks
+from instances import files as datasets
+from instances.planted import INPUT_DISTS, MNIST_LIMITS, mnist_pixels, planted_inputs, planted_net
+from instances.task import Measure, Problem, SignalProblem, Skipped
 from numerics.sparse import SparseVector
+from options import flags
 from sensing import GaussianSensing
-from tasks import TASKS, Measure, Problem, SignalProblem, Skipped, planted_inputs, planted_net, score, support_error
+from tasks import TASKS, score, signal_score, support_error
 
 ROOT = Path(tasks.__file__).parent
 DATA = os.environ.get("MLP_IHT_DATA", "")
 
 
-def flags(**changed):
-    defaults = {"nmeasurements": 300, "input_dim": 9, "input_dist": "normal", "num_layers": 1, "output_dim": 1,
-                "bias": False, "data_dir": None, "planted_signs": False, "snr": None}
-    return SimpleNamespace(**defaults | changed)
+def make(task, **changed):
+    """A small task with these options."""
+    small = {"nmeasurements": 300, "input_dim": 9} | changed
+    return TASKS[task](**{name: value for name, value in small.items() if name in flags(TASKS[task])})
 
 
 def build(task, m=5, s=5, seed=0, **changed):
     """An instance, after a check of what the solvers rely on."""
-    problem = TASKS[task].build(flags(**changed), m, s, seed)
-    for X, Y in ((problem.X, problem.Y), (problem.X_eval, problem.Y_eval)):
-        assert X.dtype == Y.dtype == np.float32 and len(X) == len(Y)
-        assert X.T.flags.c_contiguous and not X.flags.writeable
-    assert TASKS[task].samples(flags(**changed)) == len(problem.X)
+    num_layers, data_dir = changed.pop("num_layers", 1), changed.pop("data_dir", None)
+    made = make(task, **changed)
+    problem = made.build(m, s, seed, num_layers=num_layers, data_dir=data_dir)
+    if made.is_network:
+        for X, Y in ((problem.X, problem.Y), (problem.X_eval, problem.Y_eval)):
+            assert X.dtype == Y.dtype == np.float32 and len(X) == len(Y)
+            assert X.T.flags.c_contiguous and not X.flags.writeable
+        assert (made.samples, made.outputs) == (len(problem.X), problem.Y[0].size)
     return problem
+
+
+def dataset(task, **changed):
+    """The files that a task needs."""
+    return make(task, **changed).dataset
 
 
 # ---- the planted network ----
@@ -105,7 +115,7 @@ def test_planted_inputs_are_standardised_and_independent(dist, kurtosis, largest
     assert (X**4).mean() == pytest.approx(kurtosis, abs=0.1)
 
 
-@pytest.mark.parametrize("dist", tasks.INPUT_DISTS)
+@pytest.mark.parametrize("dist", INPUT_DISTS)
 def test_planted_inputs_depend_on_the_seed_alone(stored, dist):
     stored(*labelled_images([5001] * 10, (2, 3)))
     draws = []
@@ -155,7 +165,7 @@ def test_skipped_cells(m, s, num_layers, reason):
 
 @pytest.mark.parametrize("m, s, size", [(200, 12, 12), (5, 9, 5)])
 def test_the_gaussian_signal(work, m, s, size):
-    problem, again, other = (tasks.gaussian_sparse(flags(nmeasurements=40), m, s, seed) for seed in (3, 3, 4))
+    problem, again, other = (build("gaussian_sparse", m, s, seed, nmeasurements=40) for seed in (3, 3, 4))
     support = problem.w.indices
     assert problem.w.values.tolist() == [1] * size and problem.w.size == m
     assert (np.diff(support) > 0).all() and 0 <= support[0] and support[-1] < m
@@ -198,7 +208,7 @@ def test_scores(Y, peak, outputs, expected):
 ])
 def test_scores_of_a_signal(indices, values, error, support):
     w = SparseVector(np.array(indices, dtype=np.int64), np.array(values, dtype=np.float32), 6)
-    assert score(SIGNAL, w) == pytest.approx(error) and support_error(SIGNAL, w) == support
+    assert signal_score(SIGNAL, w) == pytest.approx(error) and support_error(SIGNAL, w) == support
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -213,7 +223,7 @@ def test_predictions_that_are_not_finite_have_no_score(Y, peak, bad):
 
 def test_a_signal_that_is_not_finite_has_no_score():
     with pytest.raises(FloatingPointError, match="1 of 2 predictions are not finite"):
-        score(SIGNAL, SparseVector(np.array([1, 3]), np.array([3, np.nan], dtype=np.float32), 6))
+        signal_score(SIGNAL, SparseVector(np.array([1, 3]), np.array([3, np.nan], dtype=np.float32), 6))
 
 
 @pytest.mark.parametrize("wrong, fault", [
@@ -297,12 +307,12 @@ def test_genuine_mnist():
     problem = build("inr_mnist", data_dir=DATA)
     np.testing.assert_allclose(problem.Y.reshape(28, 28), members(images, labels, 1)[5000] / 255, rtol=1e-6)
     assert problem.Y.max() == 1 and 0.03 < problem.Y.mean() < 0.15  # a thin stroke
-    pixels = tasks.mnist_pixels(Path(DATA), tasks.MNIST_LIMITS["input_dim"])
-    assert pixels.shape == (tasks.MNIST_LIMITS["nmeasurements"], tasks.MNIST_LIMITS["input_dim"])
+    pixels = mnist_pixels(Path(DATA), MNIST_LIMITS["input_dim"])
+    assert pixels.shape == (MNIST_LIMITS["nmeasurements"], MNIST_LIMITS["input_dim"])
     assert pixels.mean(axis=0, dtype=np.float64) == pytest.approx(0, abs=1e-5)
     assert pixels.std(axis=0, dtype=np.float64) == pytest.approx(1, abs=1e-5)
     with pytest.raises(ValueError, match="716 of 784 pixels vary"):
-        tasks.mnist_pixels(Path(DATA), tasks.MNIST_LIMITS["input_dim"] + 1)
+        mnist_pixels(Path(DATA), MNIST_LIMITS["input_dim"] + 1)
     binary = build("binary_mnist", data_dir=DATA)
     assert binary.X.shape == (10_000, 784) and binary.X_eval.shape == (2000, 784) and binary.X.max() == 255
 
@@ -322,16 +332,18 @@ def test_genuine_cifar10():
 # ---- the table, and what an import does ----
 
 
-def test_the_table():
-    needed = {name: task.dataset(flags()) for name, task in TASKS.items()}
-    assert needed == {"mlp_planted": None, "gaussian_sparse": None, "binary_mnist": "mnist", "mnist": "mnist",
-                      "binary_cifar10": "cifar10", "inr_mnist": "mnist", "inr_cifar10": "cifar10"}
-    assert [dist for dist in tasks.INPUT_DISTS if TASKS["mlp_planted"].dataset(flags(input_dist=dist))] == ["mnist"]
-    assert {name: task.exact for name, task in TASKS.items() if task.depends_on_s} == {
-        "mlp_planted": 100, "gaussian_sparse": 1e-4}
-    assert [name for name, task in TASKS.items() if not task.measure.higher_is_better] == ["gaussian_sparse"]
-    assert {name: task.outputs(flags(output_dim=3)) for name, task in TASKS.items()} == (
-        dict.fromkeys(TASKS, 1) | {"mlp_planted": 3, "mnist": 10})
+@pytest.mark.parametrize("task, needed, exact", [
+    ("mlp_planted", None, 100), ("gaussian_sparse", None, 1e-4), ("binary_mnist", "mnist", None),
+    ("mnist", "mnist", None), ("binary_cifar10", "cifar10", None), ("inr_mnist", "mnist", None),
+    ("inr_cifar10", "cifar10", None)])
+def test_the_table(task, needed, exact):
+    assert dataset(task) == needed and TASKS[task].exact == exact
+    assert TASKS[task].depends_on_s == (exact is not None)
+    assert TASKS[task].measure.higher_is_better == (task != "gaussian_sparse")
+
+
+def test_only_pixels_as_inputs_need_files():
+    assert [dist for dist in INPUT_DISTS if dataset("mlp_planted", input_dist=dist)] == ["mnist"]
 
 
 def test_data_folder():

@@ -7,13 +7,24 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from distributed import KilledWorker
-from processes import RUNNER, assert_refused, cell_lines, finish, posix, scores, start, sweep
+from distributed import Client, KilledWorker
+from processes import (
+    PATIENCE,
+    RUNNER,
+    assert_refused,
+    cell_lines,
+    finish,
+    posix,
+    read_lines,
+    scores,
+    start,
+    sweep,
+    wait_for,
+)
 
 import runner
 from sweep.workers import WorkersError, blocked_interrupts, run_on_workers
@@ -21,75 +32,65 @@ from sweep.workers import WorkersError, blocked_interrupts, run_on_workers
 pytestmark = posix
 
 GRID = ("--task mlp_planted --mlist 2 5 --slist 5 10 --seedlist 0 1 2 --num_epochs 3 --nmeasurements 500 --device cpu "
-        "--threads 1 --save_results")
-ONE_JOB = f"{GRID} --method pruning --mlist 2 --seedlist 0"  # of two cells
-LONG = f"{GRID} --seedlist {' '.join(map(str, range(60)))}"  # 240 cells, some seconds
-PATIENCE = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "2s"}  # with dead workers; Dask's own is 30 s
-DASK, WITH_CODE = [sys.executable, "-m", "dask"], os.environ | PATIENCE | {"PYTHONPATH": str(RUNNER.parent)}
+        "--threads 1 --save_results")  # 12 cells
+LONG = ("--task gaussian_sparse --mlist 20 30 --slist 5 10 --nmeasurements 50 --num_epochs 2 --device cpu --threads 1 "
+        f"--save_results --seedlist {' '.join(map(str, range(25)))}")  # 100 cells
+DASK, ENVIRONMENT = [sys.executable, "-m", "dask"], {
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s"}  # with dead workers; Dask's own is 30 s
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """The table of a sweep in one process: what those of workers must equal."""
-    folder = tmp_path_factory.mktemp("alone")
-    assert sweep(GRID, folder).code == 0
-    return scores(folder).tobytes()
-
-
-@pytest.fixture
-def cluster(tmp_path):
-    """A running Dask cluster of one worker: scheduler, worker and address."""
-    file = tmp_path / "scheduler.json"
-    call = [*DASK, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file]
-    with subprocess.Popen(call, cwd=tmp_path, env=WITH_CODE, **QUIET) as scheduler:
+@contextlib.contextmanager
+def dask(folder, *words, path=str(RUNNER.parent)):
+    """A running command of Dask's on this machine, which finds the code below `path`."""
+    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": path}
+    with subprocess.Popen([*DASK, *words, "--host", "127.0.0.1"], cwd=folder, env=environment, **QUIET) as process:
         try:
-            while not (file.exists() and file.read_text().rstrip().endswith("}")):  # it is there before it is written
-                time.sleep(0.05)
-            address = json.loads(file.read_text())["address"]
-            with dask_worker(address, tmp_path) as worker:
-                yield scheduler, worker, address
+            yield process
         finally:
-            scheduler.kill()
+            process.kill()
 
 
 @contextlib.contextmanager
-def dask_worker(address, folder, environment=WITH_CODE):
-    call = [*DASK, "worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-    with subprocess.Popen(call, cwd=folder, env=environment, **QUIET) as worker:
-        try:
-            yield worker
-        finally:
-            worker.kill()
+def dask_scheduler(folder):
+    """A scheduler of Dask's, and its address."""
+    file = folder / "scheduler.json"
+    with dask(folder, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)) as process:
+        wait_for(lambda: file.exists() and file.read_text().rstrip().endswith("}"))  # it is there before it is written
+        yield process, json.loads(file.read_text())["address"]
+
+
+@contextlib.contextmanager
+def dask_worker(address, folder, **options):
+    """A worker of one thread, as soon as the scheduler knows it."""
+    line = ("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
+    with Client(address, timeout=PATIENCE) as client, dask(folder, *line, **options) as worker:
+        client.wait_for_workers(1, timeout=PATIENCE)
+        yield worker
 
 
 # ---- on this machine ----
 
 
-def test_workers_give_the_same_bits_as_one_process(alone, tmp_path):
-    result = sweep(f"{GRID} --workers 2", tmp_path)
-    assert result.code == 0 and result.err == "" and "; 2 workers" in result.out
-    assert len(cell_lines(result.out)) == 12 and scores(tmp_path).tobytes() == alone
-
-
-def test_pruning_has_the_same_bits_on_a_worker(tmp_path):
-    """Though Dask starts its processes with other numbers of threads than torch has here."""
-    assert runner.main([*ONE_JOB.split(), "--logs_dir", str(tmp_path / "alone")]) == 0
-    assert sweep(f"{ONE_JOB} --workers 1", tmp_path).code == 0
+def test_a_worker_gives_the_same_bits_as_one_process(tmp_path):
+    """Though Dask starts its process with another number of threads than torch, which prunes, has here."""
+    line = f"{GRID} --method pruning --seedlist 0 --prune_iters 3"
+    assert runner.main([*line.split(), "--logs_dir", str(tmp_path / "alone")]) == 0
+    result = sweep(f"{line} --workers 1", tmp_path)
+    assert result.code == 0 and result.err == "" and "; 1 worker" in result.out and len(cell_lines(result.out)) == 4
     assert scores(tmp_path / "logs").tobytes() == scores(tmp_path / "alone").tobytes()
 
 
-def kill_worker(job):
-    """The second job kills every worker that it is given to, the fourth only the first one."""
-    number, trace = job[0], Path(job[1], "killed")
-    if number == 1 or (number == 3 and not trace.exists()):
-        if number == 3:
-            trace.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
 def test_a_job_that_kills_its_workers_takes_no_other_with_it(tmp_path):
+    def kill_worker(job):
+        """The second job kills every worker that it is given to, the fourth only the first one."""
+        number, trace = job[0], Path(job[1], "killed")
+        if number == 1 or (number == 3 and not trace.exists()):
+            if number == 3:
+                trace.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
     jobs = [(number, str(tmp_path)) for number in range(5)]
     outcomes = dict(run_on_workers(jobs, kill_worker, workers=2, scheduler=None))
     assert isinstance(outcomes.pop(jobs[1]), KilledWorker)
@@ -112,39 +113,32 @@ def test_ctrl_c_waits_for_the_end_of_a_block_and_its_threads_never_hear_it():
 # ---- on a cluster ----
 
 
-def test_a_cluster_outlives_a_sweep_and_a_sweep_outlives_a_worker(alone, tmp_path, cluster):
-    scheduler, worker, address = cluster
-    result = sweep(f"{GRID} --scheduler {address}", tmp_path)
-    assert result.code == 0 and result.err == "" and len(cell_lines(result.out)) == 12
-    assert scores(tmp_path).tobytes() == alone
-    assert scheduler.poll() is None and worker.poll() is None
-    process = start(f"{LONG} --logs_dir long --scheduler {address}", tmp_path, **PATIENCE)
-    for _ in range(5):
-        process.stdout.readline()
-    worker.kill()
-    with dask_worker(address, tmp_path):
-        result = finish(process)
-    assert result.code == 0 and result.err == "" and np.isfinite(scores(tmp_path / "long")).all()
-
-
-def test_a_scheduler_that_is_killed_is_named_and_the_table_kept(tmp_path, cluster):
-    scheduler, _, address = cluster
-    process = start(f"{LONG} --scheduler {address}", tmp_path)
-    for _ in range(5):
-        process.stdout.readline()
-    scheduler.kill()
-    result = finish(process)
+def test_a_cluster_outlives_a_sweep_and_a_sweep_a_worker_but_no_scheduler(tmp_path):
+    """Bits as in one process; other workers do the jobs of a lost one; a lost scheduler is named, the table kept."""
+    assert runner.main([*GRID.split(), "--logs_dir", str(tmp_path / "alone")]) == 0
+    with dask_scheduler(tmp_path) as (scheduler, address):
+        with dask_worker(address, tmp_path) as worker:
+            result = sweep(f"{GRID} --scheduler {address}", tmp_path)
+            assert result.code == 0 and result.err == "" and len(cell_lines(result.out)) == 12
+            assert scores(tmp_path / "logs").tobytes() == scores(tmp_path / "alone").tobytes()
+            assert scheduler.poll() is None and worker.poll() is None
+            process = start(f"{LONG} --logs_dir long --scheduler {address}", tmp_path, **ENVIRONMENT)
+            read_lines(process, 5)
+        with dask_worker(address, tmp_path):
+            result = finish(process)
+            assert result.code == 0 and result.err == "" and np.isfinite(scores(tmp_path / "long")).all()
+            process = start(f"{LONG} --logs_dir lost --scheduler {address}", tmp_path)
+            read_lines(process, 5)
+            scheduler.kill()
+            result = finish(process)
     assert result.code == 2 and len(result.err.splitlines()) == 1
     assert f"argument --scheduler: {address} was lost; start it again" in result.err
-    assert np.isfinite(scores(tmp_path)).sum() >= 4
+    assert 4 <= np.isfinite(scores(tmp_path / "lost")).sum() < 100
 
 
-def test_a_cluster_without_the_code_says_so(tmp_path, cluster):
-    _, worker, address = cluster
-    worker.kill()
-    worker.wait()
-    with dask_worker(address, tmp_path, os.environ):
-        result = sweep(f"{GRID} --scheduler {address}", tmp_path)
+def test_a_cluster_without_the_code_says_so(tmp_path):
+    with dask_scheduler(tmp_path) as (_, address), dask_worker(address, tmp_path, path=""):
+        result = sweep(f"{LONG} --scheduler {address}", tmp_path)
     assert_refused(result, f"argument --scheduler: the cluster at {address} cannot import this code", "PYTHONPATH=")
 
 

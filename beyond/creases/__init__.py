@@ -1,5 +1,5 @@
 """Crease pursuit; start in fit.py."""
 
-from beyond.creases.fit import fit, recover
+from beyond.creases.fit import Options, fit, solve
 
-__all__ = ["fit", "recover"]
+__all__ = ["Options", "fit", "solve"]

@@ -1,36 +1,34 @@
-"""Least squares on creases: the inverse of a Gram matrix, and Gauss-Newton steps."""
+"""Least squares on creases or neurons: the inverse of a Gram matrix, and Gauss-Newton steps."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from beyond.creases.projection import Neurons, Samples
+from beyond.creases.samples import Neurons, NeuronSamples
+from beyond.gram import with_ridge
 from numerics.arrays import Array
 
 RIDGE = 1e-7  # of the diagonal; ten times more, as often as needed, where the Gram matrix is not definite
 
 
 def ridge_inverse(gram: np.ndarray) -> np.ndarray:
-    """(gram + ridge diag(gram))^-1 for the smallest ridge of 1e-7, 1e-6, ... with which it is positive definite.
-
-    Products in single precision leave a Gram matrix of nearly equal columns slightly indefinite.
-    """
+    """(gram + ridge diag(gram))^-1 for the smallest ridge of 1e-7, 1e-6, ... with which it is positive definite."""
     diagonal = np.diag(gram)
     scale = 1 / np.sqrt(np.maximum(diagonal, RIDGE * max(diagonal.max(initial=0), 1e-300)))
-    unit, ridge = gram * scale[:, None] * scale, RIDGE
-    while True:
-        try:
-            np.linalg.cholesky(unit + ridge * np.eye(len(unit)))
-            return np.linalg.inv(unit + ridge * np.eye(len(unit))) * scale[:, None] * scale
-        except np.linalg.LinAlgError:
-            ridge *= 10
+    return with_ridge(gram * scale[:, None] * scale, RIDGE, definite_inverse) * scale[:, None] * scale
 
 
-def gauss_newton(data: Samples, net: Neurons, R: Array) -> Neurons:
+def definite_inverse(K: np.ndarray) -> np.ndarray:
+    """K^-1; LinAlgError unless K is positive definite."""
+    np.linalg.cholesky(K)
+    return np.linalg.inv(K)
+
+
+def gauss_newton(data: NeuronSamples, net: Neurons, R: Array) -> Neurons:
     """One full Gauss-Newton step on the nonzero weights of W and V jointly, for R = data.residual(net).
 
-    Parameter a moves the outputs by e_a t_a, with e_a [k] and t_a a combination of the columns sign(w_j . x) x_k: a
-    weight of w_j has e = v_j and one column; a direction e of v_j, orthogonal to v_j, has |w_j . x|.
+    Parameter a moves the outputs by e_a t_a, with e_a [k] and t_a a combination of the columns gate(w_j . x) x_k: a
+    weight of w_j has e = v_j and one column; a direction e of v_j, orthogonal to v_j, has f(w_j . x).
     """
     owner, feature = np.nonzero(net.W)
     gram, correlation = data.products(net.W, owner, feature, R)
@@ -47,7 +45,7 @@ def gauss_newton(data: Samples, net: Neurons, R: Array) -> Neurons:
     return Neurons(W * (flip * length)[:, None], V * (flip / length)[:, None])
 
 
-def refined(data: Samples, net: Neurons, steps: int = 1) -> Neurons:
+def refined(data: NeuronSamples, net: Neurons, steps: int = 1) -> Neurons:
     """The network after so many Gauss-Newton steps."""
     for _ in range(steps):
         net = gauss_newton(data, net, data.residual(net)[0])

@@ -11,6 +11,8 @@ every input will do.
 
 Two kinds of creases are open on both sides, v |z| + q z, and q is free: those of one input, which take what is left of
 B there, and those that no signs explain, where neurons w and -a w stand on one crease.
+
+Signs are arrays [J] of -1, 1, and 0 for a crease that is not decided.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import itertools
 
 import numpy as np
 
-from beyond.creases.projection import Neurons
+from beyond.creases.samples import Neurons
 
 DECIDED = 0.1  # distance from +-1 at which least squares has decided
 SINGULAR = 1e-6  # singular values that it takes for zero, relative to the largest
@@ -37,13 +39,13 @@ def orient(net: Neurons, B: np.ndarray, tolerance: np.ndarray,
     Returns:
         Q [J, k], rows +-v_j except for creases that are open on both sides; and the rest of B [k, d], mostly zeros.
     """
-    signs, decided = rounded(net, B, tolerance)
+    rounded, signs = least_squares_signs(net, B, tolerance)
     if thorough:
-        signs, decided = decide(net, B, tolerance, signs, decided)
-    Q = signs[:, None] * net.V
+        signs = decide(net, B, tolerance, signs)
+    Q = np.where(signs == 0, rounded, signs)[:, None] * net.V
     alone = lonely(net.W)
     if (np.abs(B - Q.T @ net.W) > tolerance)[:, ~net.W[alone].any(axis=0)].any():
-        set_free(net, B, Q, np.flatnonzero(~decided & ~alone))
+        set_free(net, B, Q, np.flatnonzero((signs == 0) & ~alone))
     rest = B - Q.T @ net.W
     rest[np.abs(rest) <= tolerance] = 0
     for j in np.flatnonzero(alone):
@@ -68,46 +70,41 @@ def lonely(W: np.ndarray) -> np.ndarray:
     return np.count_nonzero(W, axis=1) == 1
 
 
-def rounded(net: Neurons, B: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Signs o [J] from least squares on inputs that no crease has alone; and which are decided, or do not count."""
+def least_squares_signs(net: Neurons, B: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares on the inputs that no crease has alone, rounded to +-1; and that, 0 where it has not decided."""
     alone = lonely(net.W)
     inputs = ~net.W[alone].any(axis=0)
     A = net.V[:, :, None] * net.W[:, None, :]  # [J, k, d]
-    matters = (np.abs(A) > tolerance).any(axis=(1, 2))
+    matters = np.any(np.abs(A) > tolerance, axis=(1, 2))
     several = matters & ~alone
     A = A[several][:, :, inputs]
     o = np.zeros(len(several))
     o[several] = np.linalg.lstsq(A.reshape(len(A), B[:, inputs].size).T, B[:, inputs].ravel(), rcond=SINGULAR)[0]
-    return np.where(o < 0, -1.0, 1.0), (np.abs(np.abs(o) - 1) < DECIDED) | ~matters
+    rounded = np.where(o < 0, -1.0, 1.0)
+    return rounded, np.where((np.abs(np.abs(o) - 1) < DECIDED) | ~matters, rounded, 0)
 
 
-def decide(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray,
-           decided: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Decide further signs [J], input by input; then where several choices are left, try one after the other.
-
-    Returns:
-        signs and decided, copies.
-    """
-    signs, decided, unexplained = signs.copy(), decided.copy(), set()
-    several = peel(net, B, tolerance, signs, decided, unexplained)
-    trials = [(signs, decided, several)]  # a stack: the last is followed first
+def decide(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Decide further signs, input by input; then where several choices are left, try one after the other."""
+    signs, unexplained = signs.copy(), set[int]()
+    trials = [(signs, peel(net, B, tolerance, signs, unexplained))]  # a stack: the last is followed first
     for _ in range(MOST_TRIALS):
         if not trials:
             break
-        so_far, fixed, several = trials.pop()
-        if not several:
-            return so_far, fixed
-        rows, choices = min(several, key=lambda entry: len(entry[0]))
+        so_far, open_inputs = trials.pop()
+        if not open_inputs:
+            return so_far
+        rows, choices = min(open_inputs, key=lambda entry: len(entry[0]))
         for choice in choices[::-1]:
-            tried, those, lost = so_far.copy(), fixed.copy(), set(unexplained)
-            tried[rows], those[rows] = choice, True
-            left = peel(net, B, tolerance, tried, those, lost)
+            tried, lost = so_far.copy(), set(unexplained)
+            tried[rows] = choice
+            left = peel(net, B, tolerance, tried, lost)
             if lost == unexplained:
-                trials.append((tried, those, left))
-    return signs, decided
+                trials.append((tried, left))
+    return signs
 
 
-def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray, decided: np.ndarray,
+def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray,
          unexplained: set[int]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Decide signs in place, those inputs first that have few undecided creases: where only one choice fits B.
 
@@ -119,26 +116,26 @@ def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray, 
     """
     several: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     while True:
-        undecided = [np.flatnonzero((w != 0) & ~decided) for w in net.W.T]
+        undecided = [np.flatnonzero((w != 0) & (signs == 0)) for w in net.W.T]
         for k in sorted(set(range(len(undecided))) - unexplained, key=lambda k: len(undecided[k])):
             rows = undecided[k]
             if len(rows) > MOST_UNDECIDED or k in several and len(several[k][0]) == len(rows):
                 continue
-            choices = fitting(net, B, tolerance, signs, decided, k, rows)
+            choices = fitting(net, B, tolerance, signs, k, rows)
             several[k] = rows, choices
             if not len(choices):
                 unexplained.add(k)
             elif len(choices) == 1 and len(rows):
-                signs[rows], decided[rows] = choices[0], True
+                signs[rows] = choices[0]
                 break
         else:
             return [entry for k, entry in several.items() if k not in unexplained and len(entry[0])]
 
 
-def fitting(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray, decided: np.ndarray, k: int,
+def fitting(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray, k: int,
             rows: np.ndarray) -> np.ndarray:
-    """All choices [c, rows] of the signs of some creases that fit B at input k, the others having theirs."""
-    others = (net.W[:, k] != 0) & decided
+    """All choices [c, rows] of the signs of some creases that fit B at input k, the others being decided."""
+    others = (net.W[:, k] != 0) & (signs != 0)
     missing = B[:, k] - (signs * net.W[:, k])[others] @ net.V[others]
     choices = np.array(list(itertools.product((1.0, -1.0), repeat=len(rows))))
     misfit = choices @ (net.W[rows, k, None] * net.V[rows]) - missing

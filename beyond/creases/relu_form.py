@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from beyond.creases.least_squares import refined
-from beyond.creases.projection import Neurons, Samples
+from beyond.creases.samples import Neurons, NeuronSamples
 
-NOTHING = 1e-13  # of |Y|^2: a weight without which no more than this is lost is rounding
+ROUNDING = 1e-13  # of |Y|^2: a weight without which no more than this is lost is rounding
 
 
 def relu_neurons(net: Neurons, Q: np.ndarray, rest: np.ndarray) -> Neurons:
@@ -33,19 +33,16 @@ def relu_neurons(net: Neurons, Q: np.ndarray, rest: np.ndarray) -> Neurons:
 def normalised(W: np.ndarray, V: np.ndarray) -> Neurons:
     """The neurons that have weights on both sides, with rows of V of norm 1."""
     length = np.linalg.norm(V, axis=1, keepdims=True)
-    there = W.any(axis=1) & V.any(axis=1)
-    return Neurons((W * length)[there], V[there] / length[there])
+    live = W.any(axis=1) & V.any(axis=1)
+    return Neurons((W * length)[live], V[live] / length[live])
 
 
-def fit_budgets(data: Samples, net: Neurons, s: int, m: int) -> Neurons:
-    """The network without what is nothing; then the weakest goes, until there are m neurons and s weights.
+def fit_budgets(data: NeuronSamples, net: Neurons, s: int, m: int) -> Neurons:
+    """The network without rounding; then the weakest neurons and weights go, until there are m and s of them.
 
     A quarter of the excess goes at a time, and a Gauss-Newton step follows.
-
-    Args:
-        data: in relu form.
     """
-    net = without_nothing(data, net)
+    net = without_rounding(data, net)
     while len(net.W) > m:
         energy = energies(data, net).sum(axis=1)
         net = refined(data, net.take(np.sort(np.argsort(energy, kind="stable")[-(-(len(net.W) - m) // 4) :])))
@@ -59,13 +56,13 @@ def num_weights(net: Neurons) -> int:
     return np.count_nonzero(net.W) + (np.count_nonzero(net.V) if net.V.shape[1] > 1 else 0)
 
 
-def without_nothing(data: Samples, net: Neurons) -> Neurons:
-    """The creases or neurons without the weights that are rounding."""
-    energy = energies(data, net)
-    return masked(net, energy > NOTHING * data.energy)
+def without_rounding(data: NeuronSamples, net: Neurons) -> Neurons:
+    """The creases or neurons without the weights that are nothing but rounding."""
+    return masked(net, energies(data, net) > ROUNDING * data.energy)
 
 
-def without_weakest(data: Samples, net: Neurons, count: int) -> Neurons:
+def without_weakest(data: NeuronSamples, net: Neurons, count: int) -> Neurons:
+    """The neurons without the `count` weights that contribute least."""
     energy = energies(data, net)
     if net.V.shape[1] == 1:
         energy[:, -1:] = np.inf
@@ -80,7 +77,7 @@ def masked(net: Neurons, keep: np.ndarray) -> Neurons:
     return normalised(net.W * keep[:, :d], net.V * keep[:, d:])
 
 
-def energies(data: Samples, net: Neurons) -> np.ndarray:
+def energies(data: NeuronSamples, net: Neurons) -> np.ndarray:
     """|.|^2 of what each weight of W and V contributes to the outputs, [J, d + k]."""
     owner, feature = np.nonzero(net.W)
     gram, _ = data.products(net.W, owner, feature, data.target)

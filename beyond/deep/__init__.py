@@ -1,5 +1,5 @@
-"""Recovery of planted networks with two hidden layers; start with fit.py."""
+"""The joint fit of two hidden layers; start with fit.py."""
 
-from beyond.deep.fit import Found, fit, solve
+from beyond.deep.fit import Options, fit, solve
 
-__all__ = ["Found", "fit", "solve"]
+__all__ = ["Options", "fit", "solve"]

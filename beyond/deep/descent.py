@@ -15,6 +15,8 @@ import numpy as np
 
 from beyond.deep.network import Samples, TwoLayers, loss, normal_equations
 
+EXACT = 1e-10  # loss that counts as zero: 100 dB below the power of y
+ROUNDING = 1e-14  # loss at which labels in single precision leave nothing to fit
 DAMPING = 1e-2  # at the start, in units of the mean diagonal of J'J
 CLOSE = 1e-8  # the same near a solution: more would hide directions in which the loss is nearly flat
 TRIALS = 8  # of larger and larger damping, before a step counts as failed

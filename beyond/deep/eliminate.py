@@ -1,11 +1,12 @@
-"""Backward elimination: the weights that cost least go, as long as the fit stays exact (Hassibi and Stork 1993)."""
+"""Backward elimination: the weights that cost least go, as long as the fit stays exact."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from beyond.deep.descent import Budget, descend, polish
+from beyond.deep.descent import EXACT, Budget, descend, polish
 from beyond.deep.network import Samples, TwoLayers, loss, normal_equations, tidied
+from beyond.gram import cheapest
 
 RIDGE = 1e-12  # of the mean diagonal: 1e-7 hid what a weight costs that another can nearly stand for
 STEPS = 25  # of the refit after each batch
@@ -31,11 +32,10 @@ def inverse_curvature(net: TwoLayers, data: Samples) -> np.ndarray:
 def without_cheapest(net: TwoLayers, data: Samples, batch: int) -> TwoLayers:
     """The network without the weights that cost least, and without what that makes useless.
 
-    Without one weight w the loss rises by w^2 / (G^-1)_ww once the others have adapted; G = J'J / n. They adapt here as
-    far as the linear model says, if the loss is lower then.
+    The others adapt as far as the linear model says, if the loss is lower then.
     """
     inverse, theta = inverse_curvature(net, data), net.theta
-    gone = np.argsort(theta**2 / np.maximum(np.diag(inverse), 1e-300), kind="stable")[:batch]
+    gone = cheapest(theta, inverse, batch)
     adapted = theta - inverse[:, gone] @ np.linalg.solve(inverse[np.ix_(gone, gone)], theta[gone])
     theta[gone] = adapted[gone] = 0
     return min((tidied(net.moved_to(weights)) for weights in (theta, adapted)), key=lambda other: loss(other, data))
@@ -67,14 +67,14 @@ def without_neuron(net: TwoLayers, data: Samples) -> TwoLayers:
     return tidied(TwoLayers(net.W, np.delete(net.A, np.argmin(power[k1:]), axis=0)))
 
 
-def eliminated(net: TwoLayers, data: Samples, budget: Budget, exact: float, width: int) -> TwoLayers:
-    """The sparsest network found whose loss is below `exact`, from one where it is.
+def eliminated(net: TwoLayers, data: Samples, budget: Budget, width: int) -> TwoLayers:
+    """The sparsest network found that is still exact, from one that is.
 
     A quarter of the weights at a time, then, where the refit fails, half as many, down to one. Last, neurons go while a
     layer has more than `width` of them.
     """
     net, value = polish(tidied(net), data, budget, STEPS, SURE / 100)
-    exact = SURE if value < SURE else exact
+    exact = SURE if value < SURE else EXACT
     batch = max(net.count // 4, 1)
     while batch and budget.left > 0 and net.count:
         fewer, value = polish(without_cheapest(net, data, batch), data, budget, STEPS, SURE / 100)

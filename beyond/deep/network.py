@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from beyond.parallel import PARALLEL, added_up, first_parallel, unit
 from numerics.workspace import Workspace
 
 TILE = 1024  # samples per block of the Jacobian: 1000 columns in float32 take 4 MB
-PARALLEL = 1 - 1e-6  # cosine above which two units count as one, as in beyond.recovery
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,10 @@ def tidied(net: TwoLayers, parallel: float = PARALLEL) -> TwoLayers:
     A row of A without positive weights is never active; rows without negative ones add up to one row that passes h on.
     Rows that are positive multiples of each other are added, and so are parallel rows of W.
     """
-    count = -1
-    while count != (count := net.count + len(net.W) + len(net.A)):
-        net = merged_rows(merged_units(live(net), parallel), parallel)
-    return net
+    while True:
+        before, net = net, merged_rows(merged_units(live(net), parallel), parallel)
+        if (net.count, net.A.shape) == (before.count, before.A.shape):
+            return net
 
 
 def live(net: TwoLayers) -> TwoLayers:
@@ -157,32 +157,23 @@ def live(net: TwoLayers) -> TwoLayers:
 
 def merged_units(net: TwoLayers, parallel: float) -> TwoLayers:
     """Units with parallel rows of W as one: relu(a w x) = a relu(w x) for a > 0."""
-    W, A = net.W, net.A.copy()
-    length = np.linalg.norm(W, axis=1)
-    first = first_parallel(W, parallel)
-    for k, leader in enumerate(first):
-        if leader < k:
-            A[:, leader] += A[:, k] * (length[k] / length[leader])
-    keep = first == np.arange(len(W))
-    return TwoLayers(W[keep], A[:, keep])
+    length, first = np.linalg.norm(net.W, axis=1), first_in_line(net.W, parallel)
+    kept, uses = first == np.arange(len(first)), net.A * (length / length[first])
+    return TwoLayers(net.W[kept], added_up(uses.T, first)[kept].T)
 
 
 def merged_rows(net: TwoLayers, parallel: float) -> TwoLayers:
     """Rows of A that are active at the same samples as one: parallel ones, and all without negative weights."""
-    A = net.A
-    first = first_parallel(A, parallel)
-    passing = np.flatnonzero((A >= 0).all(axis=1))
+    first = first_in_line(net.A, parallel)
+    passing = np.flatnonzero((net.A >= 0).all(axis=1))
     if len(passing):
         first[np.isin(first, passing)] = passing[0]
-    merged = np.zeros_like(A)
-    np.add.at(merged, first, A)
-    return replace(net, A=merged[first == np.arange(len(A))])
+    return replace(net, A=added_up(net.A, first)[first == np.arange(len(first))])
 
 
-def first_parallel(rows: np.ndarray, parallel: float) -> np.ndarray:
-    """For each row [a] the first row at a cosine above `parallel`, or the first of that; itself if there is none."""
-    U = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
-    first = np.argmax(U @ U.T > parallel, axis=1) if len(rows) else np.zeros(0, dtype=int)
+def first_in_line(rows: np.ndarray, parallel: float) -> np.ndarray:
+    """For each row [a] the first that is parallel to it, or to that one, and so on along a chain; it may be itself."""
+    first = first_parallel(unit(rows), parallel)
     for row in range(len(rows)):
         first[row] = first[first[row]]  # rows before it are final
     return first

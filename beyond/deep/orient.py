@@ -13,12 +13,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from beyond.deep.network import TwoLayers, first_parallel, tidied
+from beyond.deep.network import TwoLayers, first_in_line, tidied
+from beyond.parallel import unit
 
 NEGLIGIBLE = 0.01  # entry of p that counts as zero, in units of what its terms add up to in magnitude
 FORBIDDEN = 10.0  # a negative entry of p counts as so many weights
 OPPOSITE = 1 - 1e-5  # cosine with the negative of a row, above which two are one
-ALMOST = 0.05  # see oriented_roughly
+ALMOST = 0.05  # share of negative weights at which a row is tried as one that passes h on
 FEW = 12  # rows: 4096 orientations
 
 
@@ -27,7 +28,7 @@ def oriented(net: TwoLayers, almost: float = 0.0) -> TwoLayers:
 
     Args:
         almost: a row counts as one that passes h on, and loses its negative weights, if they are at most this share of
-            its positive ones.
+            its positive ones. That changes the function a little.
 
     The same function up to entries of p that are NEGLIGIBLE, which are dropped, and FORBIDDEN ones, which stay only
     where there is nothing better.
@@ -38,11 +39,6 @@ def oriented(net: TwoLayers, almost: float = 0.0) -> TwoLayers:
     p = passed + rows[turned].sum(axis=0)
     p[abs(p) < bar] = 0
     return tidied(TwoLayers(net.W, np.vstack([np.where(turned[:, None], -rows, rows), p])))
-
-
-def oriented_roughly(net: TwoLayers) -> TwoLayers:
-    """The same, where rows that almost pass h on count as doing so: the function changes a little."""
-    return oriented(net, ALMOST)
 
 
 def passing_on(net: TwoLayers, almost: float) -> np.ndarray:
@@ -59,7 +55,7 @@ def without_opposites(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     mixed = (A < 0).any(axis=1)
     rows, passed = A[mixed], A[~mixed].sum(axis=0)
-    opposite = first_parallel(np.vstack([rows, -rows]), OPPOSITE)[len(rows):]
+    opposite = first_in_line(np.vstack([rows, -rows]), OPPOSITE)[len(rows) :]
     gone = np.zeros(len(rows), dtype=bool)
     for j, first in enumerate(opposite):
         if first < j and not gone[first]:
@@ -95,14 +91,15 @@ def with_merged_rows(net: TwoLayers) -> TwoLayers:
 
 def most_similar(rows: np.ndarray) -> tuple[int, int]:
     """The pair of rows with the largest cosine; rows [a], a > 1."""
-    U = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.unravel_index(np.argmax(U @ U.T - 2 * np.eye(len(U))), (len(U), len(U)))
+    U = unit(rows)
+    j, other = divmod(int(np.argmax(U @ U.T - 2 * np.eye(len(U)))), len(U))
+    return j, other
 
 
 def moves(net: TwoLayers) -> Iterator[TwoLayers]:
     """Networks that may be equal to this one, up to a descent, and simpler."""
     yield oriented(net)
-    yield oriented_roughly(net)
+    yield oriented(net, ALMOST)
     if len(net.W) > 1:
         yield with_merged_units(net)
     if len(net.A) > 1:
@@ -115,10 +112,10 @@ def best_turns(rows: np.ndarray, passed: np.ndarray, bar: np.ndarray) -> np.ndar
         patterns = (np.arange(2 ** len(rows))[:, None] >> np.arange(len(rows)) & 1).astype(bool)
         return patterns[np.argmin(cost(passed + patterns @ rows, bar))]
     turned, lowest = np.zeros(len(rows), dtype=bool), np.inf
-    moves = np.array([np.isin(np.arange(len(rows)), pair)
+    pairs = np.array([np.isin(np.arange(len(rows)), pair)
                       for pair in itertools.combinations_with_replacement(range(len(rows)), 2)])
     while True:
-        tried = np.vstack([turned, turned ^ moves])
+        tried = np.vstack([turned, turned ^ pairs])
         costs = cost(passed + tried @ rows, bar)
         if not costs.min() < lowest:
             return turned

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from beyond.deep.network import TwoLayers, tidied
-from beyond.recovery import best_matching
+from beyond.recovery import best_matching, share
 from models import SparseNet
 
 
@@ -51,7 +51,7 @@ def aligned(fitted: TwoLayers, true: TwoLayers) -> tuple[TwoLayers, TwoLayers]:
     strength = [np.linalg.norm(form.A, axis=0) for form in (fitted, true)]
     k, k_true = best_matching(np.maximum(fitted.W @ true.W.T, 0) * np.outer(*strength))
     A, B = fitted.A[:, k], true.A[:, k_true]
-    passing = [(form.A >= 0).all(axis=1) for form in (fitted, true)]
+    passing = [np.all(form.A >= 0, axis=1) for form in (fitted, true)]
     i, j = best_matching(np.maximum(A @ B.T, 0) * (passing[0][:, None] == passing[1]))
     return TwoLayers(fitted.W[k], A[i]), TwoLayers(true.W[k_true], B[j])
 
@@ -73,13 +73,12 @@ def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]
         return {}
     fitted, true = normal_form(net), normal_form(planted)
     a, b = aligned(fitted, true)
-    both = [int(np.count_nonzero((x != 0) & (y != 0))) for x, y in ((a.W, b.W), (a.A, b.A))]
-    shares = {}
+    both = [int(np.count_nonzero(product)) for product in (a.W * b.W, a.A * b.A)]
+    measures: dict[str, float | int | None] = {}
     for name, form in (("precision", fitted), ("recall", true)):
-        counts = [np.count_nonzero(form.W), np.count_nonzero(form.A)]
-        shares[f"support_{name}"] = sum(both) / sum(counts) if sum(counts) else None
-        for number in range(2):
-            shares[f"layer{number}_{name}"] = both[number] / counts[number] if counts[number] else None
+        counts = [int(np.count_nonzero(weights)) for weights in (form.W, form.A)]
+        measures[f"support_{name}"] = share(sum(both), sum(counts))
+        measures |= {f"layer{number}_{name}": share(both[number], counts[number]) for number in range(2)}
     neurons = len(true.W) + len(true.A)
-    return shares | {"weights_planted": true.count, "weights_used": fitted.count, "neurons_planted": neurons,
-                     "neurons_lost": neurons - len(b.W) - len(b.A)}
+    return measures | {"weights_planted": true.count, "weights_used": fitted.count, "neurons_planted": neurons,
+                       "neurons_lost": neurons - len(b.W) - len(b.A)}

@@ -83,8 +83,8 @@ def with_split(net: TwoLayers, data: Samples) -> TwoLayers | None:
         return np.stack([((H > 0) * r) @ H.T, (H > 0).astype(H.dtype) @ (H**2).T])
 
     g, q = data.mean(products)  # [k1, k1] each
-    passed = np.where((net.A >= 0).all(axis=1)[:, None], net.A, 0)
-    allowed = (passed > 0).any(axis=0)[:, None] & (g > 0) & (q > TINY) & ~np.eye(len(g), dtype=bool)
+    passed = np.where(np.all(net.A >= 0, axis=1)[:, None], net.A, 0)
+    allowed = np.any(passed > 0, axis=0)[:, None] & (g > 0) & (q > TINY) & ~np.eye(len(g), dtype=bool)
     gain = np.where(allowed, g**2 / (q + TINY), 0)
     if not gain.any():
         return None

@@ -1,5 +1,5 @@
 """Gauss-Newton hard thresholding pursuit; start with fit.py."""
 
-from beyond.gnhtp.fit import fit
+from beyond.gnhtp.fit import Options, fit, solve
 
-__all__ = ["fit"]
+__all__ = ["Options", "fit", "solve"]

@@ -12,20 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from beyond.gnhtp.layer import (
-    EXACT,
-    GAUSS_NEWTON_STEPS,
-    POLISHING_STEPS,
-    SAME,
-    Layer,
-    State,
-    aiht_answer,
-    by_loss,
-    gauss_newton,
-    merge,
-    num_active,
-    renumber,
-)
+from beyond.gnhtp.layer import POLISHING_STEPS, SAME, Iterate, LayerProblem, merge, num_active, renumber
 from beyond.gnhtp.regrow import EXCHANGES, SHARES, regrow
 from beyond.gnhtp.supports import CandidateGates, draw_singles, keep_best, select, splits
 from numerics.arrays import to_host
@@ -36,46 +23,35 @@ from sensing import ReluSensing
 PERIOD = 18  # outer steps per cycle
 AT_S = 3  # the last of them, with s~ = s
 WIDEST = (1.5, 1.3)  # c at the start of the first cycle, and of later ones
-PARALLEL = 0.999  # cosine above which neurons are added up while there is room to spare in the first cycle; else SAME
+ALIKE = 0.999  # cosine above which neurons are added up while there is room to spare in the first cycle; else SAME
 PROGRESS, PATIENCE = 0.99, 2  # a kick follows on PATIENCE steps in a row that leave more than 0.99 of |r|^2
 KICK = 0.05  # |r|^2 / |y|^2 up to which a kick may raise the residual
 NEARLY_EXACT = 1e-9  # |r|^2 / |y|^2 of a fit with room to spare that is worth rounding to s weights
 
 
 class Step(NamedTuple):
-    """What one outer step may do.
+    """What one outer step may do."""
 
-    Args:
-        s, m: s~ and m~, its budget and width.
-        cosine: above which it adds up neurons.
-        split: whether it tries to split neurons.
-        kick: whether it may raise the residual; see outer_step.
-        key: of the random stream of its candidates.
+    s: int  # s~, its budget
+    m: int  # m~, its width
+    cosine: float  # above which it adds up neurons
+    split: bool  # whether it tries to split neurons
+    kick: bool  # whether it may raise the residual; see outer_step
+    key: tuple[int, ...]  # of the random stream of its candidates
+
+
+def schedule(layer: LayerProblem, number: int, period: int, kick: bool) -> Step:
+    """What outer step `number`, counted from 0, may do. It splits only where Gram matrices may be formed anyway.
+
+    c comes down from WIDEST to 1 in equal ratios, and is 1 in the last AT_S steps of a cycle.
     """
-
-    s: int
-    m: int
-    cosine: float
-    split: bool
-    kick: bool
-    key: tuple[int, ...]
-
-
-def relaxation(cycle: int, phase: int, period: int) -> float:
-    """c of a step: from WIDEST down to 1 in equal ratios, and 1 in the last AT_S steps of a cycle."""
-    down = period - AT_S
-    return WIDEST[min(cycle, 1)] ** (1 - phase / down) if phase < down else 1.0
-
-
-def schedule(layer: Layer, number: int, period: int, kick: bool) -> Step:
-    """What outer step `number`, counted from 0, may do. It splits only where Gram matrices may be formed anyway."""
-    cycle, phase = divmod(number, period)
-    c = relaxation(cycle, phase, period)
-    return Step(math.ceil(c * layer.s), math.ceil(c * layer.m), cosine=PARALLEL if c > 1 and cycle == 0 else SAME,
+    (cycle, phase), down = divmod(number, period), period - AT_S
+    c = WIDEST[min(cycle, 1)] ** (1 - phase / down) if phase < down else 1.0
+    return Step(math.ceil(c * layer.s), math.ceil(c * layer.m), cosine=ALIKE if c > 1 and cycle == 0 else SAME,
                 split=cycle > 0 and layer.cg_steps is None, kick=kick, key=(*layer.key, number))
 
 
-def proposals(layer: Layer, A: ReluSensing, w: SparseVector, s: int,
+def proposals(layer: LayerProblem, A: ReluSensing, w: SparseVector, s: int,
               parts: np.ndarray | None = None) -> Iterator[SparseVector]:
     """New weights on at most s coordinates, those that change the support most first.
 
@@ -88,16 +64,15 @@ def proposals(layer: Layer, A: ReluSensing, w: SparseVector, s: int,
     supports = select(A, w, layer.residual(w), s)
     if parts is not None:
         for pool in ([supports[0], supports[-1], parts], [supports[-1], parts]):
-            S = keep_best(layer, A, np.unique(np.concatenate(pool)), s)
-            yield SparseVector(S, layer.solve(A, S, w), w.size)
+            yield layer.solve(A, keep_best(layer, A, np.unique(np.concatenate(pool)), s), w)
     for S in supports[:-1] if len(w) else supports[:1]:  # without weights the step scales select the same
-        yield SparseVector(S, layer.solve(A, S, w), w.size)
+        yield layer.solve(A, S, w)
     if len(w):
         kept = np.isin(w.indices, supports[-1])
         yield SparseVector(w.indices[kept], w.values[kept], w.size)
 
 
-def trials(layer: Layer, now: State, step: Step) -> Iterator[State]:
+def trials(layer: LayerProblem, now: Iterate, step: Step) -> Iterator[Iterate]:
     """What an outer step may go to: new neurons are offered, and each proposal is followed by Gauss-Newton steps."""
     d = layer.d
     parts = splits(now.w, d) if step.split else np.zeros((0, 2), dtype=np.int64)
@@ -109,10 +84,10 @@ def trials(layer: Layer, now: State, step: Step) -> Iterator[State]:
     A = layer.sensing(CandidateGates(w, d, singles, slots, step.key), slots)
     places = (active + np.arange(len(parts))) * d + parts[:, 0] if step.split and len(w) else None
     for v in proposals(layer, A, w, step.s, places):
-        yield gauss_newton(layer, merge(v.nonzero(), d, step.cosine, step.m), GAUSS_NEWTON_STEPS)
+        yield layer.gauss_newton(merge(v.nonzero(), d, step.cosine, step.m))
 
 
-def outer_step(layer: Layer, now: State, step: Step) -> State:
+def outer_step(layer: LayerProblem, now: Iterate, step: Step) -> Iterate:
     """The first trial that does not raise |r|^2, or else the one that raises it least.
 
     With a kick the first that leaves no more than KICK |y|^2 will do, too: a way out where nothing helps.
@@ -123,10 +98,10 @@ def outer_step(layer: Layer, now: State, step: Step) -> State:
         if trial.loss <= most:
             return trial
         tried.append(trial)
-    return min(tried, key=by_loss)
+    return min(tried)
 
 
-def answer(layer: Layer, now: State, step: Step) -> State:
+def answer(layer: LayerProblem, now: Iterate, step: Step) -> Iterate:
     """The iterate after a step as an answer with s weights and m neurons.
 
     After a step with room to spare that is the iterate rounded, if it is almost exact; or else none, with an infinite
@@ -135,14 +110,14 @@ def answer(layer: Layer, now: State, step: Step) -> State:
     if step.s <= layer.s:
         return now
     if now.loss > NEARLY_EXACT * layer.energy:
-        return State(now.w, math.inf)
-    w = merge(now.w, layer.d, PARALLEL, layer.m)
+        return Iterate(now.w, math.inf)
+    w = merge(now.w, layer.d, ALIKE, layer.m)
     size = w.values * to_host(layer.scale)[w.indices % layer.d]
     kept = top_mask(np.abs(size), layer.s)
-    return gauss_newton(layer, SparseVector(w.indices[kept], w.values[kept], w.size), POLISHING_STEPS)
+    return layer.gauss_newton(SparseVector(w.indices[kept], w.values[kept], w.size), POLISHING_STEPS)
 
 
-def anneal(layer: Layer, steps: int) -> State:
+def anneal(layer: LayerProblem, steps: int) -> Iterate:
     """Cycles of outer steps, from no weights; the best answer of all.
 
     AIHT's answer competes with the first cycle's. Every later cycle ends by regrowing the best support, and the next
@@ -151,20 +126,20 @@ def anneal(layer: Layer, steps: int) -> State:
     Args:
         steps: number of outer steps, at most; exchanges are not counted.
     """
-    now = best = State(SparseVector.zeros(layer.m * layer.d), layer.energy)
+    now = best = Iterate(SparseVector.zeros(layer.m * layer.d), layer.energy)
     period, stuck = min(PERIOD, steps), 0
     for number in range(steps):
         step, before = schedule(layer, number, period, stuck >= PATIENCE), now.loss
         now = outer_step(layer, now, step)
         layer.report(now)
         stuck = 0 if step.kick or now.loss <= PROGRESS * before else stuck + 1
-        best = min(best, answer(layer, now, step), key=by_loss)
-        if best.loss <= EXACT * layer.energy:
+        best = min(best, answer(layer, now, step))
+        if layer.is_exact(best):
             break
         cycle, phase = divmod(number, period)
         if number == period - 1:
-            now = best = min(best, aiht_answer(layer), key=by_loss)
+            now = best = min(best, layer.aiht_answer())
         elif phase == period - 1:
             now, _ = regrow(layer, best, SHARES[(cycle - 1) % len(SHARES)], EXCHANGES)
-            best = min(best, now, key=by_loss)
+            best = min(best, now)
     return best

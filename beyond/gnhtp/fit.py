@@ -1,7 +1,7 @@
 """Gauss-Newton hard thresholding pursuit (GNHTP): recovers planted networks where AIHT stops.
 
 Ours, not the paper's. It looks for what aiht.py looks for, a network y_hat = sum_j relu(X w_j) with at most s nonzero
-weights and m neurons, on the same operators. Read aiht.py first; the README's "Beyond the paper" has the measurements.
+weights and m neurons, on the same operators. Read aiht.py first; docs/gnhtp.md has the measurements.
 
     python runner.py --task mlp_planted --method gnhtp --mlist 20 --slist 100
 
@@ -26,67 +26,67 @@ That is for targets that a sparse network made. On others the support grows from
 eliminate others, and count only where |r| falls; then the support is cut back and regrown, several times (regrow.py).
 Either search is deterministic under a seed, and AIHT's answer takes over after a first cycle that did worse.
 
-What was measured for single choices stands with them: constants in the files named above, variants in the README.
+What was measured for single choices stands with them: constants in the files named above, variants in docs/gnhtp.md.
 """
 
 from __future__ import annotations
 
-import aiht
+from dataclasses import dataclass
+
+import options
 from beyond.gnhtp.anneal import anneal
-from beyond.gnhtp.layer import POLISHING_STEPS, Layer, gauss_newton, renumber
-from beyond.gnhtp.least_squares import CG_STEPS
+from beyond.gnhtp.layer import POLISHING_STEPS, LayerProblem, renumber
 from beyond.gnhtp.regrow import grow_from_below
-from models import Callback, Progress, SparseNet
-from numerics.arrays import Array, fit_data
+from fits import Callback, Found, Progress, layer_by_layer, network_of, solver
+from models import SparseNet
+from numerics.arrays import Array
 from numerics.sparse import SparseVector
-from numerics.workspace import Workspace, workspace_or_new
+from numerics.workspace import Workspace
+from options import SWITCH, at_least, one_of, option
 
 LEAST_SQUARES = ("auto", "cholesky", "cg")
+# Conjugate gradients per least squares problem. Where a sparse network made the targets, accurate solutions pay. On
+# others few steps generalise better to the next gates: exact solutions cost 10 to 50 dB on images.
+ACCURATE_CG_STEPS, CG_STEPS = 100, 10
 
 
-def fit_layer(layer: Layer, steps: int, realizable: bool) -> SparseVector:
-    """Weights w [m d] of one layer, on the host: search, then polish.
+@dataclass(frozen=True)
+class Options(options.Options):
+    """How GNHTP searches. Not counted as outer steps: AIHT's, and the exchanges between cycles (regrow.EXCHANGES)."""
 
-    Args:
-        steps: outer steps (anneal.py), or exchanges (regrow.py) where not realizable, at most.
+    num_epochs: int = option(108, at_least(1), "outer steps per layer at most, or exchanges where no sparse network "
+                             "made the targets", words="epochs {}")
+    least_squares: str = option("auto", one_of(LEAST_SQUARES), "how it solves on a support; auto: by Cholesky factors "
+                                "where a planted network with one hidden layer made the targets, elsewhere by ten "
+                                "steps of conjugate gradients (cg)", words="least squares {}")
+    realizable: bool = option(False, SWITCH, "whether a sparse network of this form made the targets", flag=False)
+
+    @property
+    def cg_steps(self) -> int | None:
+        """Steps of conjugate gradients per least squares problem; None: Cholesky factors instead."""
+        if self.least_squares == "cholesky" or (self.least_squares == "auto" and self.realizable):
+            return None
+        return ACCURATE_CG_STEPS if self.realizable else CG_STEPS
+
+
+@solver(Options, most_outputs=1, sums=True)
+def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int, seed: int, work: Workspace,
+          callback: Callback | None, options: Options) -> Found:
+    """Fit a ReLU network of one output, layer by layer, each with at most int(s / num_layers) weights.
+
+    The callback is called after each outer step and each exchange; in between, networks may have more than s weights.
     """
-    best = anneal(layer, steps) if realizable else grow_from_below(layer, steps)
-    return renumber(gauss_newton(layer, best.w, POLISHING_STEPS).w, layer.d, layer.m)
-
-
-def fit(X: Array, y: Array, s: int, *, width: int, num_layers: int = 1, num_epochs: int = 108, realizable: bool = False,
-        least_squares: str = "auto", seed: int = 0, work: Workspace | None = None,
-        callback: Callback | None = None) -> SparseNet:
-    """Fit a ReLU network of scalar output, layer by layer; see aiht.fit for the arguments that it shares.
-
-    Args:
-        y: targets [n].
-        num_epochs: outer steps per layer, or exchanges where no sparse network made y, at most. Not counted: AIHT's
-            steps, and the exchanges between cycles of outer steps, at most regrow.EXCHANGES per cycle.
-        realizable: whether a sparse network made y. Then accurate least squares pay; on other targets ten steps of
-            conjugate gradients generalise better to the next gates (exact solves cost 10 to 50 dB on images).
-        least_squares: "cholesky", "cg" (conjugate gradients) or "auto", by `realizable`. With "cg" only the
-            backward elimination of regrow.py forms Gram matrices, of some s columns.
-        callback: called after each outer step and each exchange; in between, networks may have more than s weights.
-    Returns:
-        a SparseNet on the host, with at most int(s / num_layers) nonzero weights per layer.
-    Raises:
-        ValueError: X, y, s or width cannot be fitted (fit_data), or least_squares is unknown.
-    """
-    if least_squares not in LEAST_SQUARES:
-        raise ValueError(f"least_squares is {least_squares!r}; it can be {', '.join(LEAST_SQUARES)}")
-    X, y = fit_data(X, y, s, width)
-    if y.ndim != 1:
-        raise ValueError(f"gnhtp fits one output: y must hold targets [n], its shape is {y.shape}")
     progress = Progress(callback) if callback else None
-    by_cholesky = least_squares == "cholesky" or (least_squares == "auto" and realizable)
 
-    def fit_one(XT: Array, fan_in: int, number: int) -> SparseVector:
+    def fit_layer(XT: Array, fan_in: int, number: int) -> SparseVector:
         if not len(XT):  # the layer before has no weights
             return SparseVector.zeros(0)
-        layer = Layer(XT, y, s // num_layers, width, key=(seed, number),
-                      cg_steps=None if by_cholesky else CG_STEPS[realizable], work=work, progress=progress)
-        return fit_layer(layer, num_epochs, realizable)
+        layer = LayerProblem(XT, y, s // num_layers, width, key=(seed, number), cg_steps=options.cg_steps, work=work,
+                             progress=progress)
+        best = (anneal if options.realizable else grow_from_below)(layer, options.num_epochs)
+        return renumber(layer.gauss_newton(best.w, POLISHING_STEPS).w, layer.d, width)
 
-    with workspace_or_new(work) as work:
-        return SparseNet(aiht.layer_by_layer(X, width, num_layers, fit_one, progress))
+    return Found(SparseNet(layer_by_layer(X, width, num_layers, fit_layer, progress)))
+
+
+fit = network_of(solve)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from operator import attrgetter
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 import aiht
 from beyond.gnhtp.least_squares import cholesky, conjugate_gradients
-from models import Progress
+from beyond.parallel import added_up, unit
+from fits import Progress
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
+from numerics.batches import Schedule
 from numerics.sparse import SparseVector, top_mask
 from numerics.workspace import Workspace, sample_tiles
 from sensing import Gates, RandomGates, ReluSensing, WeightGates
@@ -30,18 +31,19 @@ COLUMN_FLOOR = 1e-3  # added to column norms, in units of sqrt(n): columns that 
 AIHT_STEPS = 100  # of the fit that competes with the first cycle of a search (the paper's number for images)
 
 
-class State(NamedTuple):
-    """An iterate and its |r|^2."""
+@dataclass(frozen=True)
+class Iterate:
+    """Weights, and the |r|^2 that they leave; the less, the better."""
 
     w: SparseVector
     loss: float
 
+    def __lt__(self, other: Iterate) -> bool:
+        return self.loss < other.loss
 
-by_loss = attrgetter("loss")
 
-
-class Layer:
-    """The problem of one layer: y ~ sum_j relu(X w_j) with at most s weights and m neurons, and products with its data.
+class LayerProblem:
+    """y ~ sum_j relu(X w_j) with at most s weights and m neurons, and products with its data.
 
     Args:
         XT: inputs, feature-major [d, n].  y: targets [n], on the same device.
@@ -58,11 +60,15 @@ class Layer:
         self.d, self.n = XT.shape
         self.energy = self.loss(SparseVector.zeros(self.d))  # |y|^2
 
-    def report(self, now: State) -> None:
+    def report(self, now: Iterate) -> None:
         """Tell the callback of the fit, if there is one, of an iterate, which may have room to spare."""
         if self.progress:
             w = renumber(now.w, self.d, max(self.m, num_active(now.w, self.d)))
             self.progress.step(w, loss=now.loss / self.energy if self.energy else 0.0)
+
+    def is_exact(self, now: Iterate) -> bool:
+        """Whether nothing is left to fit."""
+        return now.loss <= EXACT * self.energy
 
     @functools.cached_property
     def scale(self) -> Array:
@@ -78,18 +84,18 @@ class Layer:
         """The sensing matrix whose gates are the weight vectors of w: A w = sum_j relu(X w_j)."""
         return self.sensing(WeightGates(w, self.d), w.size // self.d)
 
-    def solve(self, A: ReluSensing, S: np.ndarray, w: SparseVector) -> np.ndarray:
-        """Least squares on A_S, x [s] float32; conjugate gradients start from the weights of w on S."""
+    def solve(self, A: ReluSensing, S: np.ndarray, w: SparseVector) -> SparseVector:
+        """Least squares on the coordinates S; conjugate gradients start from the weights of w there."""
         A_S = A.columns(to_device(S, self.XT))
-        if self.cg_steps is None:
-            return cholesky(A_S, self.y).astype(DTYPE)
-        return conjugate_gradients(A_S, self.y, to_device(w.at(S), self.XT), self.cg_steps).astype(DTYPE)
+        x = cholesky(A_S, self.y) if self.cg_steps is None else \
+            conjugate_gradients(A_S, self.y, to_device(w.at(S), self.XT), self.cg_steps)
+        return SparseVector(S, x.astype(DTYPE), w.size)
 
     def residual(self, w: SparseVector) -> Array:
         """r = y - sum_j relu(X w_j) [n]."""
         inputs, W = self._dense(w)
 
-        def part(tile):
+        def part(tile: slice) -> Array:
             return self.y[tile] - self.xp.maximum(W @ self.XT[inputs, tile], 0).sum(axis=0)
 
         return self.xp.concatenate(self.work.map(part, self._tiles(W)))
@@ -103,7 +109,7 @@ class Layer:
         (inputs, W), (_, V) = self._dense(w), self._dense(v)
         D = V - W
 
-        def part(tile):
+        def part(tile: slice) -> Array:
             X, y = self.XT[inputs, tile], self.y[tile]
             Z, dZ = W @ X, D @ X
             residuals = (y - self.xp.maximum(Z + DTYPE(t) * dZ, 0).sum(axis=0) for t in moves)
@@ -117,7 +123,7 @@ class Layer:
         Where it is g > 0, that neuron alone, with its best weight, lowers |r|^2 by g^2.
         """
 
-        def part(tile):
+        def part(tile: slice) -> Array:
             up = self.xp.maximum(self.XT[:, tile], 0)
             both = self.xp.concatenate([up, up - self.XT[:, tile]])
             return self.xp.stack([both @ r[tile], self.xp.square(both).sum(axis=1)])
@@ -125,13 +131,53 @@ class Layer:
         G, squares = self.work.sum(part, self._tiles(self.XT))
         return G / (self.xp.sqrt(squares) + COLUMN_FLOOR * math.sqrt(self.n))
 
-    def _dense(self, w: SparseVector):
-        """The inputs in use, and the weights of the active neurons on them [b, inputs]."""
-        inputs, neurons = np.unique(w.indices % self.d), np.unique(w.indices // self.d)
-        return to_device(inputs, self.XT), to_device(w.rows(neurons, self.d)[:, inputs], self.XT)
+    def damped_solution(self, A: ReluSensing, S: np.ndarray, w: SparseVector) -> SparseVector:
+        """w on a support S, moved to least squares there or a half, a quarter, ... of the way: where |r|^2 is least.
 
-    def _tiles(self, W) -> list[slice]:
+        The gates of A are not yet those of the solution, so that all of the way may be too much.
+        """
+        old, new, moves = SparseVector(S, w.at(S), w.size), self.solve(A, S, w), np.array([1.0, *MOVES])
+        return between(old, new, moves[np.argmin(self.losses(old, new, moves))])
+
+    def gauss_newton(self, w: SparseVector, steps: int = GAUSS_NEWTON_STEPS) -> Iterate:
+        """Damped Gauss-Newton steps for min |r|^2 on the support of w; |r|^2 never rises.
+
+        A step fixes the gates of w and goes towards the least squares solution v: all of the way if that lowers |r|^2,
+        with gates that follow the weights, or else the largest share of MOVES that does. Where none does, it ends.
+        """
+        loss = self.energy
+        for _ in range(steps if len(w) else 0):
+            v = self.solve(self.sensing_at(w), w.indices, w)
+            loss, whole = self.losses(w, v, (0, 1))
+            if whole < loss:
+                w, loss = v, whole
+                continue
+            shorter = self.losses(w, v, MOVES)
+            falls = np.flatnonzero(shorter < loss)
+            if not len(falls):
+                break
+            w, loss = between(w, v, MOVES[falls[0]]), shorter[falls[0]]
+        return Iterate(w.nonzero(), float(loss))
+
+    def aiht_answer(self) -> Iterate:
+        """What AIHT finds, full batch: it takes over where a first cycle fails (on images, with large s and m)."""
+        gates, schedule = RandomGates(*self.key, self.m, self.d), Schedule(self.n, AIHT_STEPS)
+        w = aiht.fit_scalar_layer(self.XT, self.y, self.s, gates, schedule, self.work).to_host()
+        return Iterate(w, self.loss(w))
+
+    def _dense(self, w: SparseVector) -> tuple[Array, Array]:
+        """The inputs in use, and the weights of the active neurons on them [b, inputs]."""
+        inputs, W = dense_rows(w, self.d)[1:]
+        return to_device(inputs, self.XT), to_device(W, self.XT)
+
+    def _tiles(self, W: Array) -> list[slice]:
         return sample_tiles(max(len(W), 1), self.n, self.xp)
+
+
+def dense_rows(w: SparseVector, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The active neurons [b], the inputs in use [c], and their weights [b, c]."""
+    neurons, inputs = np.unique(w.indices // d), np.unique(w.indices % d)
+    return neurons, inputs, w.rows(neurons, d)[:, inputs]
 
 
 def num_active(w: SparseVector, d: int) -> int:
@@ -147,16 +193,13 @@ def renumber(w: SparseVector, d: int, slots: int) -> SparseVector:
 
 def merge(w: SparseVector, d: int, cosine: float, width: int) -> SparseVector:
     """Add up neurons whose vectors enclose more than this cosine, and keep the `width` longest."""
-    neurons, inputs = np.unique(w.indices // d), np.unique(w.indices % d)
-    W = w.rows(neurons, d)[:, inputs].astype(np.float64)
-    U = W / np.linalg.norm(W, axis=1, keepdims=True)
-    near = U @ U.T > cosine
-    owner = np.arange(len(W))  # each neuron joins the first that it is near to, of those that joined no other
-    for j in range(len(W)):
+    neurons, inputs, W = dense_rows(w, d)
+    U = unit(W.astype(np.float64))
+    near, owner = U @ U.T > cosine, np.arange(len(W))
+    for j in range(len(W)):  # each joins the first that it is near to, of those that joined no other
         if owner[j] == j:
             owner[near[j] & (owner > j)] = j
-    merged = np.zeros_like(W)
-    np.add.at(merged, owner, W)
+    merged = added_up(W.astype(np.float64), owner)
     merged[~top_mask(np.linalg.norm(merged, axis=1), width)] = 0
     row, column = np.nonzero(merged.astype(DTYPE))
     return SparseVector(neurons[row] * d + inputs[column], merged[row, column].astype(DTYPE), w.size)
@@ -165,31 +208,3 @@ def merge(w: SparseVector, d: int, cosine: float, width: int) -> SparseVector:
 def between(w: SparseVector, v: SparseVector, t: float) -> SparseVector:
     """w + t (v - w); w and v have the same indices."""
     return SparseVector(w.indices, w.values + DTYPE(t) * (v.values - w.values), w.size)
-
-
-def gauss_newton(layer: Layer, w: SparseVector, steps: int) -> State:
-    """Damped Gauss-Newton steps for min |r|^2 on the support of w; |r|^2 never rises.
-
-    A step fixes the gates of w and goes towards the least squares solution v: all of the way if that lowers |r|^2,
-    with gates that follow the weights, or else the largest share of MOVES that does. Where none does, it ends.
-    """
-    loss = layer.energy
-    for _ in range(steps if len(w) else 0):
-        v = SparseVector(w.indices, layer.solve(layer.sensing_at(w), w.indices, w), w.size)
-        loss, whole = layer.losses(w, v, (0, 1))
-        if whole < loss:
-            w, loss = v, whole
-            continue
-        shorter = layer.losses(w, v, MOVES)
-        falls = np.flatnonzero(shorter < loss)
-        if not len(falls):
-            break
-        w, loss = between(w, v, MOVES[falls[0]]), shorter[falls[0]]
-    return State(w.nonzero(), float(loss))
-
-
-def aiht_answer(layer: Layer) -> State:
-    """What AIHT finds, full batch: it takes over where a search's first cycle fails (on images, with large s and m)."""
-    gates, schedule = RandomGates(*layer.key, layer.m, layer.d), aiht.Schedule(layer.n, AIHT_STEPS)
-    w = aiht.fit_scalar_layer(layer.XT, layer.y, layer.s, gates, schedule, layer.work).w.to_host()
-    return State(w, layer.loss(w))

@@ -6,13 +6,16 @@ moderate size. A_S is a sensing.Columns; y and starting values live where its sa
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
+from beyond.gram import with_ridge
 from numerics.arrays import Array, to_device, to_host
 from sensing import Columns
 
 RIDGE = 1e-6  # of the mean diagonal of the Gram matrix; ten times more, as often as needed, where that is indefinite
-CG_STEPS = {True: 100, False: 10}  # of conjugate gradients, by whether a sparse network made the targets; see fit.py
 CONVERGED = 1e-13  # |r|^2, as a share of the first, at which conjugate gradients are done in single precision
 FLAT = 1e-12  # |A_S p|^2 / |p|^2, for columns of unit norm, that may be nothing but rounding
 TINY = 1e-300  # keeps conjugate gradients from 0 / 0: when they are done, and for columns that are 0
@@ -21,46 +24,21 @@ TINY = 1e-300  # keeps conjugate gradients from 0 / 0: when they are done, and f
 def cholesky(A_S: Columns, y: Array) -> np.ndarray:
     """Least squares x [s] float64 by the normal equations in float64, then one step of iterative refinement.
 
-    The Gram matrix [s, s] is summed in float64 from products in single precision; see Factor.
+    The Gram matrix [s, s] is summed in float64 from products in single precision.
     """
-    K = Factor(to_host(A_S.gram_matrix()))
-    x = K.solve(to_host(A_S.adjoint(y)))
+    solution = factored(to_host(A_S.gram_matrix()))
+    x = solution(to_host(A_S.adjoint(y)))
     r = y - A_S.apply(to_device(x, y))
-    return x + K.solve(to_host(A_S.adjoint(r)))
+    return x + solution(to_host(A_S.adjoint(r)))
 
 
-class Factor:
-    """The Cholesky factor of K + ridge I, for the smallest ridge of 1e-6, 1e-5, ... of the mean diagonal that has one.
+def factored(K: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The function b -> (K + ridge I)^-1 b, for b [s] or [s, c] in float64, by the Cholesky factor of K [s, s]."""
+    from scipy.linalg import cho_factor, cho_solve
 
-    Products in single precision leave a Gram matrix K [s, s] of nearly equal columns slightly indefinite.
-
-    Raises:
-        FloatingPointError: K is not finite.
-    """
-
-    def __init__(self, K: np.ndarray):
-        from scipy.linalg import LinAlgError, cho_factor
-
-        if not np.isfinite(K).all():
-            raise FloatingPointError("a Gram matrix is not finite: the inputs are too large for single precision")
-        self.size, self.ridge, self._factor = len(K), RIDGE * np.trace(K) / max(len(K), 1) or 1.0, None
-        while self._factor is None:
-            ridged = K.copy()
-            ridged.flat[:: len(K) + 1] += self.ridge
-            try:
-                self._factor = cho_factor(ridged, overwrite_a=True, check_finite=False)
-            except LinAlgError:
-                self.ridge *= 10
-
-    def solve(self, right: np.ndarray) -> np.ndarray:
-        """(K + ridge I)^-1 times right [s] or [s, c], float64."""
-        from scipy.linalg import cho_solve
-
-        return cho_solve(self._factor, right, check_finite=False)
-
-    def inverse(self) -> np.ndarray:
-        """(K + ridge I)^-1 [s, s]."""
-        return self.solve(np.eye(self.size))
+    ridge = RIDGE * np.trace(K) / max(len(K), 1) or 1.0
+    factor = with_ridge(K, ridge, partial(cho_factor, overwrite_a=True, check_finite=False))
+    return lambda b: cho_solve(factor, b, check_finite=False)
 
 
 def conjugate_gradients(A_S: Columns, y: Array, x: Array, steps: int) -> np.ndarray:

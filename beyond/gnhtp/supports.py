@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from beyond import elimination
-from beyond.gnhtp.layer import COLUMN_FLOOR, Layer, num_active
-from beyond.gnhtp.least_squares import Factor
+from beyond.gnhtp.layer import COLUMN_FLOOR, LayerProblem, num_active
+from beyond.gnhtp.least_squares import factored
+from beyond.gram import eliminate
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.sparse import SparseVector, largest
 from numerics.streams import Stream, draw_rows
-from sensing import Columns, Gates, ReluSensing
+from sensing import Gates, ReluSensing
 
 STEP_SCALES = (1.0, 0.25, 0.06, 0.0)  # mu of select, tried in this order; 0 adds no new coordinate
 
@@ -84,15 +84,11 @@ def leading(A: ReluSensing, w: SparseVector, r: Array, s: int, criteria: list[Ca
     return [to_host(indices[values != 0]) for indices, values in tops]
 
 
-def keep_best(layer: Layer, A: ReluSensing, pool: np.ndarray, s: int) -> np.ndarray:
+def keep_best(layer: LayerProblem, A: ReluSensing, pool: np.ndarray, s: int) -> np.ndarray:
     """The s coordinates of a pool (ascending) that survive backward elimination."""
-    return pool[eliminate(A.columns(to_device(pool, layer.XT)), layer.y, s)]
-
-
-def eliminate(A_P: Columns, y: Array, s: int) -> np.ndarray:
-    """Places [s] of the columns of a pool that survive backward elimination."""
-    inverse = Factor(to_host(A_P.gram_matrix())).inverse()
-    return elimination.eliminate(inverse, to_host(A_P.adjoint(y)), s)[0]
+    A_P = A.columns(to_device(pool, layer.XT))
+    inverse = factored(to_host(A_P.gram_matrix()))(np.eye(len(pool)))
+    return pool[eliminate(inverse, to_host(A_P.adjoint(layer.y)), s)[0]]
 
 
 def signed_inputs(w: SparseVector, d: int) -> np.ndarray:
@@ -126,7 +122,7 @@ def draw_singles(w: SparseVector, d: int, taken: np.ndarray, count: int, rng: np
     return rng.permutation(free)[:count]
 
 
-def best_singles(layer: Layer, w: SparseVector, r: Array, count: int) -> np.ndarray:
+def best_singles(layer: LayerProblem, w: SparseVector, r: Array, count: int) -> np.ndarray:
     """The `count` gates (k, sign) [c, 2] of which relu(sign X_k), with a positive weight, alone would gain most.
 
     Not those of neurons that are there with this one weight.

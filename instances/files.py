@@ -1,6 +1,6 @@
 """MNIST and CIFAR-10, read from disk with NumPy alone; the data of the image experiments (Figures 3 to 5).
 
-    python -c "import datasets; datasets.fetch('mnist', 'data'); print(datasets.read_mnist('data')[0].shape)"
+    python -c "from instances import files; files.fetch('mnist', 'data'); print(files.read_mnist('data')[0].shape)"
 
 Files are looked for where torchvision puts them (<data_dir>/MNIST/raw, <data_dir>/cifar-10-batches-py) or, for CIFAR-10
 and preferred, where the binary version unpacks (<data_dir>/cifar-10-batches-bin). Any of them may be gzipped (.gz), and
@@ -16,7 +16,7 @@ import os
 import pickle
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import combinations
@@ -55,7 +55,8 @@ def read_mnist(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
     Read once per process. Raises DataError.
     """
-    return _read_mnist(Path(data_dir).resolve())
+    images, labels = _read_mnist(Path(data_dir).resolve())
+    return images, labels
 
 
 def read_cifar10(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -63,13 +64,14 @@ def read_cifar10(data_dir: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
     Read once per process. Raises DataError.
     """
-    return _read_cifar10(Path(data_dir).resolve())
+    images, labels, test_images, test_labels = _read_cifar10(Path(data_dir).resolve())
+    return images, labels, test_images, test_labels
 
 
 READERS = {"mnist": read_mnist, "cifar10": read_cifar10}
 
 
-def data_folder(flag: str | None, environment: dict) -> Path:
+def data_folder(flag: str | None, environment: Mapping[str, str]) -> Path:
     """Where the data sets are: --data_dir, else the variable MLP_IHT_DATA, else ./data."""
     return Path(flag or environment.get("MLP_IHT_DATA") or "data")
 
@@ -92,8 +94,8 @@ def class_split(images: np.ndarray, labels: np.ndarray, classes: Iterable[int]) 
 def locate(name: str, data_dir: str | Path) -> list[Path] | None:
     """Paths of the files of "mnist" or "cifar10" in the order of LAYOUTS, or None when any is missing."""
     for layout in LAYOUTS[name]:
-        paths = [_find(Path(data_dir, file)) for file in layout]
-        if all(paths):
+        paths = [path for file in layout if (path := _find(Path(data_dir, file)))]
+        if len(paths) == len(layout):
             return paths
     return None
 

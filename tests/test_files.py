@@ -6,7 +6,6 @@ import os
 import pickle
 import sys
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,24 +13,24 @@ import numpy as np
 import pytest
 from helpers import idx, write_files
 
-import datasets
-from datasets import READERS, DataError, fetch, locate, read_cifar10, read_mnist
+import instances.files
+from instances.files import READERS, DataError, fetch, locate, read_cifar10, read_mnist
 
-MNIST_FILES, (BINARY_FILES, PYTHON_FILES) = datasets.LAYOUTS["mnist"][0], datasets.LAYOUTS["cifar10"]
+MNIST_FILES, (BINARY_FILES, PYTHON_FILES) = instances.files.LAYOUTS["mnist"][0], instances.files.LAYOUTS["cifar10"]
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = MNIST_FILES
 
 
 @pytest.fixture(autouse=True)
 def published(monkeypatch):
     """The table of checksums, in which every batch that a test writes counts as published."""
-    monkeypatch.setattr(datasets, "PYTHON_MD5", dict(datasets.PYTHON_MD5))
-    return datasets.PYTHON_MD5
+    monkeypatch.setattr(instances.files, "PYTHON_MD5", dict(instances.files.PYTHON_MD5))
+    return instances.files.PYTHON_MD5
 
 
 def write(folder, files):
     """Write {relative path: bytes}."""
     for file in files.keys() & set(PYTHON_FILES):
-        datasets.PYTHON_MD5[os.path.basename(file)] = hashlib.md5(files[file]).hexdigest()
+        instances.files.PYTHON_MD5[os.path.basename(file)] = hashlib.md5(files[file]).hexdigest()
     return write_files(folder, files)
 
 
@@ -158,9 +157,8 @@ FAULTS = {
 @EVERY_FILE
 def test_damaged_files_are_refused_by_name(tmp_path, kind, file, fault):
     read, files = SETS[kind]
-    write(tmp_path, files)
-    (tmp_path / file).unlink()
     path = tmp_path / (file + os.path.splitext(fault)[1])
+    write(tmp_path, {name: content for name, content in files.items() if name != file})
     path.write_bytes(FAULTS[fault](files[file]))
     message = refusal(read, tmp_path)
     assert f"{path} " in message and "original" in message
@@ -170,8 +168,7 @@ def test_damaged_files_are_refused_by_name(tmp_path, kind, file, fault):
 @EVERY_FILE
 def test_a_removed_file_is_named(tmp_path, kind, file):
     read, files = SETS[kind]
-    write(tmp_path, files)
-    (tmp_path / file).unlink()
+    write(tmp_path, {name: content for name, content in files.items() if name != file})
     message = refusal(read, tmp_path)
     folder, base = os.path.split(tmp_path / file)
     assert f"lacks {base}:" in message and folder in message and "get them from" in message
@@ -199,32 +196,24 @@ def test_wrong_idx_files_are_refused(tmp_path, file, content, fault):
     assert os.path.basename(file) in message and fault in message
 
 
-@pytest.mark.parametrize("swaps, named", [
-    ([(TRAIN_IMAGES, TRAIN_LABELS)], [TRAIN_IMAGES]),
-    ([(TEST_IMAGES, TEST_LABELS)], [TEST_IMAGES]),
-    ([(TRAIN_IMAGES, TEST_IMAGES)], [TRAIN_IMAGES, TRAIN_LABELS]),
-    ([(TRAIN_LABELS, TEST_LABELS)], [TRAIN_IMAGES, TRAIN_LABELS]),
-    ([(TRAIN_IMAGES, TEST_IMAGES), (TRAIN_LABELS, TEST_LABELS)], [TRAIN_IMAGES, TEST_IMAGES]),
+def swapped(*pairs):
+    return {a: b for pair in pairs for a, b in (pair, pair[::-1])}
+
+
+@pytest.mark.parametrize("read, files, taken, named", [
+    (read_mnist, mnist()[1], swapped((TRAIN_IMAGES, TRAIN_LABELS)), [TRAIN_IMAGES]),
+    (read_mnist, mnist()[1], swapped((TEST_IMAGES, TEST_LABELS)), [TEST_IMAGES]),
+    (read_mnist, mnist()[1], swapped((TRAIN_IMAGES, TEST_IMAGES)), [TRAIN_IMAGES, TRAIN_LABELS]),
+    (read_mnist, mnist()[1], swapped((TRAIN_LABELS, TEST_LABELS)), [TRAIN_IMAGES, TRAIN_LABELS]),
+    (read_mnist, mnist()[1], swapped((TRAIN_IMAGES, TEST_IMAGES), (TRAIN_LABELS, TEST_LABELS)),
+     [TRAIN_IMAGES, TEST_IMAGES]),
+    (read_mnist, mnist((5, 5))[1], {TRAIN_IMAGES: TEST_IMAGES}, [TRAIN_IMAGES, TEST_IMAGES]),
+    *((read_cifar10, cifar_binary(), {BINARY_FILES[copy]: BINARY_FILES[original]},
+       [BINARY_FILES[copy], BINARY_FILES[original]]) for original, copy in ((0, 1), (5, 3), (4, 5))),
 ])
-def test_swapped_mnist_files_are_refused(tmp_path, swaps, named):
-    files = mnist()[1]
-    for a, b in swaps:
-        files |= {a: files[b], b: files[a]}
-    message = refusal(read_mnist, write(tmp_path, files))
+def test_files_in_the_places_of_others_are_refused(tmp_path, read, files, taken, named):
+    message = refusal(read, write(tmp_path, files | {file: files[other] for file, other in taken.items()}))
     assert all(os.path.basename(file) in message for file in named)
-
-
-def test_mnist_test_images_copied_over_the_train_images_are_refused(tmp_path):
-    files = mnist((5, 5))[1]
-    message = refusal(read_mnist, write(tmp_path, files | {TRAIN_IMAGES: files[TEST_IMAGES]}))
-    assert "train-images" in message and "t10k-images" in message
-
-
-@pytest.mark.parametrize("original, copy", [(0, 1), (5, 3), (4, 5)])
-def test_a_cifar_batch_copied_over_another_is_refused(tmp_path, original, copy):
-    files, names = cifar_binary(), list(cifar_binary())
-    message = refusal(read_cifar10, write(tmp_path, files | {names[copy]: files[names[original]]}))
-    assert all(os.path.basename(names[i]) in message for i in (original, copy))
 
 
 def test_binary_labels_above_nine_are_refused(tmp_path):
@@ -259,14 +248,12 @@ def files_of(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def downloads(*outcomes, seconds=0.0):
-    """A fake download that takes so long and has these outcomes, one a call: files to write, or an exception, which
-    comes half-way."""
+def downloads(*outcomes):
+    """A fake download with these outcomes, one a call: files to write, or an exception, which comes half-way."""
     outcomes = iter(outcomes)
 
     def download(root, download):
         assert download
-        time.sleep(seconds)
         outcome = next(outcomes)
         failed = isinstance(outcome, BaseException)
         write_files(Path(root), {TRAIN_IMAGES: b"half", PYTHON_FILES[0]: b"half"} if failed else outcome)
@@ -278,7 +265,7 @@ def downloads(*outcomes, seconds=0.0):
 
 def test_files_that_are_there_are_not_downloaded(tmp_path, monkeypatch):
     fake_torchvision(monkeypatch, downloads(), downloads())
-    monkeypatch.setattr(datasets, "_locked", None)  # nothing is written either: the folder may be read-only
+    monkeypatch.setattr(instances.files, "_locked", None)  # nothing is written either: the folder may be read-only
     write(tmp_path, mnist()[1] | cifar_binary())
     before = files_of(tmp_path)
     fetch("mnist", tmp_path)
@@ -327,7 +314,7 @@ def test_a_failed_download_leaves_the_folder_as_it_was(tmp_path, monkeypatch, fa
         before = set(tmp_path.rglob("*")), files_of(tmp_path)
         message = refusal(fetch, name, folder)
         assert (set(tmp_path.rglob("*")), files_of(tmp_path)) == before  # no empty folder either
-        assert "download failed" in message and datasets.SOURCES[name] in message and str(folder) in message
+        assert "download failed" in message and instances.files.SOURCES[name] in message and str(folder) in message
         assert isinstance(FAILURES[failure], Exception) or "no complete set of files" in message
         if folder == tmp_path:
             assert f"lacks {', '.join(map(os.path.basename, wanted))}:" in message
@@ -360,11 +347,12 @@ def test_what_a_killed_download_left_is_cleared_away(tmp_path, monkeypatch):
 @pytest.mark.parametrize("failures", [0, 1, 2])
 def test_one_of_several_downloads_and_when_it_fails_the_next_tries(tmp_path, monkeypatch, failures):
     outcomes = [*[OSError("no network")] * failures, mnist()[1]]  # and no further call
-    fake_torchvision(monkeypatch, downloads(*outcomes, seconds=0.1))
+    fake_torchvision(monkeypatch, downloads(*outcomes))
     (tmp_path / "data").mkdir()
-    refusals = []
+    refusals, together = [], threading.Barrier(4)
 
     def run():
+        together.wait()
         try:
             fetch("mnist", tmp_path / "data")
         except DataError as error:
@@ -373,7 +361,6 @@ def test_one_of_several_downloads_and_when_it_fails_the_next_tries(tmp_path, mon
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
         thread.start()
-        time.sleep(0.05)  # so that some wait from the start, and some come while the second one downloads
     for thread in threads:
         thread.join()
     assert len(refusals) == failures and all("no network" in message for message in refusals)

@@ -1,0 +1,166 @@
+"""The search of the joint fit: trials that go from a random dense network to a sparse one; see fit.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from beyond.deep.descent import EXACT, ROUNDING, Budget, descend, polish
+from beyond.deep.eliminate import SURE, eliminated, reduced
+from beyond.deep.network import Samples, TwoLayers, loss
+from beyond.deep.orient import moves
+from beyond.deep.regrow import correlated_inputs, missing_inputs, regrown
+from beyond.deep.sparsify import FITTED, sparsified
+
+SAMPLES, PER_WEIGHT = 5000, 4  # drawn at random for the trials; at least so many per weight of a dense net
+HELD_OUT = 0.1  # share of the samples that only the last steps use
+SIZES = [(1.2, 0.8), (1.8, 1.2), (1.5, 1.0), (2.4, 1.6)]  # of the dense networks (k1, k2), in units of `units_in_use`
+SPARE = 2  # and so many units and rows more
+ROUNDS = 6  # of dense and sparse fits in a trial
+DENSE_STEPS, INPUT_ROUNDS = 12, 6  # between additions of inputs; how often
+HOPELESS = 2e-3  # loss of a dense fit that is not worth making sparse
+PROGRESS = 0.1  # a round must bring the loss below this share of that of the round before
+LAST_STEPS = 20  # on all samples, in double precision
+FILL = 0.02  # deviation of the weights that fill up a sparse network, and of those of new rows of A, tenfold
+NEW_INPUT = 0.001  # the same for an input that comes in; from 1e-4 to 1e-1 it solves as many cells (19 or 20 of 20)
+
+
+def units_in_use(s: int, m: int) -> float:
+    """How many of m hidden units have an input and a use when s / 2 weights of each layer are in random places."""
+    return m * (1 - np.exp(-s / (2 * max(m, 1)))) ** 2
+
+
+class Search:
+    """Trials from random weights until one is exact, with at most s weights and m neurons per layer.
+
+    The trials use a part of the samples in single precision (`data`), elimination all but those held out in double
+    precision (`accurate`).
+
+    Args:
+        full: all samples, y with a mean square of 1.  steps: see descent.Budget.
+        report: called with (network, loss) after each dense fit, each one made sparse and each elimination.
+    """
+
+    def __init__(self, full: Samples, s: int, width: int, steps: float, rng: np.random.Generator,
+                 report: Callable[[TwoLayers, float], None]):
+        self.s, self.width, self.budget, self.rng, self.report = s, width, Budget(steps), rng, report
+        held, order = np.split(rng.permutation(len(full)), [int(HELD_OUT * len(full))])
+        d = len(full.XT)
+        k1, k2 = self.sizes(*SIZES[0])
+        used = d * (1 - np.exp(-s / (2 * d)))  # inputs, when s / 2 weights are in random places
+        count = max(SAMPLES, int(PER_WEIGHT * k1 * (used + k2)))
+        self.data = full.take(np.sort(order[:count]))
+        self.accurate, self.held = (full.take(np.sort(part)).astype(np.float64) for part in (order, held))
+        self.inputs = correlated_inputs(full)
+
+    def sizes(self, units: float, rows: float) -> tuple[int, int]:
+        """(k1, k2) of a dense network, from an entry of SIZES."""
+        k = units_in_use(self.s, self.width)
+        return int(units * k) + SPARE, int(rows * k) + SPARE
+
+    def fits(self, net: TwoLayers) -> bool:
+        """Whether it has at most s weights and m neurons per layer."""
+        return net.count <= self.s and max(net.A.shape) <= self.width
+
+    def run(self) -> TwoLayers:
+        """The best network that fits the limits; the empty one if no trial came close."""
+        empty = np.zeros((0, len(self.data.XT)))
+        best, lowest, trial = TwoLayers(empty, np.zeros((0, 0))), 1.0, 0
+        while self.budget.left > 0 and lowest >= EXACT:
+            for net, value in self.trial(*SIZES[trial % len(SIZES)]):
+                if not self.fits(net):
+                    net = reduced(net, self.data, self.s, self.width)
+                    value = loss(net, self.data)
+                    if value < EXACT:
+                        net, value = self.smallest(net, value)
+                if value < lowest:
+                    best, lowest = net, value
+            trial += 1
+        return best
+
+    def trial(self, units: float, rows: float) -> Iterator[tuple[TwoLayers, float]]:
+        """Yield the sparse networks (net, loss) of one trial that are worth a look, within the limits or not."""
+        net, before = self.random_net(units, rows), np.inf
+        for _ in range(ROUNDS):
+            net, value = self.dense_fit(net)
+            self.report(net, value)
+            if value > HOPELESS or self.budget.left <= 0:
+                return
+            net, value = sparsified(net, self.data, value, self.budget)
+            self.report(net, value)
+            if value < EXACT:
+                yield self.smallest(net, value)
+                return
+            yield net, value
+            if value > PROGRESS * before:
+                return
+            net, before = self.filled_up(net), value
+
+    def smallest(self, net: TwoLayers, value: float) -> tuple[TwoLayers, float]:
+        """An exact network with as few weights as elimination finds, and its loss."""
+        if value > ROUNDING:
+            net, value = polish(net, self.data, self.budget, LAST_STEPS, ROUNDING)
+        net = self.eliminated(net)
+        while simpler := self.simpler(net):
+            net = simpler
+        if (value := loss(net, self.accurate)) > SURE and net.count:
+            grown, value = regrown(net, self.accurate, value, self.budget, SURE)
+            if value < SURE:
+                net = self.eliminated(grown)
+        value = loss(net, self.accurate)
+        self.report(net, value)
+        return net, value
+
+    def simpler(self, net: TwoLayers) -> TwoLayers | None:
+        """An exact network with fewer weights, from a move and another elimination; None where no move leads to one."""
+        for other in moves(net):
+            other, value = polish(other, self.accurate, self.budget, LAST_STEPS, ROUNDING)
+            if value < EXACT:
+                other = self.eliminated(other)
+                if other.count < net.count:
+                    return other
+        return None
+
+    def eliminated(self, net: TwoLayers) -> TwoLayers:
+        """An exact network after backward elimination."""
+        return eliminated(net, self.accurate, self.budget, self.width)
+
+    def random_net(self, units: float, rows: float) -> TwoLayers:
+        """Random weights from the screened inputs, with outputs of mean square 1; the first row of A passes h on."""
+        k1, k2 = self.sizes(units, rows)
+        W = np.zeros((k1, len(self.data.XT)))
+        W[:, self.inputs] = self.rng.normal(size=(k1, len(self.inputs))) / len(self.inputs) ** 0.5
+        A = self.rng.normal(size=(k2, k1)) / k1**0.5
+        A[0] = abs(A[0])
+        net = TwoLayers(W, A)
+        power = float(self.data.mean(lambda XT, _: np.sum(net.predict(XT) ** 2)))
+        scale = power**-0.25 if power > 0 else 1.0  # no row may be active
+        return TwoLayers(W * scale, A * scale)
+
+    def dense_fit(self, net: TwoLayers) -> tuple[TwoLayers, float]:
+        """The network after a descent, with the inputs that the residual asks for, and its loss."""
+        for _ in range(INPUT_ROUNDS):
+            net, value = descend(net, self.data, self.budget, DENSE_STEPS, target=ROUNDING)
+            if value < FITTED or self.budget.left <= 0:
+                break
+            new = missing_inputs(net, self.data, value)
+            if not len(new):
+                break
+            W = net.W.copy()
+            W[:, new] = NEW_INPUT * self.rng.normal(size=(len(W), len(new)))
+            net = TwoLayers(W, net.A)
+        return descend(net, self.data, self.budget, 2 * DENSE_STEPS, target=ROUNDING)
+
+    def filled_up(self, net: TwoLayers) -> TwoLayers:
+        """With small random weights wherever there is none, on the inputs in use, and new units and rows."""
+        net = net.balanced()
+        (k2, k1), inputs = net.A.shape, np.flatnonzero((net.W != 0).any(axis=0))
+        shape = (k2 + -(-k2 // 4), k1 + -(-k1 // 3))
+        W, A = np.zeros((shape[1], net.W.shape[1])), FILL * self.rng.normal(size=shape)
+        W[:, inputs] = FILL * self.rng.normal(size=(shape[1], len(inputs)))
+        W[k1:, inputs] *= 1 / (FILL * max(len(inputs), 1) ** 0.5)
+        A[k2:] *= 10
+        W[:k1] = np.where(net.W != 0, net.W, W[:k1])
+        A[:k2, :k1] = np.where(net.A != 0, net.A, A[:k2, :k1])
+        return TwoLayers(W, A)

@@ -1,0 +1,1 @@
+"""What builds the instances of the tasks: planted networks, digits and photographs, images as functions, the files."""

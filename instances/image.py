@@ -1,0 +1,107 @@
+"""One image as a function of its pixel coordinates, seen through random Fourier features."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from instances import files
+from instances.files import class_split
+from instances.task import Measure, Problem, Task, feature_major
+from numerics.arrays import DTYPE
+
+FOURIER_FEATURES = 750  # frequencies of an INR; sine and cosine of each make 1500 inputs (the paper's value)
+MNIST_FREQUENCY, CIFAR_FREQUENCY = 2.0, 5.0  # standard deviation of the frequencies, per pixel (the paper's values)
+CHANNEL_FREQUENCY = 0.05  # and per channel
+INR_IMAGE = 1000  # number of the fitted image in the test split (the paper's choice)
+
+
+@dataclass(frozen=True)
+class ImageTask(Task):
+    """One image, a sample for each value of its pixels."""
+
+    measure = Measure("PSNR", "dB", (0, 50))
+    image: ClassVar[tuple[int, ...]]
+
+    @property
+    def samples(self) -> int:
+        return math.prod(self.image)
+
+    @property
+    def inputs(self) -> int:
+        return 2 * FOURIER_FEATURES
+
+
+@dataclass(frozen=True)
+class InrMnist(ImageTask):
+    """A digit."""
+
+    summary = "one MNIST image from its pixel coordinates"
+    image = (28, 28)
+
+    @property
+    def dataset(self) -> str:
+        return "mnist"
+
+    def build(self, m: int, s: int, seed: int, *, num_layers: int, data_dir: Path) -> Problem:
+        return image_problem(mnist_image(data_dir), grid_features((28, 28), seed))
+
+
+@dataclass(frozen=True)
+class InrCifar10(ImageTask):
+    """An airplane or an automobile."""
+
+    summary = "one CIFAR-10 image from its pixel coordinates"
+    image = (3, 32, 32)
+
+    @property
+    def dataset(self) -> str:
+        return "cifar10"
+
+    def build(self, m: int, s: int, seed: int, *, num_layers: int, data_dir: Path) -> Problem:
+        return image_problem(cifar_image(data_dir), grid_features((32, 32, 3), seed))
+
+
+@functools.lru_cache(maxsize=1)
+def mnist_image(data_dir: Path) -> np.ndarray:
+    """The fitted image [28, 28], values in 0..1."""
+    _, (images, _) = class_split(*files.read_mnist(data_dir), range(10))
+    return images[INR_IMAGE] / 255
+
+
+@functools.lru_cache(maxsize=1)
+def cifar_image(data_dir: Path) -> np.ndarray:
+    """The fitted image [3, 32, 32], values in 0..1."""
+    *_, images, labels = files.read_cifar10(data_dir)
+    return images[labels < 2][INR_IMAGE] / 255
+
+
+def image_problem(pixels: np.ndarray, X: np.ndarray) -> Problem:
+    """Fit the pixels, values in 0..1, as a function of the features X of their coordinates."""
+    y = pixels.ravel().astype(DTYPE)
+    return Problem(X, y, X, y, peak=1.0)
+
+
+@functools.lru_cache(maxsize=1)
+def grid_features(shape: tuple[int, int] | tuple[int, int, int], seed: int) -> np.ndarray:
+    """Fourier features [pixels, 1500] of (row, column) or, with a channel, (row, column, channel); published draw."""
+    rng = np.random.RandomState(seed)
+    B = rng.normal(size=(FOURIER_FEATURES, 2))
+    if len(shape) == 2:
+        coordinates = np.indices(shape).reshape(2, -1).T
+        return fourier_features(coordinates, B * MNIST_FREQUENCY)
+    rows, columns, channels = shape
+    channel, row, column = np.indices((channels, rows, columns)).reshape(3, -1)
+    B = np.column_stack([B * CIFAR_FREQUENCY, rng.normal(size=FOURIER_FEATURES) * CHANNEL_FREQUENCY])
+    return fourier_features(np.column_stack([row, column, channel]), B)
+
+
+def fourier_features(coordinates: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """[sin(2 pi c B'), cos(2 pi c B')] for coordinates c [n, 2 or 3] and frequencies B [750, 2 or 3]."""
+    phase = 2 * np.pi * coordinates @ B.T
+    return feature_major(np.hstack([np.sin(phase), np.cos(phase)]).astype(DTYPE))

@@ -1,0 +1,93 @@
+"""What the command lines of the project share: a parser, flags from declared options, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from options import SWITCH, Declaration, ListOf, OptionError, OptionTypeError
+from shell import VERSION
+
+
+class UsageError(Exception):
+    """A mistake in the flags: one line that names the flag, the value and the remedy; exit code 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError and takes no abbreviations; its help ends with the examples."""
+
+    def __init__(self, prog: str, description: str, examples: Sequence[str] = (), add_help: bool = True):
+        epilog = "\n".join(["examples:", *(f"  {line}" for line in examples)]) if examples else None
+        super().__init__(prog=prog, description=description, allow_abbrev=False, epilog=epilog, add_help=add_help,
+                         formatter_class=argparse.RawDescriptionHelpFormatter)
+        if add_help:
+            self.add_argument("--version", action="version", version=VERSION)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see --help")
+
+
+def add_flag(group: argparse.ArgumentParser | argparse._ArgumentGroup, declaration: Declaration, help: str) -> None:
+    """The flag of a declared option, whose value stays the text that was typed: None where it was not."""
+    limit, name = declaration.limit, f"--{declaration.name}"
+    if limit is SWITCH:
+        group.add_argument(name, action="store_true", default=None, help=help)
+    else:
+        metavar = f"{{{','.join(limit.choices)}}}" if limit.choices else declaration.metavar
+        nargs = None if not isinstance(limit, ListOf) else "*" if limit.allow_empty else "+"
+        group.add_argument(name, nargs=nargs, metavar=metavar, required=declaration.is_required, help=help)
+
+
+def as_usage(error: OptionError | OptionTypeError) -> UsageError:
+    """What is wrong with an option, in the words of the command line."""
+    return UsageError(f"argument --{error.name}: {error.reason}")
+
+
+def complain(prog: str, message: object) -> int:
+    """Say in one line on stderr what is wrong; returns the exit code that goes with it."""
+    print(f"{prog}: error:", " ".join(str(message).split()), file=sys.stderr)
+    return 2
+
+
+def require(prog: str, *packages: str) -> None:
+    """End with exit code 2 and one line where one of these packages is not installed."""
+    lacking = [package for package in packages if importlib.util.find_spec(package) is None]
+    if lacking:
+        remedy = f"run `make setup`, then .venv/bin/python {prog}"
+        sys.exit(complain(prog, f"{sys.executable} has no {', '.join(lacking)}: {remedy}"))
+
+
+def run_main(prog: str, run: Callable[[], int | None]) -> int:
+    """The exit code of a command line: what `run` returns, 0 for None; 2 and one line where it raises UsageError.
+
+    Who reads its output may stop reading, as `head` does: then it ends, too, with 0.
+    """
+    try:
+        code = run() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        discard_output()
+        return 0
+    except OSError as error:
+        return complain_of_output(prog, error)
+    except (UsageError, OptionError, OptionTypeError) as error:
+        return complain(prog, error if isinstance(error, UsageError) else as_usage(error))
+
+
+def complain_of_output(prog: str, error: OSError) -> int:
+    """The exit code where stdout leads to a full disk; raises any other error, such as one of a file that it names."""
+    if error.errno != errno.ENOSPC or error.filename is not None:
+        raise error
+    discard_output()
+    return complain(prog, f"cannot print ({error.strerror}); lead the output to where there is room")
+
+
+def discard_output() -> None:
+    """Let stdout lead nowhere after it has failed; otherwise Python fails to flush it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
