@@ -15,7 +15,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-from shell.program import UsageError, complain, complain_of_output, discard_output, require
+from shell.program import UsageError, complain, complain_of_output, discard_output, prepare_streams, require
 
 if __name__ == "__main__":
     require("runner.py", "numpy", "scipy", "threadpoolctl", "tqdm", "filelock")
@@ -24,7 +24,7 @@ from shell.files import check_writable
 from sweep import estimate, machine, report
 from sweep.cells import Result, failure, jobs, read_data, run_job
 from sweep.flags import parse_arguments
-from sweep.logbook import Log, LogError, held
+from sweep.logbook import Log, LogError, OtherCode, held
 from sweep.names import log_name
 from sweep.settings import Settings, logged
 from sweep.table import FAILED, Cell
@@ -44,12 +44,15 @@ def log_path(settings: Settings) -> Path:
 
 def open_log(settings: Settings, device: machine.Device) -> Log:
     """The log of this sweep, with the cells that earlier runs finished. Raises LogError."""
-    path = log_path(settings) if settings.run.save_results else None
-    log = Log(path, logged(settings), axes(settings), settings.task.measure, machine.describe(settings, device),
-              with_histories=settings.run.save_history, with_models=settings.run.save_models)
-    if path and not settings.run.overwrite:
+    run = settings.run
+    path = log_path(settings) if run.save_results else None
+    data = None if run.dry_run else settings.task.data_digest(settings.data_dir)
+    environment = machine.describe(settings, device, data)
+    log = Log(path, logged(settings), axes(settings), settings.task.measure, environment,
+              with_histories=run.save_history, with_models=run.save_models, any_code=run.any_code)
+    if path and not run.overwrite:
         log.load()
-        log.adopt(copy=not settings.run.dry_run)
+        log.adopt(copy=not run.dry_run)
     return log
 
 
@@ -64,7 +67,7 @@ def sweep(log: Log, settings: Settings, device: str) -> int:
         for results in outcomes:
             for cell, result in results.items():
                 if settings.run.save_models and result.net:
-                    log.save_model(cell, result.net)
+                    result.details["model"] = log.save_model(cell, result.net)
                 if settings.run.save_history and result.history:
                     log.histories[cell] = result.history
                 log.record(cell, result.status, result.score, **result.details)
@@ -110,9 +113,15 @@ def run_sweep(settings: Settings) -> int:
     workers = f"; {run.workers} workers" if run.workers else ""
     print(f"device: {device.line}; {run.threads} thread(s){workers}")
     if run.dry_run:
-        log = open_log(settings, device)
+        try:
+            log = open_log(settings, device)
+        except OtherCode as reason:
+            print(f"it would stop: {reason}")
+            return 0
         print(*report.plan(log, settings, estimate.known_seconds(log, settings)), sep="\n")
         return 0
+    if not run.save_results:
+        print("nothing is kept: add --save_results to keep the scores")
     read_data(settings)
     with contextlib.ExitStack() as stack:
         if run.save_results:
@@ -130,6 +139,7 @@ def run_sweep(settings: Settings) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
+    prepare_streams()
     try:
         return run_sweep(parse_arguments(argv))
     except (UsageError, LogError, WorkersError) as error:

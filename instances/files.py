@@ -16,7 +16,7 @@ import os
 import pickle
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import combinations
@@ -41,7 +41,14 @@ PYTHON_MD5 = {  # the published checksums: only a batch that has its own is open
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
+MNIST_MD5 = {  # of the published files, unzipped, and their lengths; a file of another length is somebody's own
+    "train-images-idx3": ("6bbc9ace898e44ae57da46a324031adb", 47040016),
+    "train-labels-idx1": ("a25bea736e30d166cdddb491f175f624", 60008),
+    "t10k-images-idx3": ("2646ac647ad5339dbf082846283269ea", 7840016),
+    "t10k-labels-idx1": ("27ae3e4e09519cfbb04c329615203637", 10008),
+}
 SOURCES = {"mnist": "ossci-datasets.s3.amazonaws.com/mnist", "cifar10": "www.cs.toronto.edu/~kriz/cifar.html"}
+DIGEST = 16  # hexadecimal digits
 TRAIN_PER_CLASS, TEST_PER_CLASS = 5000, 1000  # of every class, in stored order (the paper's split)
 Split = tuple[np.ndarray, np.ndarray]  # images [n, ...] and labels [n]
 
@@ -73,22 +80,42 @@ READERS = {"mnist": read_mnist, "cifar10": read_cifar10}
 
 def data_folder(flag: str | None, environment: Mapping[str, str]) -> Path:
     """Where the data sets are: --data_dir, else the variable MLP_IHT_DATA, else ./data."""
-    return Path(flag or environment.get("MLP_IHT_DATA") or "data")
+    return Path(flag or environment.get("MLP_IHT_DATA") or "data").expanduser()
 
 
-def class_split(images: np.ndarray, labels: np.ndarray, classes: Iterable[int]) -> list[Split]:
+def class_split(images: np.ndarray, labels: np.ndarray, classes: Sequence[int]) -> list[Split]:
     """The paper's split, class after class in stored order: (images, labels) for training and for test.
 
     Returns:
         train: the first 5000 of each class; test: the next 1000; labels are 0, 1, ... in the order of `classes`.
+    Raises:
+        DataError: a class has fewer images.
     """
-    members = [np.flatnonzero(labels == c)[: TRAIN_PER_CLASS + TEST_PER_CLASS] for c in classes]
+    needed = TRAIN_PER_CLASS + TEST_PER_CLASS
+    members = [np.flatnonzero(labels == c)[:needed] for c in classes]
+    for c, own in zip(classes, members, strict=True):
+        if len(own) < needed:
+            raise DataError(f"class {c} has {len(own)} images where the split takes {needed}; get the whole data set")
     split = []
     for part in (slice(0, TRAIN_PER_CLASS), slice(TRAIN_PER_CLASS, None)):
         order = np.concatenate([member[part] for member in members])
         counts = [len(member[part]) for member in members]
         split.append((images[order], np.repeat(np.arange(len(members)), counts)))
     return split
+
+
+@cache
+def data_digest(name: str, data_dir: Path) -> str:
+    """A digest of the images and labels of "mnist" or "cifar10", in whatever files they are. Raises DataError."""
+    digest = hashlib.sha256()
+    for array in READERS[name](data_dir):
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:DIGEST]
+
+
+def file_digest(path: str | Path) -> str:
+    """A digest of a file, for a task that reads one of its own."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:DIGEST]
 
 
 def locate(name: str, data_dir: str | Path) -> list[Path] | None:
@@ -146,6 +173,7 @@ def _read_idx(path: Path, ndim: int) -> np.ndarray:
     Layout: 0, 0, the type (8: unsigned byte), ndim, then ndim big-endian 4-byte sizes, then the values in C order.
     """
     raw = _contents(path)
+    _check_published(path, raw)
     if len(raw) < 4 or raw[:2] != b"\0\0":
         raise _fault(path, f"is not an idx file (it starts with {raw[:4].hex() or 'nothing'})")
     if raw[2] != 8:
@@ -159,6 +187,13 @@ def _read_idx(path: Path, ndim: int) -> np.ndarray:
     if shape[0] == 0 or shape[1:] != (28, 28)[: ndim - 1]:
         raise _fault(path, f"has shape {shape}, not {'(n, 28, 28)' if ndim == 3 else '(n,)'} with n > 0")
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * ndim).reshape(shape)
+
+
+def _check_published(path: Path, raw: bytes) -> None:
+    """Refuse a file as long as the published one that is another: Fashion-MNIST has files of these names, too."""
+    checksum, length = MNIST_MD5[path.name.removesuffix(".gz").removesuffix("-ubyte")]
+    if len(raw) == length and (own := hashlib.md5(raw, usedforsecurity=False).hexdigest()) != checksum:
+        raise _fault(path, f"is not the published file (its MD5 checksum is {own})")
 
 
 # ---- CIFAR-10 ----

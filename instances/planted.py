@@ -23,6 +23,9 @@ INPUT_DISTS = ("normal", "uniform", "rademacher", "mnist")  # see planted_inputs
 MNIST_LIMITS = {"nmeasurements": 10 * files.TRAIN_PER_CLASS, "input_dim": 716}  # training images; pixels that vary
 
 
+ALL_ZERO = "the labels are all zero"
+
+
 def nmeasurements() -> int:
     """The option of that name."""
     return option(50000, SIZE, "samples n", words="n {}")
@@ -76,9 +79,15 @@ class MlpPlanted(Task):
     def dataset(self) -> str | None:
         return "mnist" if self.input_dist == "mnist" else None
 
-    def build(self, m: int, s: int, seed: int, *, num_layers: int, data_dir: Path) -> Problem:
+    def skips(self, m: int, s: int, seed: int, *, num_layers: int) -> str | None:
         if num_layers > 1 and m * m < s // num_layers:
-            raise Skipped(f"a layer of {m} x {m} weights cannot hold {s // num_layers} nonzeros")
+            return f"a layer of {m} x {m} weights cannot hold {s // num_layers} nonzeros"
+        net = planted_net(self.input_dim, m, self.output_dim, num_layers, s, seed)
+        return None if has_path(net) else ALL_ZERO
+
+    def build(self, m: int, s: int, seed: int, *, num_layers: int, data_dir: Path) -> Problem:
+        if reason := self.skips(m, s, seed, num_layers=num_layers):
+            raise Skipped(reason)
         net = planted_net(self.input_dim, m, self.output_dim, num_layers, s, seed)
         X = planted_inputs(self.input_dist, self.nmeasurements, self.input_dim, seed, data_dir)
         if self.planted_signs:
@@ -86,7 +95,7 @@ class MlpPlanted(Task):
         Y = net.predict(X).astype(DTYPE)
         peak = float(np.abs(Y).max())
         if peak == 0:
-            raise Skipped("the labels are all zero")
+            raise Skipped(ALL_ZERO)
         clean = None
         if self.snr is not None:
             clean, Y = Y, add_noise(Y, self.snr, seed)
@@ -177,6 +186,16 @@ def planted_net(d: int, m: int, k: int, num_layers: int, s: int, seed: int) -> S
         order = np.argsort(flat)
         layers.append(SparseLayer(SparseVector(flat[order], values[order], fan_in * fan_out), fan_out, fan_in))
     return SparseNet(tuple(layers[:num_layers]), layers[-1] if k > 1 else None)
+
+
+def has_path(net: SparseNet) -> bool:
+    """Whether outputs can be other than zero: activations are not negative, so deeper layers need a positive weight."""
+    live = np.arange(net.layers[0].d)
+    for number, layer in enumerate((*net.layers, *filter(None, [net.output]))):
+        signed = number == 0 or layer is net.output
+        used = np.isin(layer.w.indices % layer.d, live) & (signed | (layer.w.values > 0))
+        live = np.unique(layer.w.indices[used] // layer.d)
+    return len(live) > 0
 
 
 def random_signs(m: int, seed: int) -> SparseLayer:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from instances import files
 from models import SparseNet
 from numerics.sparse import SparseVector
 from options import Options
@@ -118,6 +119,14 @@ class Task(Options, ABC):
     @property
     def dataset(self) -> str | None:
         """The files that it needs, a name in instances/files.py."""
+        return None
+
+    def data_digest(self, data_dir: Path) -> str | None:
+        """A digest of the data that it reads; None where it reads none. Other data never continue a log."""
+        return files.data_digest(self.dataset, data_dir) if self.dataset else None
+
+    def skips(self, m: int, s: int, seed: int, *, num_layers: int) -> str | None:
+        """Why a cell has no meaningful instance, as far as that is known without building it; None if it has."""
         return None
 
     @abstractmethod

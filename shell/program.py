@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import errno
+import contextlib
+import difflib
 import importlib.util
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from options import SWITCH, Declaration, ListOf, OptionError, OptionTypeError
 from shell import VERSION
@@ -27,6 +30,17 @@ class Parser(argparse.ArgumentParser):
                          formatter_class=argparse.RawDescriptionHelpFormatter)
         if add_help:
             self.add_argument("--version", action="version", version=VERSION)
+        # Before Python 3.14 argparse takes -1e1 for a flag.
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.IGNORECASE)
+
+    def parse_args(self, *given: Any, **more: Any) -> Any:
+        """As argparse does; what is no flag is named with the flag that it resembles."""
+        args, unknown = self.parse_known_args(*given, **more)
+        if unknown:
+            flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+            alike = difflib.get_close_matches(unknown[0].partition("=")[0], flags, 1)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}" + f"; did you mean {alike[0]}?" * bool(alike))
+        return args
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see --help")
@@ -67,6 +81,7 @@ def run_main(prog: str, run: Callable[[], int | None]) -> int:
 
     Who reads its output may stop reading, as `head` does: then it ends, too, with 0.
     """
+    prepare_streams()
     try:
         code = run() or 0
         sys.stdout.flush()
@@ -80,9 +95,27 @@ def run_main(prog: str, run: Callable[[], int | None]) -> int:
         return complain(prog, error if isinstance(error, UsageError) else as_usage(error))
 
 
+def prepare_streams() -> None:
+    """Make printing safe: into a stream that is closed it does nothing, and what cannot be encoded is escaped.
+
+    Programs draw into files alone, whatever backend the environment names for matplotlib.
+    """
+    for name, file in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:  # closed by the shell, >&-: its number would go to the next file that is opened
+            with contextlib.suppress(OSError):
+                os.fstat(file)
+                continue
+            os.dup2(os.open(os.devnull, os.O_RDWR), file)
+            setattr(sys, name, os.fdopen(file, "r" if file == 0 else "w", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    os.environ["MPLBACKEND"] = "agg"
+
+
 def complain_of_output(prog: str, error: OSError) -> int:
-    """The exit code where stdout leads to a full disk; raises any other error, such as one of a file that it names."""
-    if error.errno != errno.ENOSPC or error.filename is not None:
+    """The exit code where printing fails, on a full disk or otherwise; raises an error of a file that it names."""
+    if error.filename is not None:
         raise error
     discard_output()
     return complain(prog, f"cannot print ({error.strerror}); lead the output to where there is room")

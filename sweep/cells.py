@@ -64,7 +64,7 @@ def run_job(cells: list[Cell], settings: Settings, device: str, show: Callback |
     started, looked = time.perf_counter(), 0.0
     m, _, seed = cells[0]
     slist = [s for _, s, _ in cells]
-    results = starved(slist, settings)
+    results = {s: Result(f"{SKIPPED}: {reason}") for s in slist if (reason := skips((m, s, seed), settings))}
     slist = [s for s in slist if s not in results]
     if slist:
         try:
@@ -80,10 +80,13 @@ def run_job(cells: list[Cell], settings: Settings, device: str, show: Callback |
     return {cell: results[cell[1]] for cell in cells}
 
 
-def starved(slist: list[int], settings: Settings) -> dict[int, Result]:
-    """The cells whose budget int(s / L) leaves no weight for each of L layers, where the method splits it so."""
-    L = settings.grid.num_layers if settings.method.splits_budget else 1
-    return {s: Result(f"{SKIPPED}: {s} nonzeros leave none for each of {L} layers") for s in slist if s < L}
+def skips(cell: Cell, settings: Settings) -> str | None:
+    """Why a cell will be skipped, as far as that is known without its data; None if it will not."""
+    m, s, seed = cell
+    L = settings.grid.num_layers
+    if settings.method.splits_budget and s < L:  # int(s / L) weights for each of L layers
+        return f"{s} nonzeros leave none for each of {L} layers"
+    return settings.task.skips(m, s, seed, num_layers=L)
 
 
 def fit_all(m: int, slist: list[int], seed: int, settings: Settings, device: str,

@@ -6,14 +6,14 @@ import platform
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from numerics.gpus import GpuError, PrecisionError, count_gpus, cupy_on, torch_on
 from numerics.workspace import default_budget
 from shell.program import UsageError
+from sweep.code import ROOT, code_of
 from sweep.methods import Method
 from sweep.settings import Settings
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def choose_device(settings: Settings) -> Device:
         raise UsageError(str(error)) from None
     except GpuError as error:
         if settings.run.device == "cuda":
-            raise UsageError(f"argument --device: cuda is not possible, {error}; use --device cpu") from None
+            raise UsageError(f"argument --device: cuda is not possible, {error}; use --device cpu, or install what is "
+                             "missing: pip install -r requirements-gpu.txt") from None
         if gpu:
             raise UsageError(f"argument --gpu: {gpu} is not there, {error}; leave it out for the CPU") from None
         return Device("cpu", f"CPU ({error})")
@@ -54,13 +55,14 @@ def gpu_name(method: Method, gpu: int) -> str:
     return torch_on(gpu) if method.library == "torch" else cupy_on(gpu)[1]
 
 
-def describe(settings: Settings, device: Device) -> dict:
-    """The environment of a sweep, for its log."""
+def describe(settings: Settings, device: Device, data: str | None = None) -> dict[str, Any]:
+    """The environment of a sweep, for its log; `data` is the digest of what it reads."""
     on_gpu = device.name != "cpu"
     return {"device": device.name, "device_name": device.line, "processor": processor_name(),
             "threads": settings.run.threads,
             "memory_budget": settings.run.memory_budget or default_budget(on_gpu),
-            "blas": blas_kernels(), "versions": versions(with_cupy=on_gpu), "commit": commit()}
+            "blas": blas_kernels(), "versions": versions(with_cupy=on_gpu), "commit": commit(),
+            "code": dict(code_of(settings)), "data": data}
 
 
 def versions(with_cupy: bool) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fits import Callback, FitState
 from instances.task import Measure
-from sweep.cells import Result
+from sweep.cells import Result, skips
 from sweep.estimate import Known, duration, nearest
 from sweep.logbook import Log
 from sweep.settings import Run, Settings
@@ -115,8 +115,9 @@ def plan(log: Log, settings: Settings, known: Known) -> Iterator[str]:
     """
     for name, value in (log.settings | {"data_dir": settings.data_dir, "threads": settings.run.threads}).items():
         yield f"{name}: {value}"
-    missing = log.missing()
-    yield f"cells: {len(missing)} of {len(log.cells())} to run"
+    missing = [cell for cell in log.missing() if not skips(cell, settings)]
+    skipped = len(log.missing()) - len(missing)
+    yield f"cells: {len(missing)} of {len(log.cells())} to run" + f"; {skipped} will be skipped" * bool(skipped)
     for seed in log.axes["seed"]:
         for m in log.axes["m"]:
             slist = [s for m_, s, seed_ in missing if (m_, seed_) == (m, seed)]

@@ -64,6 +64,7 @@ class Run(Options):
     save_models: bool = option(False, SWITCH, "keep the network of every cell too, in a folder beside the table")
     save_history: bool = option(False, SWITCH, "keep how every fit went, step by step, in an .npz beside the table")
     overwrite: bool = option(False, SWITCH, "start afresh where the log of an earlier run would be continued")
+    any_code: bool = option(False, SWITCH, "take over finished cells that other code has computed, as they are")
     device: str = option("auto", one_of(("auto", "cpu", "cuda")), "auto: the GPU if there is one")
     gpu: int = option(0, whole(0, 1023), "which GPU")
     threads: int | None = option(None, optional(whole(1, 1024)), "CPU threads per cell (default: all cores, shared by "
@@ -93,7 +94,7 @@ class Run(Options):
             raise OptionError("gpu", f"{self.gpu} has no effect where each worker has its GPU; leave it out")
         if self.gpu and self.device == "cpu":
             raise OptionError("gpu", f"{self.gpu} has no effect with --device cpu; leave it out")
-        for name in ("overwrite", "save_models", "save_history"):
+        for name in ("overwrite", "any_code", "save_models", "save_history"):
             if getattr(self, name) and not self.save_results:
                 raise OptionError(name, "True has no effect without --save_results; add that")
 

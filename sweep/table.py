@@ -100,18 +100,20 @@ class Table:
 
     def sidecar(self) -> dict[str, Any]:
         """What the .json file says."""
-        cells = [dict(zip(AXES, cell, strict=True)) | self.records.get(cell, {"status": NOT_RUN})
-                 for cell in self.cells()]
         return {"format": FORMAT, "settings": self.settings, "axes": self.axes, "score": asdict(self.measure),
-                "environments": self.environments, "cells": cells}
+                "environments": self.environments, "cells": [self._entry(cell) for cell in self.cells()]}
 
-    def sidecar_bytes(self) -> bytes:
-        """The content of the .json file."""
-        return (json.dumps(self.sidecar(), indent=1, allow_nan=False) + "\n").encode()
+    def _entry(self, cell: Cell) -> Record:
+        """What the sidecar says of a cell; its score too, as text where JSON has no number for it."""
+        named, score = dict(zip(AXES, cell, strict=True)), self.score(cell)
+        if cell not in self.records:
+            return {**named, "status": NOT_RUN}
+        shown = {} if np.isnan(score) else {"score": score if np.isfinite(score) else str(score)}
+        return named | shown | self.records[cell]
 
     def take_table(self, content: bytes) -> None:
         """Take over the scores of a .npy file. Raises ValueError, or what a damaged file raises."""
-        table = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        table = read_table(content)
         if (table.shape, table.dtype) != (self.table.shape, self.table.dtype):
             raise ValueError(f"{table.dtype} {table.shape} where {self.table.dtype} {self.table.shape} belongs")
         self.table = table
@@ -119,7 +121,8 @@ class Table:
     def take_sidecar(self, content: bytes) -> None:
         """Check everything that a .json file says, and take over the records of the cells that were run.
 
-        The table comes first. Raises ValueError, or what a damaged file raises.
+        The table comes first, which has the scores that an old file does not have. Raises ValueError, or what a
+        damaged file raises.
         """
         sidecar = json.loads(content)
         json.dumps(sidecar, allow_nan=False)  # raises where a number is NaN or infinite
@@ -136,11 +139,19 @@ class Table:
             self.environments.append(self.environment)
 
     def _take_record(self, cell: Cell, entry: Record) -> None:
-        status, score = kind(entry["status"]), self.score(cell)
+        status, score = kind(entry["status"]), float(entry.pop("score", self.score(cell)))
         if status not in STATUSES or (status == DONE and np.isnan(score)) or entry.get("seconds", 0) < 0:
             raise ValueError(f"cell {cell} has status {entry['status']!r}, score {score}")
-        if status != DONE:
-            self.table[self._place(cell)] = np.nan  # saved just before its record, or of an earlier run
+        self.table[self._place(cell)] = score if status == DONE else np.nan
         if status != NOT_RUN:
             dict(self.environments[entry["environment"]])  # raises where there is none
             self.records[cell] = entry
+
+
+def read_table(content: bytes) -> np.ndarray:
+    """The array in a .npy file, which must end with it. Raises ValueError, or what a damaged file raises."""
+    file = io.BytesIO(content)
+    table = np.lib.format.read_array(file, allow_pickle=False)
+    if file.read(1):
+        raise ValueError("there are bytes after its last number")
+    return table

@@ -98,7 +98,13 @@ def connected(workers: int, scheduler: str | None, gpus: int) -> Iterator:
             with contextlib.suppress(Exception):  # a client whose scheduler was lost cannot say goodbye
                 client.close()
         return
-    with local_cluster(workers, gpus) as cluster, Client(cluster) as client:
+    with contextlib.ExitStack() as stack:
+        try:
+            client = stack.enter_context(Client(stack.enter_context(local_cluster(workers, gpus))))
+        except Exception as error:  # no scratch folder, too few open files, a broken configuration of Dask, ...
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise WorkersError(f"argument --workers: {workers} cannot be started ({reason[:200]}); mend that, or leave "
+                               "it out to compute in one process") from None
         yield client
 
 
