@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aiht_vector import fit_vector_layer
-from fits import Callback, EpochOptions, Found, Layers, Progress, network_of, solver
+from aiht_vector import VectorFit, fit_vector_layer
+from fits import Callback, EpochOptions, Found, Progress, layer_by_layer, network_of, solver
 from models import SparseNet
 from numerics.arrays import Array, array_module
 from numerics.batches import Schedule, Step, with_samples
@@ -129,16 +129,6 @@ def iterates(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable
         yield w, A.gates
 
 
-def fit_scalar_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable[Step], work: Workspace,
-                     progress: Progress | None = None) -> SparseVector:
-    """The last of the iterates w; arguments as there."""
-    w = SparseVector.zeros(gates.m * len(XT), array_module(XT))
-    for w, _ in iterates(XT, y, s, gates, schedule, work):
-        if progress:
-            progress.step(w)
-    return w
-
-
 # ---- whole fits ----
 
 
@@ -154,22 +144,28 @@ def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int, seed: int,
     """
     progress = Progress(callback) if callback else None
     budget, update_every = s // num_layers, 0 if options.convex else options.update_every
-    layers, output, step_sizes = Layers(X, width, progress), None, []
-    for number in range(num_layers):
-        XT = layers.begin()
-        gates = RandomGates(seed, number, width, len(XT))
-        schedule = Schedule(len(y), options.num_epochs, options.batch_size, update_every, seed, number)
+    random_gates: list[RandomGates] = []  # of each layer
+    vector_fits: list[VectorFit] = []
+
+    def fit_layer(XT: Array, fan_in: int, layer: int) -> SparseVector:
+        gates = RandomGates(seed, layer, width, len(XT))
+        random_gates.append(gates)
+        schedule = Schedule(len(y), options.num_epochs, options.batch_size, update_every, seed, layer)
         if progress and options.convex:
             progress.gates = gates
         if y.ndim == 1:
-            w = fit_scalar_layer(XT, y, budget, gates, schedule, work, progress)
-        else:
-            w, output, step_size = fit_vector_layer(XT, y, budget, gates, schedule, work, progress,
-                                                    fan_in=layers.fan_in, loss=options.loss)
-            step_sizes.append(step_size)
-        layers.end(w)
-    net = SparseNet(tuple(layers.found), output, gates if options.convex else None)
-    return Found(net, {"step_sizes": step_sizes} if step_sizes else {})
+            for w, _ in iterates(XT, y, budget, gates, schedule, work):
+                if progress:
+                    progress.step(w)
+            return w
+        found = fit_vector_layer(XT, y, budget, gates, schedule, work, progress, fan_in=fan_in, loss=options.loss)
+        vector_fits.append(found)
+        return found.w
+
+    layers = layer_by_layer(X, width, num_layers, fit_layer, progress)
+    output = vector_fits[-1].output if vector_fits else None
+    net = SparseNet(layers, output, random_gates[-1] if options.convex else None)
+    return Found(net, {"step_sizes": [found.step_size for found in vector_fits]} if vector_fits else {})
 
 
 fit = network_of(solve)

@@ -19,9 +19,9 @@ from models import SparseLayer
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.batches import Step, with_samples
 from numerics.countsketch import CountSketch
-from numerics.products import density, each_product, pays, sparse_matrix, times_transposed
+from numerics.products import each_product, pays, sparse_matrix, times_transposed
 from numerics.sparse import SparseVector, distinct, top_mask
-from numerics.streams import Stream, draw_rows
+from numerics.streams import Stream
 from numerics.workspace import Workspace, sample_tiles
 from sensing import Gates, RandomGates, ReluSensing, WeightGates
 
@@ -52,10 +52,11 @@ class VectorSensing(ReluSensing):
             return gated
         held = self._activations.get(neurons.tobytes())
         if held is None:
-            sparse = pays(density(W), len(W), self.XT.shape, self.xp)
-            W = sparse_matrix(to_host(W), self.XT) if sparse else W
+            if pays(int(self.xp.count_nonzero(W)) / max(W.size, 1), len(W), self.XT.shape, self.xp):
+                W = sparse_matrix(to_host(W), self.XT)
             if 4 * len(self.gates.neurons) * self.shape[0] <= self.work.bytes // 2:
-                held = self._activations[neurons.tobytes()] = self._activate(W)
+                held = self._activations[neurons.tobytes()] = self.xp.empty((len(neurons), self.shape[0]), dtype=DTYPE)
+                each_product(W, self.XT, lambda rows, tile, z: self.xp.maximum(z, 0, out=held[rows, tile]), self.work)
 
         def relu(tile):
             z = self.xp.maximum(W @ self.XT[:, tile], 0) if held is None else held[:, tile]
@@ -63,29 +64,16 @@ class VectorSensing(ReluSensing):
 
         return relu
 
-    def _activate(self, W) -> Array:
-        """relu(X W')' [b, n] for weights W [b, d], an array or a sparse matrix."""
-        held = self.xp.empty((W.shape[0], self.shape[0]), dtype=DTYPE)
-
-        def use(rows, tile, product):
-            self.xp.maximum(product, 0, out=held[rows, tile])
-
-        each_product(W, self.XT, use, self.work)
-        return held
-
     def outputs(self, neurons: np.ndarray, W: Array, V: Array) -> Array:
         """sum_j gate_j * (X w_j) v_j', as [k, n], over neurons with weights W [b, d] and output weights V [b, k]."""
         hidden = self._hidden(neurons, W)
-        tiles = sample_tiles(max(len(neurons), 1), self.shape[0], self.xp, self.d)
+        tiles = sample_tiles(len(neurons), self.shape[0], self.xp, self.d)
         return self.xp.concatenate(self.work.map(lambda tile: V.T @ hidden(tile)[1], tiles), axis=1)
 
     def output_gradient(self, neurons: np.ndarray, W: Array, V: Array, R: Array) -> Array:
-        """Gradients [b, d + k] float64 in [w_j, v_j]: M_j v_j and M_j' w_j with M_j = (diag(gate_j) X)' R'.
+        """Gradients [b, d + k] float64 in [w_j, v_j]: M_j v_j and M_j' w_j, M_j = (diag(gate_j) X)' R', for R [k, n].
 
         M_j is not formed: for all j at once they are ((V R) * gates) X and ((W X') * gates) R'.
-
-        Args:
-            W, V: as for `outputs`.  R: residual, [k, n].
         """
         hidden = self._hidden(neurons, W)
 
@@ -106,7 +94,7 @@ def first_step_size(s: int, m: int, loss: str) -> float:
 
 def vector_step(A: VectorSensing, YT: Array, theta: SparseVector, s: int, mu: float, sketch: CountSketch,
                 fill: RandomFill | None, loss: str) -> SparseVector:
-    """One step: a gradient step, its updates into the sketch, and the s candidates of largest |estimate| stay.
+    """The next iterate: a gradient step, its updates into the sketch, and the s candidates of largest |estimate| stay.
 
     Candidates are the entries that are not zero after the gradient step.
 
@@ -115,8 +103,6 @@ def vector_step(A: VectorSensing, YT: Array, theta: SparseVector, s: int, mu: fl
         fill: RandomFill at a start-up step, else None. Then each block w_j or v_j that is all zero takes its values,
             after the residual is computed and before the gradients. Those of neurons without a gate too: their
             gradient is zero, but the values are candidates, so a neuron can return.
-    Returns:
-        the new iterate, a SparseVector like theta.
     """
     R = residual(predict(A, theta, len(YT)), YT, loss)
     updates = Updates(A, theta, R, mu, fill, num_held=s)
@@ -139,7 +125,7 @@ def predict(A: VectorSensing, theta: SparseVector, k: int) -> Array:
     length = A.d + k
     total = A.xp.zeros((k, A.shape[0]), dtype=A.XT.dtype)
     live = distinct(to_host(theta.indices) // length)
-    for neurons in A.blocks(live[A.gates.lists(live)]):
+    for neurons in A.blocks(live[A.gates.find(live)[1]]):
         rows = theta.rows(to_device(neurons, A.XT), length)
         total += A.outputs(neurons, rows[:, : A.d], rows[:, A.d :])
     return total
@@ -162,35 +148,28 @@ class Updates:
 
     The updates, float64, belong to the first indices; the entries after them are start-up values of neurons without a
     gate, which have no gradient. About `num_held` neurons are held for the next time, so that memory grows with s; the
-    rest are computed again.
-
-    Args: as for vector_step; R: residual [k, n].
+    rest are computed again. R is the residual [k, n].
     """
 
     def __init__(self, A: VectorSensing, theta: SparseVector, R: Array, mu: float, fill: RandomFill | None,
                  num_held: int):
-        self.A, self.theta, self.R, self.mu, self.fill = A, theta, R, mu, fill
-        live = distinct(to_host(theta.indices) // (A.d + len(R)))
-        if fill is not None:
-            live = np.arange(fill.m)
-        gated = A.gates.lists(live)
-        self.blocks = [*((block, True) for block in A.blocks(live[gated])),
-                       *((block, False) for block in A.blocks(live[~gated]))]
-        self.num_held = num_held
+        self.A, self.theta, self.R, self.mu, self.fill, self.num_held = A, theta, R, mu, fill, num_held
+        live = distinct(to_host(theta.indices) // (A.d + len(R))) if fill is None else np.arange(fill.m)
+        gated = A.gates.find(live)[1]
+        self.blocks = [*A.blocks(live[gated]), *A.blocks(live[~gated])]
         self.held: dict[int, Update] = {}
 
     def __iter__(self) -> Iterator[Update]:
         num_seen = 0
-        for number, (neurons, gated) in enumerate(self.blocks):
-            update = self.held.get(number) or self._update(neurons, gated)
+        for number, neurons in enumerate(self.blocks):
+            update = self.held.get(number) or self._update(neurons)
             if num_seen < self.num_held:
                 self.held[number] = update
             num_seen += len(neurons)
             yield update
 
-    def _update(self, neurons: np.ndarray, gated: bool) -> Update:
-        A, xp = self.A, self.A.xp
-        length = A.d + len(self.R)
+    def _update(self, neurons: np.ndarray) -> Update:
+        A, xp, length = self.A, self.A.xp, self.A.d + len(self.R)
         device_neurons = to_device(neurons, A.XT)
         rows = self.theta.rows(device_neurons, length)
         if self.fill is not None:
@@ -198,17 +177,16 @@ class Updates:
             for part in (slice(None, A.d), slice(A.d, None)):
                 rows[:, part] = xp.where(rows[:, part].any(axis=1, keepdims=True), rows[:, part], start[:, part])
         place = (device_neurons[:, None] * length + xp.arange(length)).ravel()
-        if not gated:
+        if not A.gates.find(neurons)[1].all():
             return place, rows.ravel(), xp.zeros(0)
         delta = -self.mu * A.output_gradient(neurons, rows[:, : A.d], rows[:, A.d :], self.R)
         return place, (rows + delta).astype(rows.dtype).ravel(), delta.ravel()
 
 
 class RandomFill:
-    """The start-up values of the vector case: rows [w_j, v_j] uniform in +-1/sqrt(m d) and +-1/sqrt(m k).
+    """The start-up values of the vector case: rows [w_j, v_j] uniform in +-1/sqrt(m fan_in) and +-1/sqrt(m k).
 
-    Args:
-        fan_in: d of the bound, the width of the layer before (inputs that are always zero count).
+    fan_in is the width of the layer before: inputs that are always zero count.
     """
 
     def __init__(self, seed: int, layer: int, m: int, d: int, k: int, fan_in: int):
@@ -217,12 +195,9 @@ class RandomFill:
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """Rows [b, d + k] for ascending neurons [b]."""
-
-        def draw(block, count):
-            generator = Stream.FILL.generator(self.seed, self.layer, block)
-            return (2 * generator.random((count, len(self.bounds)), dtype=DTYPE) - 1) * self.bounds
-
-        return draw_rows(neurons, self.m, len(self.bounds), draw)
+        drawn = Stream.FILL.rows(neurons, (self.m, len(self.bounds)), self.seed, self.layer,
+                                 draw=np.random.Generator.random)
+        return (2 * drawn - 1) * self.bounds
 
 
 class VectorFit(NamedTuple):
@@ -237,14 +212,12 @@ def fit_vector_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: 
                      progress: Progress | None = None, *, fan_in: int, loss: str) -> VectorFit:
     """Fit one hidden layer and the output layer with at most s nonzeros in both.
 
-    A fit that becomes non-finite is started again with half the step size, as often as needed.
+    A fit that becomes non-finite is started again with half the step size, as often as needed; FloatingPointError
+    where none is small enough.
 
     Args:
         XT: inputs [d, n].  y: targets [n, k].  gates: of the first steps.
-        progress: is told of each step, and of each new start.
         fan_in: width of the layer before.  loss: one of fits.LOSSES.
-    Raises:
-        FloatingPointError: no step size is small enough.
     """
     YT, mu = array_module(y).ascontiguousarray(y.T), first_step_size(s, gates.m, loss)
     while mu > SMALLEST_STEP:

@@ -14,22 +14,24 @@ Callers name the options as keywords, solve(X, y, s=20, width=5, num_epochs=30);
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import numpy as np
 
 import options
 from models import SparseLayer, SparseNet
-from numerics.arrays import DTYPE, Array, array_module, check_finite, to_device, to_host
+from numerics.arrays import DTYPE, Array, array_module, real_array, to_device, to_host
 from numerics.sparse import SparseVector
-from numerics.workspace import Workspace, workspace_or_new
+from numerics.workspace import Workspace
 from options import SEED, SIZE, OptionError, Options, at_least, declarations, made, one_of, option, text
 from sensing import RandomGates
+from units import Units, shifted
 
 Details = dict[str, Any]  # for the log: what JSON holds
 
@@ -178,17 +180,31 @@ def solver(declared: type[Options], **needs: Any) -> Callable[[Callable[..., Fou
                 ("s", s), ("width", width), ("num_layers", num_layers)))
             seed, (X, y) = SEED.check("seed", seed), fit_data(X, y)
             n, d, k = *X.shape, 1 if y.ndim == 1 else y.shape[1]
-            if found := asks.misfit(n, d, k, num_layers):
-                raise ValueError(f"{found[0]}: {function.__module__} {found[1]}")
+            if misfit := asks.misfit(n, d, k, num_layers):
+                raise ValueError(f"{misfit[0]}: {function.__module__} {misfit[1]}")
             chosen.check_data(n, d, k)
-            with workspace_or_new(work) as space:
-                return function(X, y, s, width=width, num_layers=num_layers, seed=seed, work=space, callback=callback,
-                                options=chosen)
+            units = Units.of(X, y, getattr(chosen, "loss", "squared"))
+            X, y = units.divide(X, y)
+            with Workspace() if work is None else contextlib.nullcontext(work) as space:
+                found = function(X, y, s, width=width, num_layers=num_layers, seed=seed, work=space,
+                                 callback=callback and in_units(callback, units), options=chosen)
+            return restored(found, units)
 
         vars(solve).update(Options=declared, needs=asks, __signature__=signature(declared, asks))
         return cast(Solver, solve)
 
     return decorate
+
+
+def in_units(callback: Callback, units: Units) -> Callback:
+    """A callback that gets its networks for the data as they were given."""
+    return lambda step, state: callback(step, replace(state, net=lambda: units.undo(state.net())))
+
+
+def restored(found: Found, units: Units) -> Found:
+    """What was found, for the data as they were given. Raises FloatingPointError."""
+    outputs = None if found.outputs is None else shifted(found.outputs, units.targets)
+    return replace(found, net=units.undo(found.net), outputs=outputs)
 
 
 def network_of(solve: Solver) -> Callable[..., SparseNet]:
@@ -204,29 +220,42 @@ def network_of(solve: Solver) -> Callable[..., SparseNet]:
 
 def signature(declared: type[Options], needs: Needs) -> inspect.Signature:
     """What `solve` takes, for help(): the arguments that all have, and the options with their defaults."""
-    keyword, place = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    shared = [("width", inspect.Parameter.empty), ("num_layers", needs.usual_depth), ("seed", 0), ("work", None),
-              ("callback", None)]
-    own = [(name, declaration.default) for name, declaration in declarations(declared).items()]
-    return inspect.Signature([inspect.Parameter(name, place) for name in ("X", "y", "s")]
-                             + [inspect.Parameter(name, keyword, default=default) for name, default in shared + own],
-                             return_annotation=Found)
+    given = {"width": inspect.Parameter.empty, "num_layers": needs.usual_depth, "seed": 0, "work": None,
+             "callback": None} | {name: declaration.default for name, declaration in declarations(declared).items()}
+    return inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("X", "y", "s")]
+        + [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in given.items()],
+        return_annotation=Found)
+
+
+LEAST = 2.0**-100  # the largest magnitude, so that what is a billionth of it keeps all digits
 
 
 def fit_data(X: Array, y: Array) -> tuple[Array, Array]:
-    """X [n, d] and y [n] or [n, k] as arrays of DTYPE, refused where no method can fit them.
+    """X [n, d] and y [n] or [n, k] as arrays of DTYPE, n, d, k > 0.
 
-    Raises ValueError, which names the argument, as check_finite does, for complex numbers, and for one output in two
-    dimensions.
+    Raises ValueError where no method can fit them. It names the argument, and the first entry, counted from 0, that is
+    not finite in single precision. Arrays that vanish there and one output in two dimensions are refused, too.
     """
-    X, y = (array if hasattr(array, "strides") else np.asarray(array) for array in (X, y))
-    for name, array in (("X", X), ("y", y)):
-        if array.dtype.kind == "c":
-            raise ValueError(f"{name} must hold real numbers, its type is {array.dtype}")
-    X, y = (array.astype(DTYPE, copy=False) for array in (X, y))
-    check_finite(X, y)
+    X, y = real_array("X", X), real_array("y", y)
+    if X.ndim != 2 or not X.size:
+        raise ValueError(f"X must hold inputs [n, d], at least one of at least one sample, its shape is {X.shape}")
+    if y.ndim not in (1, 2) or len(y) != len(X) or not y.size:
+        raise ValueError(f"y must hold targets [n] or [n, k] of the {len(X)} samples of X, its shape is {y.shape}")
     if y.ndim == 2 and y.shape[1] == 1:  # predictions would be [n], and differences [n, n]
         raise ValueError(f"y has the shape {y.shape}: give one output as y[:, 0]")
+    for name, array in (("X", X), ("y", y)):
+        largest = max(abs(float(array.min())), abs(float(array.max())))
+        if 0 < largest < LEAST:
+            raise ValueError(f"{name} is at most {largest:.3g}, where single precision ends: give it in another unit")
+    with np.errstate(over="ignore"):
+        X, y, xp = X.astype(DTYPE, copy=False), y.astype(DTYPE, copy=False), array_module(X)
+    for name, array, column in (("X", X, "input"), ("y", y, "output")):
+        # min and max are NaN where any entry is; unlike isfinite of all entries they take no memory
+        if not xp.isfinite(array.min()) & xp.isfinite(array.max()):
+            place = to_host(xp.argwhere(~xp.isfinite(array))[0]).tolist()
+            where = ", ".join(f"{axis} {number}" for axis, number in zip(("sample", column), place, strict=False))
+            raise ValueError(f"{name} is not finite: {where} is {float(array[tuple(place)])}")
     return X, y
 
 
@@ -234,10 +263,6 @@ def fit_data(X: Array, y: Array) -> tuple[Array, Array]:
 
 LOSSES = ("squared", "cross_entropy")
 TORCH_DEVICE = text('"cpu" or "cuda:N"', lambda value: re.fullmatch(r"cpu|cuda:\d+", value) is not None)
-
-
-def _batch_words(batch_size: int) -> str:
-    return f"batch {batch_size}" if batch_size else "full batch"
 
 
 @dataclass(frozen=True)
@@ -251,7 +276,8 @@ class Epochs(Options):
 class EpochOptions(Epochs):
     """Of a method that goes through the data in batches."""
 
-    batch_size: int = option(0, at_least(0), "samples per step, 0 for all of them", words=_batch_words)
+    batch_size: int = option(0, at_least(0), "samples per step, 0 for all of them",
+                             words=lambda size: f"batch {size}" if size else "full batch")
     loss: str = option("squared", one_of(LOSSES), "what is minimised; cross_entropy: of one-hot targets", flag=False)
 
     def check_data(self, n: int, d: int, k: int) -> None:
@@ -271,36 +297,6 @@ class TorchOptions(EpochOptions):
 # ---- layer by layer ----
 
 
-class Layers:
-    """The hidden layers that a fit has found, and the inputs of the next one: the activations of the last.
-
-    Args:
-        progress: is told where each layer begins.
-    """
-
-    def __init__(self, X: Array, width: int, progress: Progress | None = None):
-        self.found: list[SparseLayer] = []
-        self.fan_in, self._width, self._progress = X.shape[1], width, progress
-        self._XT, self._inputs = array_module(X).ascontiguousarray(X.T), np.arange(X.shape[1])
-
-    def begin(self) -> Array:
-        """A new layer. Returns its inputs that are not always zero, feature-major; `fan_in` counts the others too."""
-        if self.found:  # embed once, on the neurons that have weights
-            activations = self.found[-1].activations(to_host(self._XT), self._inputs)
-            self._XT, self._inputs = to_device(activations, self._XT), self.found[-1].neurons
-            self.fan_in = self._width
-        if self._progress:
-            self._progress.begin(self.found, self._place)
-        return self._XT
-
-    def end(self, w: SparseVector) -> None:
-        """The layer that was begun has the weights w [m d] on these inputs."""
-        self.found.append(self._place(w))
-
-    def _place(self, w: SparseVector) -> SparseLayer:
-        return widen(w, self._inputs, self._width, self.fan_in)
-
-
 def layer_by_layer(X: Array, width: int, num_layers: int, fit_layer: Callable[[Array, int, int], SparseVector],
                    progress: Progress | None = None) -> tuple[SparseLayer, ...]:
     """Hidden layers, each fitted on the activations of those before it.
@@ -310,11 +306,17 @@ def layer_by_layer(X: Array, width: int, num_layers: int, fit_layer: Callable[[A
             feature-major; fan_in counts the others too.
         progress: is told where each layer begins.
     """
-    layers = Layers(X, width, progress)
-    for layer in range(num_layers):
-        XT = layers.begin()
-        layers.end(fit_layer(XT, layers.fan_in, layer))
-    return tuple(layers.found)
+    layers: list[SparseLayer] = []
+    XT, inputs, fan_in = array_module(X).ascontiguousarray(X.T), np.arange(X.shape[1]), X.shape[1]
+    for number in range(num_layers):
+        if layers:  # embed once, on the neurons that have weights
+            XT = to_device(layers[-1].activations(to_host(XT), inputs), XT)
+            inputs, fan_in = layers[-1].neurons, width
+        place = functools.partial(widen, inputs=inputs, m=width, fan_in=fan_in)
+        if progress:
+            progress.begin(layers, place)
+        layers.append(place(fit_layer(XT, fan_in, number)))
+    return tuple(layers)
 
 
 def widen(w: SparseVector, inputs: np.ndarray, m: int, fan_in: int) -> SparseLayer:

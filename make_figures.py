@@ -9,20 +9,18 @@ sidecar, or a table named by the paper's own code. No display is needed.
 
     python make_figures.py --figure 1 --commands
     python make_figures.py --figure 1
+    python make_figures.py --figure 1 --against logs/reference
 
 The first prints the commands that compute Figure 1. The second puts AIHT beside IMP as in Figure 1, with their
 difference, from the cells of all logs that have its settings. With --statistic and --metric both ways of drawing show
-other numbers than the mean score.
-
-    python make_figures.py --figure 1 --against logs/reference
-
-draws nothing: it compares the cells of Figure 1 in ./logs with those in logs/reference (plotting/against.py).
-Nor does --table, which prints the logs as tables (plotting/tables.py).
+other numbers than the mean score. The third draws nothing: it compares the cells of Figure 1 in ./logs with those in
+logs/reference (plotting/against.py). Nor does --table, which prints the logs as tables (plotting/tables.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,20 +35,19 @@ from shell.program import Parser, UsageError, complain, require, run_main
 if __name__ == "__main__":
     require("make_figures.py", "numpy", "matplotlib", "threadpoolctl")
 
-from plotting import against, figures, history, page, panels, tables
+from plotting import against, figures, lines, page, panels, tables
 from plotting.figures import FIGURES, Entry
-from plotting.lines import draw_lines
-from plotting.logs import SCORE, agrees, find_logs, folders, grid_of, known_method, known_task, read_log
-from plotting.names import add_suffix, figure_stems
+from plotting.logs import SCORE, agrees, find_logs, folders, grid_of, known_method, known_task, picture_names, read_log
 from plotting.numbers import MEAN, SHARES, STATISTICS, Quantity
-from sweep.logbook import Log, LogError
+from plotting.verdict import draw_differences, judge
+from sweep.logbook import Log, LogError, mixtures
 from sweep.settings import is_known
 from tasks import TASKS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PROG = "make_figures.py"
+PROG, LOGS = "make_figures.py", Path("logs")
 TASK = None  # a name in the table of tasks.py, such as "mnist"
 METHOD = None  # a name in the table of sweep/methods.py, such as "aiht"
 EXAMPLES = (  # at the end of --help
@@ -87,19 +84,28 @@ def make_parser() -> Parser:
     add("--threshold", type=number, help=f"what counts as success (default: {exact})")
     add("--metric", default=SCORE, help="a number of the cells' records in the sidecars, such as num_nonzero or "
         "seconds; logs without it are passed over (default: the score)")
-    add("--against", type=Path, metavar="LOGS_DIR", help="draw nothing, but compare the scores of --logs_dir with "
-        "those of this folder, cell by cell; exit code 1 if any differ by more than --tolerance")
-    add("--tolerance", type=number, help="largest difference that --against lets pass (default: "
+    add("--against", type=folder, metavar="LOGS_DIR", help="draw nothing, but compare the scores of --logs_dir with "
+        "those of this folder: whether what the figure shows is reproduced, then cell by cell; exit code 1 if it is "
+        "not, or with --tolerance if any cell differs by more")
+    add("--draw", action="store_true", help="draw the differences of --against, cell by cell")
+    add("--tolerance", type=number, help="largest difference of scores that agree in --against (default: "
         f"{against.TOLERANCE_DECIBEL} dB, {against.TOLERANCE_LOG} of the decimal logarithm of an error, "
         f"{against.TOLERANCE_OTHER} of an accuracy)")
-    add("--table", choices=tables.FORMATS, help="draw nothing, but print the logs as a table: for each m and s the "
-        "mean, standard deviation and median over the seeds, and their number")
-    add("--history", nargs="?", const=SCORE, choices=history.NUMBERS, help="draw how fits went, step by step, by what "
+    add("--table", choices=(*tables.FORMATS, tables.CELLS), help="draw nothing, but print the logs as a table: for "
+        "each m and s the mean, standard deviation and median over the seeds, and their number; cells: as CSV, a line "
+        "per seed with its status, score and details")
+    add("--history", nargs="?", const=SCORE, choices=lines.NUMBERS, help="draw how fits went, step by step, by what "
         "runner.py --save_history kept: the score, or another number; median and quartiles over the seeds")
     add("--extend", nargs="+", metavar="FILE", help="Python files that add tasks, methods or figures to the tables")
-    add("--logs_dir", type=Path, default=Path("logs"), help="holds <task>/<method>/*.npy (./%(default)s)")
-    add("--figures_dir", type=Path, default=Path("figures"), help="for the pictures (./%(default)s)")
+    add("--logs_dir", type=folder, default=LOGS, help="holds <task>/<method>/*.npy (./%(default)s)")
+    add("--figures_dir", type=folder, help="for the pictures (default: ./figures, for another --logs_dir the folder of "
+        "its name in there)")
     return parser
+
+
+def folder(text: str) -> Path:
+    """The type of flags that name a folder."""
+    return Path(text).expanduser()
 
 
 def number(text: str) -> float:
@@ -117,6 +123,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
     refuse_combinations(args, given - {"statistic"} if args.statistic == MEAN else given)
     own = args.figure and args.metric == SCORE and not args.against  # the statistic of a figure is one of scores
+    args.figures_dir = args.figures_dir or Path("figures", args.logs_dir.name if args.logs_dir != LOGS else "")
     args.statistic = args.statistic or (FIGURES[args.figure].statistic if own else MEAN)
     if args.threshold is not None and args.statistic not in SHARES:
         raise UsageError(f"argument --threshold: {args.threshold:g} has no effect without --statistic "
@@ -140,6 +147,8 @@ def refuse_combinations(args: argparse.Namespace, given: set[str]) -> None:
         raise UsageError(f"argument --figure: {args.figure} shows scores as lines; leave --metric and --statistic out")
     if args.tolerance is not None and not args.against:
         raise UsageError(f"argument --tolerance: {args.tolerance:g} has no effect without --against; add that")
+    if args.draw and not args.against:
+        raise UsageError("argument --draw: it has no effect without --against; add that")
     if args.tolerance is not None and args.tolerance < 0:
         raise UsageError(f"argument --tolerance: {args.tolerance:g} is below 0; give a positive number")
 
@@ -147,57 +156,42 @@ def refuse_combinations(args: argparse.Namespace, given: set[str]) -> None:
 # ---- which logs ----
 
 
-def found_logs(logs_dir: Path) -> list[Path]:
-    """The logs in a folder. Raises UsageError where there is no such folder."""
-    if not logs_dir.is_dir():
-        raise UsageError(f"no folder {logs_dir}; run runner.py with --save_results, or name the folder that holds the "
-                         "logs by --logs_dir or --against")
-    return find_logs(logs_dir)
-
-
-def wanted_paths(args: argparse.Namespace, logs_dir: Path) -> tuple[list[Path], set[Path]]:
-    """All logs in a folder, and those of the task and method that are asked for. Raises UsageError for none."""
-    paths = found_logs(logs_dir)
-    wanted = {path for path in paths if (args.task is None or known_task(args.task) == folders(path)[0])
-              and (args.method is None or known_method(args.method) == folders(path)[1])}
-    if wanted:
-        return paths, wanted
+def wanted_paths(args: argparse.Namespace, logs_dir: Path) -> list[Path]:
+    """The logs in a folder of the task and method that are asked for. Raises UsageError for none."""
+    paths = find_logs(logs_dir)
+    wanted = [path for path in paths if (args.task is None or known_task(args.task) == folders(path)[0])
+              and (args.method is None or known_method(args.method) == folders(path)[1])]
     if not paths:
         raise UsageError(f"no logs <task>/<method>/*.npy in {logs_dir}; run runner.py with --save_results, or name "
                          "the folder that holds them by --logs_dir")
-    there = ", ".join(sorted({"/".join(folders(path)) for path in paths}))
-    raise UsageError(f"no logs of --task {args.task or '(any)'} --method {args.method or '(any)'} in {logs_dir}; "
-                     f"choose among {there}, by these flags or by TASK and METHOD on top of make_figures.py")
+    if not wanted:
+        there = ", ".join(sorted({"/".join(folders(path)) for path in paths}))
+        raise UsageError(f"no logs of --task {args.task or '(any)'} --method {args.method or '(any)'} in {logs_dir}; "
+                         f"choose among {there}, by these flags or by TASK and METHOD on top of make_figures.py")
+    return wanted
 
 
-def read_logs(paths: Iterable[Path], wanted: Iterable[Path],
-              read: Callable[[Path], Log] = read_log) -> tuple[dict[Path, Log], int]:
-    """{path: log} of those that can be read, and an exit code; complains about the others that are wanted."""
-    logs, code = {}, 0
+def read_logs(paths: Sequence[Path], wanted: Sequence[Path] | None = None,
+              with_histories: bool = False) -> tuple[list[Log], int]:
+    """The logs that can be read, and an exit code; complains about the others, of those that are wanted if not all."""
+    logs, code = [], 0
     for path in paths:
         try:
-            logs[path] = read(path)
+            logs.append(read_log(path, with_histories))
         except LogError as error:
-            code = complain(PROG, error) if path in wanted else code
+            code = complain(PROG, error) if wanted is None or path in wanted else code
     return logs, code
-
-
-def read_wanted(args: argparse.Namespace, logs_dir: Path) -> tuple[list[Log], int]:
-    """The logs of the task and method that are asked for, and an exit code. Raises UsageError for none."""
-    _, wanted = wanted_paths(args, logs_dir)
-    logs, code = read_logs(sorted(wanted), wanted)
-    return list(logs.values()), code
 
 
 def read_entry(entry: Entry, logs_dir: Path) -> tuple[list[Log], int]:
     """The logs with a selection of an entry, and an exit code; complains about those that cannot be read or judged."""
     kinds = {(selection["task"], selection["method"]) for selection in entry.selections}
-    paths = [path for path in found_logs(logs_dir) if folders(path) in kinds]
-    logs, code = read_logs(paths, paths)
-    for path, log in logs.items():
+    logs, code = read_logs([path for path in find_logs(logs_dir) if folders(path) in kinds])
+    for log in logs:
         for name in sorted(name for name in log.settings if not is_known(name)):
-            code = complain(PROG, f"{path}: left out for its setting {name}, which is no flag of a task or a method")
-    return [log for log in logs.values() if any(agrees(log, selection) for selection in entry.selections)], code
+            code = complain(PROG, f"{log.files[0]}: left out for its setting {name}, which is no flag of a task or a "
+                            "method")
+    return [log for log in logs if any(agrees(log, selection) for selection in entry.selections)], code
 
 
 def check_quantity(quantity: Quantity, logs: Iterable[Log], tasks: set[str]) -> None:
@@ -222,32 +216,35 @@ def draw_pictures(makers: Mapping[str, Callable[[], Figure]], figures_dir: Path)
     for stem, make in makers.items():
         try:
             with page.style():
-                print(*page.save(make(), figures_dir / stem), sep="\n", flush=True)
-        except BrokenPipeError:  # of what is printed, not of the picture
-            raise
+                paths = page.save(make(), figures_dir / stem)
         except OSError as error:
             code = complain(PROG, f"cannot write {stem} ({error}); choose another --figures_dir")
+        else:
+            print(*paths, sep="\n", flush=True)
     return code
 
 
 def draw_each_log(args: argparse.Namespace) -> int:
     """One picture per log; returns an exit code. Raises UsageError."""
     quantity = Quantity(args.metric, args.statistic, args.threshold)
-    paths, wanted = wanted_paths(args, args.logs_dir)
+    paths, wanted = find_logs(args.logs_dir), wanted_paths(args, args.logs_dir)
     tasks = {folders(path)[0] for path in wanted}
     logs, code = read_logs([path for path in paths if folders(path)[0] in tasks], wanted)  # all methods: one range
-    chosen = {path: log.settings["task"] for path, log in logs.items() if path in wanted}
-    if not chosen:
+    drawn = {path: log for log in logs if (path := log.files[0]) in wanted}
+    if not drawn:
         return code
-    check_quantity(quantity, [logs[path] for path in chosen], {*chosen.values()})
-    chosen = {path: task for path, task in chosen.items() if quantity.metric in grid_of(logs[path]).numbers}
+    tasks = {log.settings["task"] for log in drawn.values()}
+    check_quantity(quantity, drawn.values(), tasks)
+    drawn = {path: log for path, log in drawn.items() if quantity.metric in grid_of(log).numbers}
     check_writable(args.figures_dir, "--figures_dir")
-    asked = {task: quantity.on(task) for task in chosen.values()}
-    measures = {task: panels.shared_measure([log for log in logs.values() if log.settings["task"] == task], on_task)
-                for task, on_task in asked.items()}
-    names = add_suffix(figure_stems(paths), {path: asked[task].suffix for path, task in chosen.items()})
-    return max(code, draw_pictures({names[path]: partial(panels.draw_log, logs[path], measures[task], asked[task])
-                                    for path, task in chosen.items()}, args.figures_dir))
+    names = picture_names(paths, {path: quantity.on(log.settings["task"]).suffix for path, log in drawn.items()})
+    measures = {task: panels.shared_measure([log for log in logs if log.settings["task"] == task], quantity)
+                for task in tasks}
+    code = max(code, draw_pictures({names[path]: partial(panels.draw_log, log, measures[log.settings["task"]], quantity)
+                                    for path, log in drawn.items()}, args.figures_dir))
+    for line in itertools.chain.from_iterable(mixtures([log]) for log in drawn.values()):
+        print(line)
+    return code
 
 
 def draw_figure(args: argparse.Namespace) -> int:
@@ -267,9 +264,9 @@ def draw_figure(args: argparse.Namespace) -> int:
     own = quantity == Quantity(statistic=entry.statistic)
     suffixes = {} if own else dict.fromkeys(quantity.on(row.task).suffix for row in entry.rows)
     stem = f"figure{'' if args.figure.isdigit() else '_'}{args.figure}{''.join(suffixes)}"
-    maker = partial(draw_lines, entry, logs) if entry.as_lines else partial(panels.draw_entry, entry, strips, quantity)
-    code = max(code, draw_pictures({stem: maker}, args.figures_dir))
-    for line in panels.summaries(strips, quantity):
+    as_lines, as_heatmaps = partial(lines.draw_lines, entry, logs), partial(panels.draw_entry, entry, strips, quantity)
+    code = max(code, draw_pictures({stem: as_lines if entry.as_lines else as_heatmaps}, args.figures_dir))
+    for line in (*panels.summaries(strips, quantity), *mixtures(logs)):
         print(line)
     return code
 
@@ -285,46 +282,57 @@ def compare(args: argparse.Namespace) -> int:
     names = str(args.logs_dir), str(args.against)
     if args.figure:
         entry = FIGURES[args.figure]
-        (ours, code), (theirs, failed) = (read_entry(entry, logs_dir) for logs_dir in (args.logs_dir, args.against))
+        (ours, code), (theirs, failed) = (read_entry(entry, Path(name)) for name in names)
         comparisons, others = against.compare_figure(entry, ours, theirs, args.tolerance), []
     else:
-        (ours, code), (theirs, failed) = (read_wanted(args, logs_dir) for logs_dir in (args.logs_dir, args.against))
+        (ours, code), (theirs, failed) = (read_logs(wanted_paths(args, Path(name))) for name in names)
         comparisons = against.compare_all(ours, theirs, args.tolerance)
         others = list(against.unmatched(ours, theirs, names))
-    lines = [line for comparison in comparisons for line in against.report(comparison, names)]
-    print(f"{names[0]} / {names[1]}", *lines, *others, sep="\n")
     compared = sum(comparison.num_both for comparison in comparisons)
     differing = sum(comparison.num_differing for comparison in comparisons)
     if not compared:
         raise UsageError(f"argument --against: {names[1]} and --logs_dir {names[0]} have no cell in common; "
                          "run the same command, with the same --expname, for both")
+    pairs = FIGURES[args.figure].differences if args.figure else ()
+    verdict = judge(comparisons, pairs, names[1])
+    reports = [line for comparison in comparisons for line in against.report(comparison, names)]
+    print(verdict.words, *against.kernel_advice(comparisons), " / ".join(names), *reports, *others, sep="\n")
     print(f"{differing} of {compared} cells differ" if differing else f"all {compared} cells agree")
-    return max(code, failed, 1 if differing else 0)
+    if args.draw:
+        check_writable(args.figures_dir, "--figures_dir")
+        stem = f"figure{args.figure}_against" if args.figure else "against"
+        make = partial(draw_differences, comparisons, verdict, names)
+        code = max(code, draw_pictures({stem: make}, args.figures_dir))
+    stands = verdict.stands if args.tolerance is None else not differing
+    return max(code, failed, 0 if stands else 1)
 
 
 def tabulate(args: argparse.Namespace) -> int:
     """Print the logs as a table; returns an exit code. Raises UsageError."""
-    logs, code = read_wanted(args, args.logs_dir)
+    logs, code = read_logs(wanted_paths(args, args.logs_dir))
     if logs:
         check_quantity(Quantity(args.metric), logs, set())
-        print(tables.table(logs, args.metric, args.table))
+        print(tables.table(logs, args.metric, args.table) if args.table in tables.FORMATS else tables.cells(logs))
     return code
 
 
 def draw_histories(args: argparse.Namespace) -> int:
     """A picture of the steps of fits for each task and width; returns an exit code. Raises UsageError."""
-    paths = [path for path in sorted(wanted_paths(args, args.logs_dir)[1]) if history.has_histories(path)]
-    if not paths:
+    logs, code = read_logs(wanted_paths(args, args.logs_dir), with_histories=True)
+    if not (kept := [log for log in logs if log.histories]):
         raise UsageError(f"argument --history: no log in {args.logs_dir} has any; run runner.py with --save_history")
-    logs, code = read_logs(paths, paths, history.read_histories)
     check_writable(args.figures_dir, "--figures_dir")
-    return max(code, draw_pictures(history.makers(list(logs.values()), args.history), args.figures_dir))
+    return max(code, draw_pictures(lines.history_makers(kept, args.history), args.figures_dir))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     def run() -> int:
         load_named(PROG, argv)
         args = parse_arguments(argv)
+        for folder in (args.logs_dir, args.against):
+            if folder and not args.commands and not folder.is_dir():
+                raise UsageError(f"no folder {folder}; run runner.py with --save_results, or name the folder that "
+                                 "holds the logs by --logs_dir or --against")
         uses = {print_commands: args.commands, compare: args.against, tabulate: args.table,
                 draw_histories: args.history, draw_figure: args.figure}
         return next((use for use, asked in uses.items() if asked), draw_each_log)(args)

@@ -13,6 +13,7 @@ torch is imported when it is needed, so AIHT runs without it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from numerics.arrays import DTYPE
+from numerics.arrays import DTYPE, real_array, slices
 from numerics.sparse import SparseVector
 from sensing import RandomGates
 
@@ -41,7 +42,8 @@ def mlp_weights(sizes: Sequence[int], seed: int) -> list[Tensor]:
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too, outside the fork
-        return [torch.nn.Linear(*fan, bias=False, device="cpu").weight.detach() for fan in pairwise(sizes)]
+        layers = [torch.nn.Linear(*fan, bias=False, device="cpu", dtype=torch.float32) for fan in pairwise(sizes)]
+    return [layer.weight.detach() for layer in layers]
 
 
 def mlp_forward(weights: list[Tensor], X: Tensor) -> Tensor:
@@ -90,11 +92,7 @@ class SparseLayer:
         return self.w.toarray().reshape(self.m, self.d)
 
     def matrix(self, inputs: np.ndarray) -> csr_matrix:
-        """The rows of the neurons with weights, as a scipy CSR matrix [neurons, inputs] in float64.
-
-        Args:
-            inputs: ascending numbers of the input features that are at hand; the others are zero.
-        """
+        """The neurons with weights on the ascending input features at hand, scipy CSR [neurons, inputs] float64."""
         from scipy.sparse import csr_matrix
 
         owner, feature = np.divmod(self.w.indices, self.d)
@@ -106,9 +104,8 @@ class SparseLayer:
 
     def activations(self, XT: np.ndarray, inputs: np.ndarray) -> np.ndarray:
         """relu(W x) of the neurons with weights, [neurons, n] float32, for the features `inputs` of XT [inputs, n]."""
-        matrix = self.matrix(inputs)
-        starts = range(0, XT.shape[1], PREDICT_TILE)
-        return np.hstack([np.maximum(matrix @ XT[:, a : a + PREDICT_TILE], 0).astype(DTYPE) for a in starts])
+        matrix, tiles = self.matrix(inputs), slices(XT.shape[1], PREDICT_TILE)
+        return np.hstack([np.maximum(matrix @ XT[:, tile], 0).astype(DTYPE) for tile in tiles])
 
 
 class Units(NamedTuple):
@@ -164,18 +161,11 @@ class SparseNet:
         *layers, output = (SparseLayer.from_dense(W.cpu().numpy()) for W in weights)
         return cls(tuple(layers), output)
 
-    def _named_layers(self) -> dict[str, SparseLayer]:
-        """All layers by the names that they have in a file."""
-        output = {} if self.output is None else {"output": self.output}
-        return {f"layer{number}": layer for number, layer in enumerate(self.layers)} | output
-
     def save(self, file: str | PathLike | BinaryIO, settings: dict | None = None) -> None:
-        """Write the network to a path (which gets .npz where it lacks it) or a binary file.
-
-        It holds the indices, values and shape of every layer, and the settings as JSON.
-        """
+        """Write all layers, and settings as JSON, to a path (which gets .npz where it lacks it) or a binary file."""
         arrays: dict[str, Any] = {"settings": np.array(json.dumps(settings or {}))}
-        for name, layer in self._named_layers().items():
+        named = {f"layer{number}": layer for number, layer in enumerate(self.layers)}
+        for name, layer in (named if self.output is None else named | {"output": self.output}).items():
             arrays |= {f"{name}_indices": layer.w.indices, f"{name}_values": layer.w.values,
                        f"{name}_shape": np.array([layer.m, layer.d])}
         if self.gates is not None:
@@ -185,6 +175,8 @@ class SparseNet:
     @classmethod
     def load(cls, path: str | PathLike | BinaryIO) -> SparseNet:
         """The network that `save` wrote; reads no pickles. Raises ValueError naming a file that is something else."""
+        if isinstance(path, (str, PathLike)) and not os.path.exists(path) and os.path.exists(f"{os.fspath(path)}.npz"):
+            path = f"{os.fspath(path)}.npz"
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 arrays = dict(arrays)
@@ -202,17 +194,12 @@ class SparseNet:
             raise ValueError(f"{path} is no saved network ({error})") from None
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Outputs [n], or [n, k] with an output layer of k > 1, float64, for inputs X [n, d].
-
-        Raises ValueError for inputs of another shape.
-        """
+        """Outputs [n], or [n, k] with an output layer of k > 1, float64, for X [n, d]: what a fit takes. ValueError."""
+        X = real_array("X", X)
         if X.ndim != 2 or X.shape[1] != self.layers[0].d:
             raise ValueError(f"X is {list(X.shape)}, but the network takes inputs [n, {self.layers[0].d}]")
-        starts = range(0, len(X), PREDICT_TILE)
-        return np.concatenate([self._predict_tile(X[start : start + PREDICT_TILE].T) for start in starts])
-
-    def _predict_tile(self, XT: np.ndarray) -> np.ndarray:
-        return self.outputs(self.units(XT)[-1])
+        tiles = slices(len(X), PREDICT_TILE) or [slice(0, 0)]
+        return np.concatenate([self.outputs(self.units(X[tile].T)[-1]) for tile in tiles])
 
     def units(self, XT: np.ndarray) -> list[Units]:
         """The neurons that have weights, layer by layer, at inputs XT [d, n]."""

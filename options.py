@@ -12,17 +12,18 @@ the command line prints behind "argument --num_epochs: ".
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import numbers
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 LARGEST = 2**31 - 1  # of whole numbers
 LARGEST_SEED = 2**32 - 3  # RandomState takes 32 bits, and the planted task adds 2
@@ -59,36 +60,37 @@ class Limit(Generic[T]):
 
     Args:
         wanted: what they are; it ends the sentence "3 is not ...".
-        read: text -> value; raises ValueError where it spells none.
-        typed: value -> the same as T; raises TypeError where it is of another type.
+        kind: the type of a value that Python gives; bools are of the kind bool alone.
+        read: a value of that kind, or a text -> T; raises ValueError for a text that spells none.
         holds: whether a T is within the limits.
         choices: the values, by name, where they are few.
+        or_none: whether Python may also give None.
     """
 
     wanted: str
-    read: Callable[[str], T]
-    typed: Callable[[object], T]
+    kind: type
+    read: Callable[[Any], T]
     holds: Callable[[T], bool]
     choices: Collection[str] = ()
+    or_none: bool = False
 
-    def check(self, name: str, value: object) -> T:
+    def check(self, name: str, value: Any) -> T:
         """The value as T. Raises OptionTypeError or OptionError."""
-        try:
-            own = self.typed(value)
-        except TypeError:
-            raise OptionTypeError(name, self._refusal(value)) from None
+        if value is None and self.or_none:
+            return cast(T, None)
+        if not isinstance(value, self.kind) or isinstance(value, bool) and self.kind is not bool:
+            raise OptionTypeError(name, self._refusal(value))
+        own = self.read(value)
         if not self.holds(own):
             raise OptionError(name, self._refusal(value))
         return own
 
     def parse(self, name: str, text: str) -> T:
         """The value that a text spells. Raises OptionError."""
-        try:
+        with contextlib.suppress(ValueError):
             value = self.read(text)
             if self.holds(value):
                 return value
-        except ValueError:
-            pass
         raise OptionError(name, self._refusal(text))
 
     def _refusal(self, value: object) -> str:
@@ -121,34 +123,25 @@ class ListOf(Generic[T]):
 
     def parse(self, name: str, texts: Iterable[str]) -> tuple[T, ...]:
         """The values that some texts spell. Raises OptionError."""
-        return self.check(name, [self.limit.parse(name, text) for text in texts])
+        try:
+            return self.check(name, [self.limit.parse(name, text) for text in texts])
+        except OptionError as error:
+            if any("," in text for text in texts):
+                raise OptionError(name, f"{error.reason}; use spaces between values") from None
+            raise
 
 
 def whole(low: int, high: int = LARGEST) -> Limit[int]:
     """A whole number from `low` to `high`."""
-
-    def typed(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-            raise TypeError
-        return int(value)
-
-    return Limit(f"a whole number from {low} to {high}", int, typed, lambda value: low <= value <= high)
+    return Limit(f"a whole number from {low} to {high}", numbers.Integral, int, lambda value: low <= value <= high)
 
 
-def at_least(low: int) -> Limit[int]:
-    """A whole number from `low` on."""
-    return whole(low)
+at_least = whole  # where no highest is named
 
 
 def real(wanted: str, holds: Callable[[float], bool]) -> Limit[float]:
     """A finite number for which a condition holds."""
-
-    def typed(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError
-        return float(value)
-
-    return Limit(wanted, float, typed, lambda value: math.isfinite(value) and holds(value))
+    return Limit(wanted, numbers.Real, float, lambda value: math.isfinite(value) and holds(value))
 
 
 def between(low: float, high: float, what: str = "a number") -> Limit[float]:
@@ -156,49 +149,23 @@ def between(low: float, high: float, what: str = "a number") -> Limit[float]:
     return real(f"{what} from {low:g} to {high:g}", lambda value: low <= value <= high)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
 def text(wanted: str, holds: Callable[[str], bool]) -> Limit[str]:
     """A text for which a condition holds."""
-    return Limit(wanted, str, _text, holds)
+    return Limit(wanted, str, str, holds)
 
 
 def one_of(choices: Collection[str]) -> Limit[str]:
     """One of some names; those of a table that grows later count, too."""
-    return Limit("one of ", str, _text, lambda value: value in choices, choices)
+    return Limit("one of ", str, str, lambda value: value in choices, choices)
 
 
-def _switched(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _no_text(text: str) -> bool:
-    raise ValueError(text)
-
-
-SWITCH: Limit[bool] = Limit("True or False", _no_text, _switched, lambda value: True)
-FOLDER = text("the name of a folder", lambda value: bool(value) and value.isprintable())
+SWITCH = Limit("True or False", bool, bool, lambda value: True)  # as a flag it has no text to read
+FOLDER = Limit("the name of a folder", str, os.path.expanduser, lambda value: bool(value) and value.isprintable())
 
 
 def optional(limit: Limit[Any]) -> Limit[Any]:
     """The same, or None."""
-
-    def typed(value: object) -> Any:
-        return None if value is None else limit.typed(value)
-
-    return Limit(limit.wanted, limit.read, typed, lambda value: value is None or limit.holds(value), limit.choices)
-
-
-class AnyLimit(Protocol[T_co]):
-    """A Limit or a ListOf."""
-
-    def check(self, name: str, value: Any, /) -> T_co: ...
+    return dataclasses.replace(limit, or_none=True)
 
 
 # ---- declarations ----
@@ -237,7 +204,7 @@ REQUIRED: Any = object()  # as a default: there is none
 SAME: Any = object()  # as `unnamed`: the default
 
 
-def option(default: T, limit: AnyLimit[T], help: str, *, flag: bool = True, metavar: str | None = None,
+def option(default: T, limit: Limit[T] | ListOf[Any], help: str, *, flag: bool = True, metavar: str | None = None,
            unnamed: object = SAME, words: str | Callable[[T], str] | None = None) -> T:
     """A field of a class of Options.
 
@@ -250,9 +217,9 @@ def option(default: T, limit: AnyLimit[T], help: str, *, flag: bool = True, meta
         unnamed: the value at which the name of a log leaves it out, where that is not the default.
         words: how the title of a figure says it: "inputs {}", or a function of the value.
     """
-    said = words.format if isinstance(words, str) else words
-    metadata = {"limit": limit, "help": help, "flag": flag, "metavar": metavar, "unnamed": unnamed, "words": said}
-    return cast(T, field(default=default, metadata=metadata))
+    unnamed, said = default if unnamed is SAME else unnamed, words.format if isinstance(words, str) else words
+    declaration = Declaration("", default, limit, help, flag, metavar, unnamed, said)
+    return cast(T, field(default=default, metadata={"declaration": declaration}))
 
 
 @dataclass(frozen=True)
@@ -275,26 +242,16 @@ class Options:
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
-
-
 _DECLARED: dict[type, Mapping[str, Declaration]] = {}  # what declarations has read
 
 
 def declarations(options: type[Options]) -> Mapping[str, Declaration]:
     """The options that a class declares, by name, those of its bases first."""
     if options not in _DECLARED:
-        _DECLARED[options] = MappingProxyType(_read(options))
+        _DECLARED[options] = MappingProxyType({
+            each.name: dataclasses.replace(each.metadata["declaration"], name=each.name)
+            for each in dataclasses.fields(options) if each.metadata})
     return _DECLARED[options]
-
-
-def _read(options: type[Options]) -> dict[str, Declaration]:
-    found = {}
-    for each in dataclasses.fields(options):
-        said = dict(each.metadata)
-        if said:
-            said["unnamed"] = each.default if said["unnamed"] is SAME else said["unnamed"]
-            found[each.name] = Declaration(each.name, each.default, **said)
-    return found
 
 
 def flags(options: type[Options]) -> dict[str, Declaration]:
@@ -312,11 +269,7 @@ def made(options: type[AnyOptions], given: Mapping[str, Any]) -> AnyOptions:
 
 # ---- limits that several declarations share ----
 
-
-def _is_word(value: str) -> bool:
-    return re.fullmatch(r"[A-Za-z0-9._-]{0,60}", value) is not None
-
-
 SIZE = at_least(1)  # m, s, hidden layers
 SEED = whole(0, LARGEST_SEED)
-WORD = text("up to 60 letters, digits, dots, dashes and underscores", _is_word)  # it becomes part of a file name
+WORD = text("up to 60 letters, digits, dots, dashes and underscores",  # it becomes part of a file name
+            lambda value: re.fullmatch(r"[A-Za-z0-9._-]{0,60}", value) is not None)

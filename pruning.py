@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fits import Callback, Details, FitState, Found, TorchOptions, network_of, solver
+from fits import Callback, FitState, Found, TorchOptions, network_of, solver
 from models import SparseNet, mlp_forward, mlp_weights
 from numerics.arrays import Array
 from numerics.batches import batches_per_epoch
@@ -92,11 +92,10 @@ def solve_list(X: np.ndarray, y: np.ndarray, slist: Sequence[int], *, width: int
     """
     found: dict[int, Found] = {}
     with one_thread():
-        rounds = Rounds.of(X, y, X_eval, width, num_layers, seed, options, work.threads)
+        rounds = Rounds(X, y, X_eval, width, num_layers, seed, options, work.threads)
         first = rounds.rewound(full_masks(rounds.initial), 0)  # every run begins with it
         for run in runs(sum(W.numel() for W in first), slist, options.prune_iters):
-            for t, weights, masks in rounds.run(run, first, callback):
-                result = Found(sparse_net(weights, masks), rounds.details(t, masks), rounds.outputs(weights))
+            for t, result in rounds.run(run, first, callback):
                 found |= {s: result for s, last in run.last.items() if last == t}
     return {s: found[s] for s in slist}
 
@@ -116,7 +115,7 @@ def runs(num_weights: int, slist: Sequence[int], prune_iters: float) -> list[Run
 
     - 0: one round, which leaves s;
     - p in (0, 1): p of the active weights go in each round; one run, the last of s is its first round with at most s;
-    - T = 1, 2, ...: a run of T rounds for each s, the same fraction in each, up to rounding.
+    - T = 1, 2, ...: a run of T rounds for each s, the same fraction in each: N0 (s / N0)^(t / T) are left, rounded.
 
     A network with no more than s weights is done after one round, unpruned.
     """
@@ -130,7 +129,9 @@ def runs(num_weights: int, slist: Sequence[int], prune_iters: float) -> list[Run
         last = {s: next(t for t, count in enumerate(counts) if count <= s) for s in smaller}
         return [*unpruned, Run(counts, last)]
     T = max(1, int(rate))
-    return unpruned + [Run(geometric_counts(num_weights, s, T), {s: T - 1}) for s in smaller]
+    # what is rounded is never a half, since its T-th power is a whole number
+    return unpruned + [Run([round(num_weights * (s / num_weights) ** (t / T)) for t in range(1, T + 1)], {s: T - 1})
+                       for s in smaller]
 
 
 def after_pruning(active: int, fraction: Fraction) -> int:
@@ -138,80 +139,62 @@ def after_pruning(active: int, fraction: Fraction) -> int:
     return active - max(1, math.ceil(fraction * active - Fraction(1, 2)))
 
 
-def geometric_counts(num_weights: int, s: int, T: int) -> list[int]:
-    """N0 (s / N0)^(t / T) for t = 1 ... T, rounded; it is never a half, since its T-th power is a whole number."""
-    return [round(num_weights * (s / num_weights) ** (t / T)) for t in range(1, T + 1)]
-
-
-@dataclass(frozen=True)
 class Rounds:
     """What the rounds of all runs share: the data and the initial weights on the device, and how they are trained."""
 
-    X: Tensor  # [n, d]
-    Y: Tensor  # [n, k]
-    X_eval: Tensor | None  # [n_eval, d]
-    initial: list[Tensor]  # [out, in] per layer
-    seed: int
-    options: Options
-    threads: int
-
-    @classmethod
-    def of(cls, X: np.ndarray, y: np.ndarray, X_eval: np.ndarray | None, width: int, num_layers: int, seed: int,
-           options: Options, threads: int) -> Rounds:
-        """Move the data, feature-major where a batch is all of them, and draw the weights."""
+    def __init__(self, X: np.ndarray, y: np.ndarray, X_eval: np.ndarray | None, width: int, num_layers: int, seed: int,
+                 options: Options, threads: int):
         import torch
 
         def move(array: np.ndarray) -> Tensor:
             return torch.tensor(array, device=options.device)
 
-        inputs = move(np.asfortranarray(X) if batches_per_epoch(len(X), options.batch_size) == 1
-                      else np.ascontiguousarray(X))  # torch takes no negative strides
-        targets = move(np.ascontiguousarray(y)).view(len(y), -1)
-        weights = mlp_weights((X.shape[1], *[width] * num_layers, targets.shape[1]), seed)
-        return cls(inputs, targets, inputs if X_eval is X else None if X_eval is None else move(X_eval),
-                   [W.to(options.device) for W in weights], seed, options, threads)
+        self.seed, self.options, self.threads = seed, options, threads
+        self.steps_per_epoch = batches_per_epoch(len(X), options.batch_size)
+        # feature-major [n, d] where a batch is all of them; torch takes no negative strides
+        self.X = move(np.asfortranarray(X) if self.steps_per_epoch == 1 else np.ascontiguousarray(X))
+        self.Y = move(np.ascontiguousarray(y)).view(len(y), -1)  # [n, k]
+        self.X_eval = self.X if X_eval is X else None if X_eval is None else move(X_eval)  # [n_eval, d]
+        sizes = (X.shape[1], *[width] * num_layers, self.Y.shape[1])
+        self.initial = [W.to(options.device) for W in mlp_weights(sizes, seed)]  # [out, in] per layer
 
-    def run(self, run: Run, first: list[Tensor],
-            callback: Callback | None) -> Iterator[tuple[int, list[Tensor], list[Tensor]]]:
-        """The rounds of a run, of weights `first` after the first training; yields (t, weights, masks) of the last."""
+    def run(self, run: Run, first: list[Tensor], callback: Callback | None) -> Iterator[tuple[int, Found]]:
+        """The rounds of a run, of weights `first` after the first training; yields the last of each s, (t, Found)."""
         weights, masks = first, full_masks(first)
         for t, count in enumerate(run.counts):
             if t:
                 weights = self.rewound(masks, t)
             masks = kept_masks(weights, masks, count, RANKINGS[self.options.prune_score])
+            weights = masked(weights, masks)
             if callback:
                 left = tuple(s for s, last in run.last.items() if last >= t)
-                callback(t + 1, FitState(partial(sparse_net, weights, masks), steps=len(run.counts), slist=left))
+                callback(t + 1, FitState(partial(SparseNet.from_torch, weights), steps=len(run.counts), slist=left))
             if t in run.last.values():
-                yield t, self.finetuned(masked(weights, masks), masks, t), masks
+                yield t, self.found(weights, masks, t)
 
     def rewound(self, masks: list[Tensor], t: int) -> list[Tensor]:
         """The initial weights under the masks, trained in round t."""
         return self._trained(masked(self.initial, masks), masks, self.options.num_epochs, Stream.IMP_BATCHES, t)
 
-    def finetuned(self, weights: list[Tensor], masks: list[Tensor], t: int) -> list[Tensor]:
-        """The weights right after a pruning, retrained for finetune_epochs under the new masks.
+    def found(self, weights: list[Tensor], masks: list[Tensor], t: int) -> Found:
+        """The network of round t, retrained for finetune_epochs under its new masks, and what the log keeps of it.
 
         The Adam is a fresh one, mini-batches have an order of their own. The next round still starts from mask *
         initial weights and prunes what its own training has left, so that retraining changes no mask; it is therefore
         done only in rounds that are scored. A network that was not pruned, or has no path left, is not retrained.
         """
-        epochs = self._finetune_epochs(masks)
-        return self._trained(weights, masks, epochs, Stream.FINETUNE_BATCHES, t) if epochs else weights
-
-    def _finetune_epochs(self, masks: list[Tensor]) -> int:
-        return 0 if all(mask.all() for mask in masks) else self.options.finetune_epochs
+        retraining = 0 if all(mask.all() for mask in masks) else self.options.finetune_epochs
+        if retraining:
+            weights = self._trained(weights, masks, retraining, Stream.FINETUNE_BATCHES, t)
+        epochs = (t + 1) * self.options.num_epochs + retraining
+        details = {"num_nonzero": count_kept(masks), "connected": live_units(masks) is not None,
+                   "steps": epochs * self.steps_per_epoch}
+        return Found(SparseNet.from_torch(weights), details, self.outputs(weights))
 
     def _trained(self, weights: list[Tensor], masks: list[Tensor], epochs: int, stream: Stream, t: int) -> list[Tensor]:
         """Trained copies of the weights; round t of the stream gives the order of mini-batches."""
         batches = split_batches(self.X, self.Y, self.options.batch_size, stream.generator(self.seed, t))
         return train_round(weights, masks, batches, epochs, self.options.loss, self.threads)
-
-    def details(self, t: int, masks: list[Tensor]) -> Details:
-        """What the log keeps of the network of round t; see solve_list."""
-        epochs = (t + 1) * self.options.num_epochs + self._finetune_epochs(masks)
-        return {"num_nonzero": count_kept(masks), "connected": live_units(masks) is not None,
-                "steps": epochs * batches_per_epoch(len(self.X), self.options.batch_size)}
 
     def outputs(self, weights: list[Tensor]) -> np.ndarray | None:
         """Outputs [n_eval], or [n_eval, k] for k > 1, of a network, a piece of X_eval at a time."""
@@ -253,8 +236,3 @@ def train_round(weights: list[Tensor], masks: list[Tensor], batches: Batches, nu
     if not all(W.isfinite().all() for W in trained):
         raise FloatingPointError(f"training diverged: a weight is not finite after {num_epochs} epochs")
     return untrim(weights, trained, units)
-
-
-def sparse_net(weights: list[Tensor], masks: list[Tensor]) -> SparseNet:
-    """The masked weights as a network on the host."""
-    return SparseNet.from_torch(masked(weights, masks))

@@ -24,17 +24,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
+from numerics.arrays import DTYPE, Array, array_module, slices, to_device, to_host
 from numerics.products import Positive, pays, sparse_matrix, times_transposed
 from numerics.sparse import SparseVector, distinct, find
-from numerics.streams import DRAW_BLOCK, Stream, draw_rows
+from numerics.streams import DRAW_BLOCK, Stream
 from numerics.workspace import Workspace, sample_tiles
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h fills a 1 MiB cache
-HELD_GATES = 2**26  # random gates that are held, as 8 MiB of bits; not a share of the budget: it decides on bits
 ONE_TILE = 2**19  # entries of A_S that two threads do not go through faster than one (784 x 500: 117, 45 us)
 BLOCK_ENTRIES = 2**17  # entries of A' r per block: with GROUPS partial sums in float64, 8 MiB
 
@@ -63,14 +62,9 @@ class Gates(ABC):
         """Whether H[neurons] equals W [b, d], weights on any device: then gate * (X w) is relu(X w)."""
         return False
 
-    def lists(self, neurons: np.ndarray) -> np.ndarray:
-        """Which of ascending neurons [b] are listed, as a mask [b]."""
-        return find(neurons, np.asarray(self.neurons))[1]
-
-    def places(self, neurons: np.ndarray) -> np.ndarray | None:
-        """Where ascending neurons [b], repeated or not, stand among those listed; None if some do not."""
-        places, listed = find(neurons, np.asarray(self.neurons))
-        return places if listed.all() else None
+    def find(self, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where ascending neurons [b], repeated or not, stand among those listed, and a mask [b] of those that do."""
+        return find(neurons, np.append(self.neurons, np.iinfo(np.int64).max))  # a last one: there may be none
 
 
 class RandomGates(Gates):
@@ -79,28 +73,23 @@ class RandomGates(Gates):
     Each block of DRAW_BLOCK neurons has a stream of its own, so any rows can be drawn again.
     """
 
-    most_held = HELD_GATES  # there are m of them, not about s, and a fit needs them for a step or two
+    most_held = 2**26  # 8 MiB as bits, no share of the budget: it decides on bits. A fit needs them for a step or two
 
     def __init__(self, seed: int, layer: int, m: int, d: int):
         self.seed, self.layer, self.m, self.d = seed, layer, m, d
         self.neurons = range(m)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether they are the same draws."""
+        return isinstance(other, RandomGates) and vars(self) == vars(other)
+
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """H[neurons] [b, d] for ascending neurons [b]."""
+        return Stream.GATES.rows(neurons, (self.m, self.d), self.seed, self.layer)
 
-        def draw(block, count):
-            generator = Stream.GATES.generator(self.seed, self.layer, block)
-            return generator.standard_normal((count, self.d), dtype=DTYPE)
-
-        return draw_rows(neurons, self.m, self.d, draw)
-
-    def lists(self, neurons: np.ndarray) -> np.ndarray:
-        """All are."""
-        return np.ones(len(neurons), dtype=bool)
-
-    def places(self, neurons: np.ndarray) -> np.ndarray:
-        """The neurons themselves."""
-        return neurons
+    def find(self, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The neurons themselves: all are listed."""
+        return neurons, np.ones(len(neurons), dtype=bool)
 
 
 class WeightGates(Gates):
@@ -138,7 +127,7 @@ class Columns:
         if keep:
             size = shape[0] * shape[1]
             self._held = work.borrow(size) if xp is np else xp.empty(size, dtype=DTYPE)
-            work.map(lambda tile: fill(tile, self._place(tile)), self.tiles)
+            work.map(lambda tile: fill(tile, self._tile(tile)), self.tiles)
         else:
             self._fill = fill  # not beside the tiles: it may hold gate generators
 
@@ -150,18 +139,18 @@ class Columns:
             self.work.give_back(self._held)
             del self._held  # a product after the end is an error
 
-    def _place(self, tile: slice) -> Array:
-        """A_S' of a tile in what is held."""
-        n, s = self.shape
-        return self._held[tile.start * s : tile.stop * s].reshape(s, tile.stop - tile.start)
-
     def _tile(self, tile: slice) -> Array:
         """A_S' of a tile [s, n_t]."""
+        (_, s), length = self.shape, tile.stop - tile.start
         if self.keep:
-            return self._place(tile)
-        out = self.xp.empty((self.shape[1], tile.stop - tile.start), dtype=DTYPE)
+            return self._held[tile.start * s : tile.stop * s].reshape(s, length)
+        out = self.xp.empty((s, length), dtype=DTYPE)
         self._fill(tile, out)
         return out
+
+    def _sum(self, product: Callable[[Array, slice], Array]) -> Array:
+        """The sum of product(A_S' [s, n_t], tile) over all tiles, in a single pass over A_S; float64."""
+        return self.work.sum(lambda tile: product(self._tile(tile), tile), self.tiles)
 
     def apply(self, x: Array) -> Array:
         """A_S x: [s] -> [n]."""
@@ -170,41 +159,30 @@ class Columns:
 
     def adjoint(self, r: Array) -> Array:
         """A_S' r: [n] -> [s], float64."""
-        return self.work.sum(lambda tile: self._tile(tile) @ r[tile], self.tiles)
+        return self._sum(lambda A_t, tile: A_t @ r[tile])
 
     def residual(self, x: Array, y: Array) -> tuple[Array, Array]:
         """r = A_S x - y [n] and A_S' r [s] float64, in a single pass over A_S."""
         x, r = x.astype(DTYPE), self.xp.empty_like(y)
 
-        def product(tile):
-            A_t = self._tile(tile)
+        def product(A_t, tile):
             r[tile] = x @ A_t - y[tile]
             return A_t @ r[tile]
 
-        return r, self.work.sum(product, self.tiles)
+        return r, self._sum(product)
 
     def gram(self, x: Array) -> Array:
         """A_S' (A_S x): [s] -> [s], float64, in a single pass over A_S."""
         x = x.astype(DTYPE)
-
-        def product(tile):
-            A_t = self._tile(tile)
-            return A_t @ (x @ A_t)
-
-        return self.work.sum(product, self.tiles)
+        return self._sum(lambda A_t, _: A_t @ (x @ A_t))
 
     def norms(self) -> Array:
         """Norms of the columns [s], float64."""
-        return self.xp.sqrt(self.work.sum(lambda tile: self.xp.square(self._tile(tile)).sum(axis=1), self.tiles))
+        return self.xp.sqrt(self._sum(lambda A_t, _: self.xp.square(A_t).sum(axis=1)))
 
     def gram_matrix(self) -> Array:
         """A_S' A_S [s, s], float64 sums of single-precision products of tiles."""
-
-        def product(tile):
-            A_t = self._tile(tile)
-            return A_t @ A_t.T
-
-        return self.work.sum(product, self.tiles)
+        return self._sum(lambda A_t, _: A_t @ A_t.T)
 
 
 class ReluSensing:
@@ -226,22 +204,17 @@ class ReluSensing:
         same = XT is self.XT and gates is self.gates
         return self if same else type(self)(XT, gates, self.m, self.work)
 
-    @functools.cached_property
-    def _sparse_gates(self) -> bool:
-        """Whether products with the generators are sparse, those of some neurons too: it decides on bits."""
-        return pays(self.gates.density, len(self.gates.neurons), self.XT.shape, self.xp)
-
     def _rows(self, neurons):
-        """H[neurons] [b, d], a sparse matrix where that multiplies faster."""
-        rows = self.gates.rows(neurons)
-        return sparse_matrix(rows, self.XT) if self._sparse_gates else to_device(rows, self.XT)
+        """H[neurons] [b, d], a sparse matrix where that of all listed ones multiplies faster: it decides on bits."""
+        sparse = pays(self.gates.density, len(self.gates.neurons), self.XT.shape, self.xp)
+        return (sparse_matrix if sparse else to_device)(self.gates.rows(neurons), self.XT)
 
     @functools.cached_property
     def _held_gates(self) -> Positive | None:
         """The gates of all listed neurons, where they may be held; else None."""
         neurons, n, most = self.gates.neurons, self.shape[0], self.gates.most_held
         if most is None:
-            most = self.work.bytes // 4 * Positive.per_byte(self.xp)
+            most = self.work.bytes // 4 * (8 if self.xp is np else 1)  # Positive holds bits, on a GPU bytes
         if len(neurons) * n > most:
             return None
         held, first = Positive(len(neurons), n, self.xp), 0
@@ -252,11 +225,11 @@ class ReluSensing:
 
     def gates_of(self, neurons: np.ndarray) -> Callable[[slice], Array]:
         """A function of a tile giving the gates [b, n_t] of `neurons` [b], ascending, repeated or not, on the host."""
-        held = self._held_gates
-        if held is not None and (places := self.gates.places(neurons)) is not None:
+        held, (places, listed) = self._held_gates, self.gates.find(neurons)
+        if held is not None and listed.all():
             in_a_row = len(places) and places[-1] - places[0] == len(places) - 1 and (np.diff(places) == 1).all()
-            listed: slice | Array = slice(places[0], places[-1] + 1) if in_a_row else to_device(places, self.XT)
-            return functools.partial(held.tile, listed)
+            rows = slice(places[0], places[-1] + 1) if in_a_row else to_device(places, self.XT)
+            return functools.partial(held.tile, rows)
         once = distinct(neurons)
         rows, place = self._rows(once), to_device(np.searchsorted(once, neurons), self.XT)
         if len(once) == len(neurons):
@@ -266,18 +239,13 @@ class ReluSensing:
     def blocks(self, neurons: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """Cut neurons into blocks; like the tiles, they depend on the shapes alone, since they decide on bits."""
         block = min(max(BLOCK_ENTRIES // max(self.d, 1), 32), NEURON_BLOCK) if self.xp is np else 16 * NEURON_BLOCK
-        for start in range(0, len(neurons), block):
-            yield np.asarray(neurons[start : start + block])
+        return (np.asarray(neurons[part]) for part in slices(len(neurons), block))
 
-    def adjoint_blocks(self, r: Array) -> Iterator[tuple[Array, Array]]:
-        """A' r piece by piece: yields (indices [b d] ascending, entries of A' r there [b d] float64)."""
-        return self._adjoint(r, norms=False)
+    def adjoint_blocks(self, r: Array, norms: bool = False) -> Iterator[tuple[Array, ...]]:
+        """A' r piece by piece: yields (indices [b d] ascending, entries of A' r there [b d] float64).
 
-    def correlations(self, r: Array) -> Iterator[tuple[Array, Array, Array]]:
-        """A' r and the norms of the columns, piece by piece: yields (indices [b d] ascending, A' r, norms), float64."""
-        return self._adjoint(r, norms=True)
-
-    def _adjoint(self, r, norms: bool):
+        With `norms` the norms of these columns [b d] float64 come third.
+        """
         for neurons in self.blocks(self.gates.neurons):
             gates = self.gates_of(neurons)
 
@@ -314,33 +282,19 @@ class GaussianSensing:
     def __init__(self, seed: int, n: int, p: int, work: Workspace, xp: ModuleType = np):
         self.seed, self.shape, self.work, self.xp = seed, (n, p), work, xp
 
-    def _block(self, block: int):
-        """Columns of one block as rows [b, n]."""
-        n, p = self.shape
-        generator = Stream.GAUSSIAN.generator(self.seed, block)
-        return self.xp.asarray(generator.standard_normal((min(DRAW_BLOCK, p - block * DRAW_BLOCK), n), dtype=DTYPE))
+    def _rows(self, indices: np.ndarray) -> Array:
+        """Columns of ascending indices [b], on the host, as rows [b, n]."""
+        return self.xp.asarray(Stream.GAUSSIAN.rows(indices, self.shape[::-1], self.seed))
 
     def adjoint_blocks(self, r: Array) -> Iterator[tuple[Array, Array]]:
         """A' r piece by piece: yields (indices [b] ascending, entries of A' r there [b])."""
-        blocks = range(-(-self.shape[1] // DRAW_BLOCK))
-        for block, entries in zip(blocks, self.work.map(lambda b: self._block(b) @ r, blocks), strict=True):
-            yield block * DRAW_BLOCK + self.xp.arange(len(entries)), entries
+        blocks = [np.arange(part.start, part.stop) for part in slices(self.shape[1], DRAW_BLOCK)]
+        for block, entries in zip(blocks, self.work.map(lambda block: self._rows(block) @ r, blocks), strict=True):
+            yield self.xp.asarray(block), entries
 
     def columns(self, indices: Array) -> Columns:
         """A_S for ascending indices S [s], held."""
         host = to_host(indices)
-        blocks = np.unique(host // DRAW_BLOCK)
-        drawn = self.work.map(lambda b: self._block(int(b))[self._local(indices, host, b)], blocks)
-        empty = self.xp.zeros((0, self.shape[0]), dtype=DTYPE)
-        AT = self.xp.concatenate([empty, *drawn])  # [s, n]
-
-        def fill(tile, out):
-            out[...] = AT[:, tile]
-
-        return Columns(fill, (self.shape[0], len(host)), self.xp, self.work, keep=True)
-
-    @staticmethod
-    def _local(indices, host, block):
-        """Those of the ascending indices that lie in a block, counted from its first column."""
-        first, last = np.searchsorted(host, [block * DRAW_BLOCK, (block + 1) * DRAW_BLOCK])
-        return indices[first:last] - int(block) * DRAW_BLOCK
+        blocks = np.split(host, np.flatnonzero(np.diff(host // DRAW_BLOCK)) + 1)
+        xp, AT = self.xp, self.xp.concatenate(self.work.map(self._rows, blocks))  # [s, n]
+        return Columns(lambda tile, out: xp.copyto(out, AT[:, tile]), AT.shape[::-1], xp, self.work, keep=True)

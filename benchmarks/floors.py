@@ -51,14 +51,6 @@ class Step(NamedTuple):
     weights: int  # rounded down to a multiple of a tenth of s
 
 
-class Training(NamedTuple):
-    """The training of a round of IMP: steps, masks of the layers [out, in], samples of a step."""
-
-    steps: float
-    masks: list[Tensor]
-    samples: int
-
-
 def seconds(function: Callable[[], object], threads: int) -> float:
     """Time of one call: of one thread its processor time, which other processes disturb less, else wall time."""
     clock = time.process_time if threads == 1 else time.perf_counter
@@ -84,34 +76,33 @@ def floor_seconds(method: str, problem: Problem, m: int, s: int, threads: int, *
             floor = counted_seconds(steps, lambda step: step[:4], dense_products, threads)
             return floor, floor + extra_seconds(problem, steps, threads)
     with one_thread():
-        floor = sum(training.steps * training_seconds(training, threads)
-                    for training in trainings(problem, m, s, **options))
+        count, rounds = trainings(problem, m, s, **options)
+        floor = count * sum(step_seconds(masks, options["batch_size"] or len(problem.X), threads) for masks in rounds)
     return floor, floor
 
 
 # ---- AIHT ----
 
 
-def aiht_steps(problem: Problem, m: int, s: int, num_layers: int, num_epochs: int, batch_size: int) -> Counter[Step]:
+def aiht_steps(problem: Problem, m: int, s: int, batch_size: int, **options: int) -> Counter[Step]:
     """{Step: how many there are}; a fit that is started again with a smaller step size counts, too."""
     n, d = problem.X.shape
     size = batch_size if 0 < batch_size < n else n
     sizes = [min(size, n - start) for start in range(0, n, size)]
     steps: Counter[Step] = Counter()
-    before = {"layer": -1, "number": 0, "step": 0, "neurons": 0}
+    layer, last, step, neurons = -1, 0, 0, 0  # of the step before
 
     def record(number: int, state: FitState) -> None:
+        nonlocal layer, last, step, neurons
         layers = state.net().layers
-        again = state.layer != before["layer"] or number <= before["number"]
-        step = 0 if again else before["step"] + 1
+        step = step + 1 if state.layer == layer and number > last else 0
         random = step <= len(sizes)  # the gates are updated from the end of the first step of the second epoch on
         inputs, unit = len(layers[-2].neurons) if state.layer else d, max(s // 10, 1)
         weights = len(layers[-1].w) // unit * unit
-        steps[Step(m if random else before["neurons"], inputs, sizes[step % len(sizes)], random, weights)] += 1
-        before.update(layer=state.layer, number=number, step=step, neurons=len(layers[-1].neurons))
+        steps[Step(m if random else neurons, inputs, sizes[step % len(sizes)], random, weights)] += 1
+        layer, last, neurons = state.layer, number, len(layers[-1].neurons)
 
-    aiht.fit(problem.X, problem.Y, s, width=m, num_layers=num_layers, num_epochs=num_epochs, batch_size=batch_size,
-             loss=problem.loss, callback=record)
+    aiht.fit(problem.X, problem.Y, s, width=m, batch_size=batch_size, loss=problem.loss, callback=record, **options)
     return steps
 
 
@@ -154,8 +145,7 @@ def gates(neurons: int, d: int, n: int, weights: int) -> Callable[[], object]:
     """The gates W X' > 0 of weights at random places of a sparse W [neurons, d]."""
     import scipy.sparse
 
-    places = np.random.default_rng(0).choice(neurons * d, min(weights, neurons * d), replace=False)
-    W = scipy.sparse.csr_matrix((normal(len(places)), np.divmod(places, d)), shape=(neurons, d))
+    W = scipy.sparse.random(neurons, d, min(weights / (neurons * d), 1), "csr", DTYPE, random_state=0)
     XT = normal(d, n)
     return lambda: W @ XT > 0
 
@@ -185,41 +175,32 @@ def output_products(neurons: int, n: int, k: int) -> Callable[[], object]:
 # ---- IMP ----
 
 
-def trainings(problem: Problem, m: int, s: int, num_layers: int, num_epochs: int, batch_size: int) -> list[Training]:
-    """The trainings of the rounds of a cell, each of the weights on a path from input to output that the last left."""
+def trainings(problem: Problem, m: int, s: int, **options: int) -> tuple[float, list[list[Tensor]]]:
+    """The steps of a round, and the masks [out, in] that it trains: of weights on a path from input to output."""
     import torch
 
     n, d = problem.X.shape
-    samples, sizes = batch_size or n, (d, *[m] * num_layers, problem.Y[0].size)
+    sizes = d, *[m] * options["num_layers"], problem.Y[0].size
     rounds = [[torch.ones(after, before, dtype=torch.bool) for before, after in pairwise(sizes)]]
-    pruning.fit(problem.X, problem.Y, s, width=m, num_layers=num_layers, num_epochs=num_epochs, batch_size=batch_size,
-                loss=problem.loss, callback=lambda step, state: rounds.append(masks_of(state)))
-    found = []
-    for masks in rounds[:-1]:  # nothing is trained after the last pruning
-        if live := live_units(masks):
-            steps = num_epochs * n / samples  # a smaller batch is a part of a step
-            found.append(Training(steps, trim(masks, live), samples))
-    return found
+
+    def keep(step: int, state: FitState) -> None:
+        net = state.net()
+        assert net.output is not None
+        rounds.append([torch.from_numpy(layer.dense() != 0) for layer in (*net.layers, net.output)])
+
+    pruning.fit(problem.X, problem.Y, s, width=m, loss=problem.loss, callback=keep, **options)
+    alive = [trim(masks, live) for masks in rounds[:-1] if (live := live_units(masks))]  # the last are not trained
+    return options["num_epochs"] * n / (options["batch_size"] or n), alive  # a smaller batch is a part of a step
 
 
-def masks_of(state: FitState) -> list[Tensor]:
-    """The masks [out, in] of the layers after a round."""
-    import torch
-
-    net = state.net()
-    assert net.output is not None
-    return [torch.from_numpy(layer.dense() != 0) for layer in (*net.layers, net.output)]
-
-
-def training_seconds(training: Training, threads: int) -> float:
+def step_seconds(masks: list[Tensor], samples: int, threads: int) -> float:
     """Seconds of the products and the update of one step: of its tiles as many as the busiest of the threads takes."""
     import torch
 
     from numerics.training import Adam, Network, chunk_rows
 
-    sizes = [mask.shape[1] for mask in training.masks] + [len(training.masks[-1])]
-    weights = mlp_weights(sizes, seed=0)
-    network, X = Network(weights, training.masks), torch.randn(training.samples, sizes[0])
+    weights = mlp_weights([mask.shape[1] for mask in masks] + [len(masks[-1])], seed=0)
+    network, X = Network(weights, masks), torch.randn(samples, masks[0].shape[1])
     tiles = [x.T.contiguous() for x in X.split(chunk_rows(weights, X))]
     adam, slopes = Adam(network.values), torch.zeros_like(network.values)
 

@@ -15,23 +15,17 @@ import resource
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from numerics.workspace import Workspace
 from options import SIZE, ListOf, option
 from plotting import page
-from shell.command import Drawing, run_command
-from shell.files import check_writable
+from shell.command import Drawing, Program
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-PROG = "python -m benchmarks.memory"
+TITLES = {"aiht": "AIHT", "pruning": "IMP"}
 NONZEROS = (250, 500, 1000, 2000, 4000)
 N, D, S = 1000, 784, 1000
 REPEATS = 3
@@ -79,17 +73,13 @@ def in_fresh_process(**point: str | int) -> float:
     return statistics.median(float(run.stdout) for run in runs)
 
 
-def draw(curves: dict[str, list[tuple[int, float]]]) -> Figure:
+def draw(curves: dict[str, list[tuple[int, float]]]) -> page.Figure:
     """Peak memory against m, log-log; `curves` has the points (m, MiB) of each method."""
     figure = page.new_figure(4.5, 3.2)
     ax = figure.add_subplot()
-    labels = {"aiht": ("AIHT", "o-"), "pruning": ("IMP", "s--")}
-    for method, points in curves.items():
-        name, style = labels[method]
-        ax.loglog([m for m, _ in points], [mib for _, mib in points], style, label=name)
-    ax.set_xlabel("hidden width m")
-    ax.set_ylabel("peak memory above the data (MiB)")
-    ax.set_title(f"n = {N}, d = {D}, s = {S}")
+    for (method, points), style in zip(curves.items(), ("o-", "s--"), strict=True):
+        ax.loglog(*zip(*points, strict=True), style, label=TITLES[method])
+    ax.set(title=f"n = {N}, d = {D}, s = {S}", xlabel="hidden width m", ylabel="peak memory above the data (MiB)")
     ax.grid(True, which="both", alpha=0.25, linewidth=0.5)
     ax.legend()
     return figure
@@ -97,10 +87,8 @@ def draw(curves: dict[str, list[tuple[int, float]]]) -> Figure:
 
 def run(options: Options) -> None:
     """Measure both methods at the widths, and AIHT at several s; print and draw what was found. Raises UsageError."""
-    figures = Path(options.figures_dir)
-    check_writable(figures, "--figures_dir")
-    curves = {}
-    for method in ("aiht", "pruning"):
+    figures, curves = options.figures(), {}
+    for method in TITLES:
         curves[method] = [(m, in_fresh_process(method=method, n=N, d=D, m=m, s=S)) for m in options.widths]
         print(f"{method:8} s {S}: " + "  ".join(f"m {m}: {mib:.0f} MiB" for m, mib in curves[method]), flush=True)
     by_s = [(s, in_fresh_process(method="aiht", n=N, d=D, m=10000, s=s)) for s in NONZEROS]
@@ -109,9 +97,7 @@ def run(options: Options) -> None:
         print(*page.save(draw(curves), figures / "memory"), sep="\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(PROG, __doc__, Options, run, argv)
-
+main = Program("python -m benchmarks.memory", __doc__, Options, run)
 
 if __name__ == "__main__":
     sys.exit(main())

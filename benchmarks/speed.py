@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import aiht
 from benchmarks import floors, per_neuron, scaling
@@ -27,23 +27,18 @@ from numerics.workspace import Workspace
 from options import FOLDER, SIZE, SWITCH, OptionError, option, optional
 from plotting import page
 from plotting.figures import FIGURES, Row
-from shell.command import Drawing, run_command
-from shell.files import check_writable, replace_files
-from shell.pages import fill_blocks
+from shell.command import Drawing, Program
+from shell.files import fill_blocks, replace_files
 from shell.program import UsageError
 from sweep.cells import read_data, run_job
 from sweep.machine import blas_kernels, processor_name, versions
 from sweep.methods import METHODS
-from sweep.settings import Settings, make_settings, num_cores
+from sweep.settings import make_settings, num_cores
 from sweep.table import DONE
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 PROG = "python -m benchmarks.speed"
 ALL_METHODS = ("aiht", "pruning")
 NEAR = 0.2  # markers that are nearer than this factor on both axes, less 1, cover each other
-PAGE = optional(FOLDER)
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,8 @@ class Options(Drawing):
     threads: int = option(num_cores(), SIZE, "CPU threads")
     figure: bool = option(False, SWITCH, "draw the seconds against the floors")
     scaling: bool = option(False, SWITCH, "measure how time and memory grow with n, d, m and s, instead of cells")
-    page: str | None = option(None, PAGE, "put the tables into this page, docs/performance.md", metavar="FILE")
+    page: str | None = option(None, optional(FOLDER), "put the tables into this page, docs/performance.md",
+                              metavar="FILE")
     quick: bool = option(False, SWITCH, "fewest epochs and small shapes, to see that it runs")
 
     def check(self) -> None:
@@ -62,32 +58,18 @@ class Options(Drawing):
             raise OptionError("figure", "it draws cells, which --scaling does not time; leave one out")
 
 
-@dataclass(frozen=True)
-class Command:
-    """The commands of a row of a figure, one for each method, and the cell of them that is timed.
+class Command(NamedTuple):
+    """The commands of a row of a figure, one for each method, and the cell of them that is timed, of seed 0."""
 
-    Args:
-        figure: of the paper.  row: its grid, and the settings of the commands.
-        m, s: of the cell; the seed is 0.
-        reduced: {method: epochs} where a cell would take more than 20 s.
-    """
-
-    figure: str
+    figure: str  # of the paper
     row: Row
     m: int
     s: int
-    reduced: dict[str, int]
+    reduced: dict[str, int]  # {method: epochs} where a cell would take more than 20 s
 
     def selection(self, method: str) -> dict[str, Any]:
         """What its command says: task, method and settings."""
         return self.row.columns[METHODS[method].title]
-
-    def settings(self, method: str, threads: int, num_epochs: int | None = None) -> Settings:
-        """The settings of the cell, with the epochs of the command or its reduced ones unless some are given."""
-        given = self.selection(method)
-        num_epochs = num_epochs or self.reduced.get(method, given["num_epochs"])
-        return make_settings(**given | {"mlist": [self.m], "slist": [self.s], "device": "cpu", "threads": threads,
-                                        "num_epochs": num_epochs})
 
 
 CELLS = {  # m, s and reduced epochs of the cell of each row of a figure
@@ -102,52 +84,48 @@ COMMANDS = tuple(Command(figure, row, *cell) for figure, cells in CELLS.items()
 LOOP = {"n": 50000, "d": 100, "m": 1000, "s": 200, "num_epochs": 15}  # of the comparison with a loop over neurons
 QUICK_LOOP = {"n": 500, "d": 20, "m": 20, "s": 20, "num_epochs": 3}
 QUICK_EPOCHS = 2
+HEAD = ("| | figure | task | method | hidden layers | m | s | epochs | seconds | floor | ratio | whole floor | "
+        "ratio |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 
 
-@dataclass(frozen=True)
-class Timing:
-    """A cell that was timed, and seconds."""
+class Timing(NamedTuple):
+    """A cell that was timed, in the first words of its line, and seconds."""
 
-    command: Command
+    cell: str
     method: str
-    num_epochs: int
-    outputs: int
     seconds: float
     floor: float
     whole_floor: float  # with all that AIHT must do besides
 
     def line(self, number: int) -> str:
         """Its line of the table."""
-        of, given = self.command, self.command.selection(self.method)
-        task = f"{given['task']}, {self.outputs} outputs" if self.outputs > 1 else given["task"]
-        epochs = f"{self.num_epochs}" + f" of {given['num_epochs']}" * (self.num_epochs != given["num_epochs"])
         ratios = (f"{floor:.3f} | {self.seconds / max(floor, 1e-9):.2f}" for floor in (self.floor, self.whole_floor))
-        return (f"| {number} | {of.figure} | {task} | {METHODS[self.method].title} | {given.get('num_layers', 1)} | "
-                f"{of.m} | {of.s} | {epochs} | {self.seconds:.3f} | {' | '.join(ratios)} |")
-
-
-HEAD = ("| | figure | task | method | hidden layers | m | s | epochs | seconds | floor | ratio | whole floor | "
-        "ratio |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+        return f"| {number} | {self.cell} | {self.seconds:.3f} | {' | '.join(ratios)} |"
 
 
 def timed(command: Command, method: str, options: Options) -> Timing:
     """The median seconds of a cell and of its two floors, measured in turn."""
-    given, cell, threads = command.selection(method), (command.m, command.s, 0), options.threads
-    epochs = QUICK_EPOCHS if options.quick else command.reduced.get(method, given["num_epochs"])
-    settings = command.settings(method, threads, epochs)
+    given, m, s, threads = command.selection(method), command.m, command.s, options.threads
+    usual, layers = given["num_epochs"], given.get("num_layers", 1)
+    epochs = QUICK_EPOCHS if options.quick else command.reduced.get(method, usual)
+    settings = make_settings(**given | {"mlist": [m], "slist": [s], "device": "cpu", "threads": threads,
+                                        "num_epochs": epochs})
     read_data(settings)
-    problem = settings.build(*cell)
+    problem = settings.build(m, s, 0)
     assert isinstance(problem, Problem)
 
     def run() -> None:
-        [result] = run_job([cell], settings, "cpu").values()
+        [result] = run_job([(m, s, 0)], settings, "cpu").values()
         if result.status != DONE:
             raise RuntimeError(f"{given['task']}, {method}: {result.status}")
 
-    fit = {"num_layers": given.get("num_layers", 1), "num_epochs": epochs, "batch_size": given.get("batch_size", 0)}
-    times = [(floors.seconds(run, threads), *floors.floor_seconds(method, problem, *cell[:2], threads, **fit))
+    fit = {"num_layers": layers, "num_epochs": epochs, "batch_size": given.get("batch_size", 0)}
+    times = [(floors.seconds(run, threads), *floors.floor_seconds(method, problem, m, s, threads, **fit))
              for _ in range(options.repeats)]
-    return Timing(command, method, epochs, problem.Y[0].size, *map(statistics.median, zip(*times, strict=True)))
+    outputs = problem.Y[0].size
+    cell = (command.figure, f"{given['task']}{f', {outputs} outputs' * (outputs > 1)}", METHODS[method].title, layers,
+            m, s, f"{epochs}{f' of {usual}' * (epochs != usual)}")
+    return Timing(" | ".join(map(str, cell)), method, *map(statistics.median, zip(*times, strict=True)))
 
 
 def loop_line(n: int, d: int, m: int, s: int, num_epochs: int, threads: int) -> str:
@@ -174,11 +152,8 @@ def labels(rows: Sequence[tuple[int, Timing]]) -> Iterator[tuple[tuple[float, fl
         yield place, ", ".join(str(number) for number, _ in near)
 
 
-def draw_timings(found: Sequence[Timing]) -> Figure:
-    """The seconds of cells against their floors, by their numbers in the table, and the line where both are equal.
-
-    Hollow markers stand at the whole floors, where they are others.
-    """
+def draw_timings(found: Sequence[Timing]) -> page.Figure:
+    """The seconds of cells against their floors, the whole ones hollow, and the line where both are equal."""
     figure = page.new_figure(4.8, 4.2)
     ax = figure.add_subplot()
     for method, marker in zip(ALL_METHODS, "os", strict=True):
@@ -186,15 +161,13 @@ def draw_timings(found: Sequence[Timing]) -> Figure:
         [drawn] = ax.loglog([row.floor for _, row in own], [row.seconds for _, row in own], marker,
                             label=METHODS[method].title)
         for _, row in own:
-            if row.whole_floor > row.floor:
-                ax.loglog([row.floor, row.whole_floor], [row.seconds] * 2, "-", color=drawn.get_color(), linewidth=0.5)
-                ax.loglog(row.whole_floor, row.seconds, marker, color=drawn.get_color(), fillstyle="none")
+            ax.loglog([row.floor, row.whole_floor], [row.seconds] * 2, f"{marker}-", markevery=[1], fillstyle="none",
+                      color=drawn.get_color(), linewidth=0.5)
         for place, numbers in labels(own):
             ax.annotate(numbers, place, xytext=(-5, 3), textcoords="offset points", fontsize=7, ha="right")
     ends = [min(row.floor for row in found), max(row.seconds for row in found)]
     ax.loglog(ends, ends, "k-", linewidth=0.8, label="a cell at its floor")
-    ax.set_xlabel("its products alone; hollow: with gates and gathering (s)")
-    ax.set_ylabel("whole cell (s)")
+    ax.set(xlabel="its products alone; hollow: with gates and gathering (s)", ylabel="whole cell (s)")
     ax.margins(0.1)  # for the numbers left of the markers
     ax.grid(True, which="both", alpha=0.25, linewidth=0.5)
     ax.legend(frameon=False)
@@ -233,7 +206,7 @@ def run(options: Options) -> None:
     """Measure what is asked for, print it and put it into the page. Raises UsageError."""
     block, measure = ("growth", growth) if options.scaling else ("cells", cells)
     if options.figure:
-        check_writable(Path(options.figures_dir), "--figures_dir")
+        options.figures()
     if options.page:
         read_page(options.page, block)  # a mistake is refused before the work
     lines = []
@@ -256,9 +229,7 @@ def read_page(path: str, block: str) -> str:
     return text
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(PROG, __doc__, Options, run, argv)
-
+main = Program(PROG, __doc__, Options, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,20 +8,18 @@ Every worker and the one process have one thread, that of BLAS included. Both ta
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import options
 from options import SWITCH, option, whole
-from shell.command import run_command
+from shell.command import Program
 
 PROG = "python -m benchmarks.workers"
 FULL = "--mlist 20 30 40 50 --slist 50 100 --seedlist 0 1 2 3 4 --nmeasurements 100000"
@@ -36,36 +34,25 @@ class Options(options.Options):
     quick: bool = option(False, SWITCH, "two small cells, to see that it runs")
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep that has ended.
-
-    Args:
-        wall, processor: seconds that it took, and processor seconds of all its processes, start and end included.
-        table: the scores [m, s, seed].
-    """
+class Sweep(NamedTuple):
+    """A sweep that has ended: what it took in seconds, start and end included, and its scores."""
 
     wall: float
-    processor: float
-    table: np.ndarray
+    processor: float  # of all its processes, which have ended
+    table: np.ndarray  # [m, s, seed]
 
 
 def sweep(cells: str, *flags: str) -> Sweep:
     """Run runner.py on these cells of planted networks."""
-    started, used = time.perf_counter(), processor_seconds()
+    before = os.times()
     with tempfile.TemporaryDirectory() as folder:
         call = [sys.executable, "runner.py", "--task", "mlp_planted", *cells.split(), "--device", "cpu",
                 "--threads", "1", "--save_results", "--logs_dir", folder, *flags]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         subprocess.run(call, check=True, stdout=subprocess.DEVNULL, env=os.environ | threads)
         [table] = Path(folder).rglob("*.npy")
-        return Sweep(time.perf_counter() - started, processor_seconds() - used, np.load(table))
-
-
-def processor_seconds() -> float:
-    """Of all processes that were started here and have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+        _, _, user, system, wall = np.subtract(os.times(), before)
+        return Sweep(wall, user + system, np.load(table))
 
 
 def run(options: Options) -> int:
@@ -82,9 +69,7 @@ def run(options: Options) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(PROG, __doc__, Options, run, argv)
-
+main = Program(PROG, __doc__, Options, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,13 +14,11 @@ training. What the papers leave open, or this file does otherwise:
   steps as plain training. The gradient is that of the batch of the step before, at the weights after that step.
 - A weight that was just dropped may be grown again, as in both papers (RigL leaves out only the weights that were not
   dropped). It then keeps its value and its moments, and does not count as moved. So a full layer stays as it is.
-- A grown weight starts at 0, with both moments of Adam 0 and a step count of its own. Under the step count of the whole
-  training, the bias correction would take its moments for those of a long average, and its first steps would be up to
-  six times too long.
+- A grown weight starts at 0, with both moments of Adam 0 and a step count of its own: under the count of the whole
+  training, the bias correction would make its first steps up to six times too long.
 - Of equal gradients, random ones are taken. They are all 0 at a neuron without weights; if the first ones were taken,
   a layer without gradients would grow the same weights at every update.
-- SET drops by magnitude, not the same share of the positive and of the negative weights: the two methods differ in
-  growth alone.
+- SET drops by magnitude, not the same share of the positive and of the negative weights.
 - Mini-batches have a new order in every epoch. (pruning.py keeps one for a round, since the published code does.)
 - A weight that is on no path from an input to an output has no gradient and rests: Adam's momentum does not move it.
 
@@ -30,7 +28,7 @@ torch is imported where it is needed, so that importing this file costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -138,8 +136,13 @@ def periods(layers: list[MaskedLayer], X: Tensor, Y: Tensor, seed: int, rng: np.
         layers, step = advance(layers, X, Y, chunk, options.loss), step + len(chunk)
         if not all(layer.W.isfinite().all() for layer in layers):
             raise FloatingPointError(f"training diverged: a weight is not finite after {step} steps")
-        share = moving_share(options.drop_fraction, step, steps)
-        updated = update(layers, share, options.grow, (X[chunk[-1]], Y[chunk[-1]]), options.loss, rng)
+        share, updated = moving_share(options.drop_fraction, step, steps), layers
+        counts = [int(share * count_kept([layer.mask])) for layer in layers]  # to drop and to grow, rounded down
+        if any(counts):
+            G: Sequence[Tensor | None] = [None] * len(layers)
+            if options.grow == "gradient":
+                G = gradient([layer.W for layer in layers], X[chunk[-1]], Y[chunk[-1]], options.loss)
+            updated = [move(*fields, rng) for fields in zip(layers, counts, G, strict=True)]
         yield Period(chunk, layers, updated)
         layers = updated
 
@@ -167,9 +170,9 @@ def layer_counts(sizes: Sequence[int], s: int, mask_init: str) -> list[int]:
         below, above = sum(shares(a)), sum(shares(b))
         if below <= total < above:
             scale = a + (b - a) * (total - below) / (above - below)
-    counts = [int(share) for share in shares(scale)]
-    left_over = [share - count for share, count in zip(shares(scale), counts, strict=True)]
-    for layer in sorted(range(len(layers)), key=lambda layer: -left_over[layer])[: total - sum(counts)]:
+    exact = shares(scale)
+    counts = [int(share) for share in exact]
+    for layer in sorted(range(len(layers)), key=lambda layer: counts[layer] - exact[layer])[: total - sum(counts)]:
         counts[layer] += 1
     return counts
 
@@ -212,27 +215,21 @@ def advance(layers: list[MaskedLayer], X: Tensor, Y: Tensor, batches: list[Rows]
     if units is None:
         return layers
     X = X.index_select(1, units[0].nonzero()[:, 0])
-    inner = layers_of(trim(tensors, units) for tensors in zip(*layers, strict=True))
+    wholes = list(zip(*layers, strict=True))  # the weights of all layers, then their masks, and so on
+    inner = [MaskedLayer(*fields) for fields in zip(*(trim(tensors, units) for tensors in wholes), strict=True)]
     for rows in batches:
         gradients = gradient([layer.W for layer in inner], X[rows], Y[rows], loss)
         inner = [adam_step(layer, G) for layer, G in zip(inner, gradients, strict=True)]
-    fields = zip(zip(*layers, strict=True), zip(*inner, strict=True), strict=True)
-    return layers_of(untrim(wholes, parts, units) for wholes, parts in fields)
-
-
-def layers_of(fields: Iterable[Sequence[Tensor]]) -> list[MaskedLayer]:
-    """The layers with the weights of all of them, then the masks of all of them, and so on."""
-    return [MaskedLayer(*tensors) for tensors in zip(*fields, strict=True)]
+    tensors = [untrim(whole, part, units) for whole, part in zip(wholes, zip(*inner, strict=True), strict=True)]
+    return [MaskedLayer(*fields) for fields in zip(*tensors, strict=True)]
 
 
 def adam_step(layer: MaskedLayer, G: Tensor) -> MaskedLayer:
     """The layer after a step of Adam with the gradient G [out, in], in which every weight counts its own steps."""
-    import torch
-
     G, age = G * layer.mask, layer.age + 1
     mean = layer.mean.lerp(G, 1 - MEAN_DECAY)
     square = layer.square.lerp(G * G, 1 - SQUARE_DECAY)
-    unbiased_mean, unbiased_square = (moment / -torch.expm1(age * math.log(decay))  # 1 - decay^age without cancellation
+    unbiased_mean, unbiased_square = (moment / -(age * math.log(decay)).expm1()  # 1 - decay^age without cancellation
                                       for moment, decay in ((mean, MEAN_DECAY), (square, SQUARE_DECAY)))
     W = layer.W - LEARNING_RATE * unbiased_mean / (unbiased_square.sqrt() + EPSILON)
     return MaskedLayer(W, layer.mask, mean, square, age)
@@ -247,28 +244,16 @@ def moving_share(drop_fraction: float, step: int, steps: int) -> float:
     return drop_fraction / 2 * (1 + math.cos(math.pi * step / end)) if step < end else 0.0
 
 
-def update(layers: list[MaskedLayer], share: float, grow: str, batch: tuple[Tensor, Tensor], loss: str,
-           rng: np.random.Generator) -> list[MaskedLayer]:
-    """The layers with the share of the weights of each dropped, rounded down, and as many grown."""
-    counts = [int(share * count_kept([layer.mask])) for layer in layers]
-    if not any(counts):
-        return layers
-    gradients = gradient([layer.W for layer in layers], *batch, loss) if grow == "gradient" else [None] * len(layers)
-    return [move(layer, count, G, rng) for layer, count, G in zip(layers, counts, gradients, strict=True)]
-
-
 def move(layer: MaskedLayer, count: int, G: Tensor | None, rng: np.random.Generator) -> MaskedLayer:
     """The layer with its `count` smallest weights dropped and as many grown, where G [out, in] is largest or at random.
 
     The candidates are all places without a weight and those of the dropped weights, in a random order.
     """
-    import torch
-
     kept = kept_masks([layer.W], [layer.mask], count_kept([layer.mask]) - count, magnitude)[0]
     places = rng.permutation(np.flatnonzero(~kept.cpu().numpy()))
     if G is not None:
         places = places[np.argsort(-G.abs().flatten().cpu().numpy()[places], kind="stable")]
     mask = kept.clone()
-    mask.view(-1)[torch.from_numpy(places[:count]).to(mask.device)] = True
+    mask.view(-1)[places[:count]] = True
     stays = mask & layer.mask
     return MaskedLayer(layer.W * stays, mask, layer.mean * stays, layer.square * stays, layer.age * stays)

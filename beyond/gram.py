@@ -1,6 +1,9 @@
-"""Gram matrices of least squares: the ridge that makes one definite, and the columns that a solution can do without."""
+"""Gram matrices: the ridge that makes one definite, columns that least squares can do without, rows that are parallel.
 
-from __future__ import annotations
+Neurons that point the same way count as one: relu(a w . x) = a relu(w . x) for a > 0, so they can be added up. Up to
+rounding that is no equivalence: of three such neurons the outer two may be too far apart. What becomes of a chain is
+for the caller to say.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,16 +14,17 @@ T = TypeVar("T")
 
 TINY = 1e-300  # keeps a cost finite
 
+# Cosine above which two neurons count as positive multiples of each other. Adding them up changes the outputs by less
+# than 1e-5 of their size (Gaussian inputs, weights of equal signs in any ratio: by -101 dB or less), where a fit counts
+# as exact.
+PARALLEL = 1 - 1e-6
+
 
 def with_ridge(K: np.ndarray, ridge: float, factor: Callable[[np.ndarray], T]) -> T:
     """`factor` of K + ridge I, for the first ridge of 1, 10, 100, ... times the given one at which it does not fail.
 
-    Products in single precision leave a Gram matrix K [c, c] of nearly equal columns slightly indefinite.
-
-    Args:
-        factor: raises LinAlgError for a matrix that is not positive definite; may overwrite it.
-    Raises:
-        FloatingPointError: K is not finite.
+    Products in single precision leave a Gram matrix K [c, c] of nearly equal columns slightly indefinite. `factor`
+    raises LinAlgError for such a matrix, and may overwrite it. FloatingPointError where K is not finite.
     """
     if not np.isfinite(K).all():
         raise FloatingPointError("a Gram matrix is not finite: the inputs are too large for single precision")
@@ -38,22 +42,17 @@ def cheapest(x: np.ndarray, inverse: np.ndarray, count: int) -> np.ndarray:
 
     Without column c, and with the others at their new best, it rises by |x_c|^2 / (K^-1)_cc (the saliency of the
     optimal brain surgeon, Hassibi and Stork 1993): unlike the size of a weight, that sees which columns can stand in
-    for each other.
-
-    Args:
-        x: the solution, [c] or [c, k].  inverse: K^-1 [c, c], positive definite.
+    for each other. x [c] or [c, k] is the solution, the inverse K^-1 [c, c] positive definite.
     """
     cost = np.sum(x.reshape(len(x), -1) ** 2, axis=1) / np.maximum(np.diag(inverse), TINY)
     return np.argsort(cost, kind="stable")[:count]
 
 
 def eliminate(inverse: np.ndarray, correlation: np.ndarray, s: int) -> tuple[np.ndarray, np.ndarray]:
-    """Backward elimination: the columns that are left when a quarter of the excess over s, or one, goes at a time.
+    """Backward elimination, for the inverse K^-1 [c, c] and the correlation A' Y, [c] or [c, k].
 
-    Args:
-        inverse: K^-1 [c, c], positive definite.  correlation: A' Y, [c] or [c, k].
-    Returns:
-        places [<= s] of these columns, ascending, and their coefficients.
+    A quarter of the excess over s, or one, goes at a time. Returns the places [<= s] of the columns that are left,
+    ascending, and their coefficients.
     """
     left = np.arange(len(inverse))
     while len(left) > s:
@@ -63,3 +62,26 @@ def eliminate(inverse: np.ndarray, correlation: np.ndarray, s: int) -> tuple[np.
         inverse = inverse[np.ix_(kept, kept)] - shared @ np.linalg.solve(inverse[np.ix_(worst, worst)], shared.T)
         left = left[kept]
     return left, inverse @ correlation[left]
+
+
+def unit(W: np.ndarray) -> np.ndarray:
+    """Rows of norm 1; zeros stay."""
+    length = np.linalg.norm(W, axis=1, keepdims=True)
+    return W / np.where(length > 0, length, 1)
+
+
+def first_parallel(U: np.ndarray, cosine: float, lines: bool = False) -> np.ndarray:
+    """For each unit row of U [a, d] the number of the first that encloses a larger cosine with it, which may be itself.
+
+    With `lines` opposite rows count as parallel, too.
+    """
+    cosines = U @ U.T
+    near = (np.abs(cosines) if lines else cosines) > cosine
+    return np.argmax(near, axis=1) if len(U) else np.zeros(0, dtype=np.int64)
+
+
+def added_up(parts: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Sums [a, ...] of the parts [a, ...] that each row owns; zeros for a row that owns none."""
+    total = np.zeros_like(parts)
+    np.add.at(total, owner, parts)
+    return total

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from beyond.parallel import PARALLEL
+from beyond.gram import PARALLEL, unit
 from models import SparseNet
 
 if TYPE_CHECKING:
@@ -38,11 +38,8 @@ class NormalForm:
         """The normal form of a network with one hidden layer of ReLU neurons."""
         [layer] = net.layers
         W = layer.matrix(np.arange(layer.d))
-        V = np.ones((W.shape[0], 1))
-        if net.output is not None:
-            V = np.zeros((W.shape[0], net.output.m))
-            V[:, net.output.neurons] = net.output.matrix(layer.neurons).T.toarray()
-        return cls.scaled(W, V).merged()
+        V = np.ones((layer.m, 1)) if net.output is None else net.output.dense().T.astype(np.float64)
+        return cls.scaled(W, V[layer.neurons]).merged()
 
     @classmethod
     def scaled(cls, W: csr_matrix, V: np.ndarray) -> NormalForm:
@@ -62,13 +59,8 @@ class NormalForm:
 
         count, label = connected_components(self.U @ self.U.T > PARALLEL, directed=False)
         members = csr_matrix((np.ones(len(label)), (label, np.arange(len(label)))), shape=(count, len(label)))
-        total = members @ self.P
-        length = np.linalg.norm(total, axis=1, keepdims=True)
-        V = total / np.where(length > 0, length, 1)  # where they cancel, scaled() drops the neuron
+        V = unit(members @ self.P)  # where they cancel, scaled() drops the neuron
         return self.scaled(members @ scale_rows(self.U, np.sum(self.P * V[label], axis=1)), V)
-
-    def __len__(self) -> int:
-        return len(self.P)
 
     @property
     def num_nonzero(self) -> int:
@@ -79,10 +71,6 @@ class NormalForm:
     def energy(self) -> np.ndarray:
         """|u p'|^2 = |p|^2 per neuron [a]."""
         return np.sum(self.P**2, axis=1)
-
-    def take(self, rows: np.ndarray) -> NormalForm:
-        """Some of the neurons, in that order."""
-        return NormalForm(self.U[rows], self.P[rows])
 
 
 def row_norms(W: csr_matrix) -> np.ndarray:
@@ -98,9 +86,8 @@ def scale_rows(W: csr_matrix, factors: np.ndarray) -> csr_matrix:
 def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]:
     """How much of the planted network a fitted one has found.
 
-    The matching makes the weight error least. It is not defined, and {} is returned, for deeper networks (those with
-    two hidden layers: beyond.deep.recovery), for fixed random gates (--convex: no ReLU neurons), and for weights that
-    are not finite.
+    The matching makes the weight error least. {} is returned for deeper networks (two hidden layers:
+    beyond.deep.recovery), for fixed random gates (--convex: no ReLU neurons), and for weights that are not finite.
 
     Returns:
         support_precision, support_recall: of the nonzero weights of matched neurons that both have, the share in
@@ -119,29 +106,28 @@ def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]
         return {}
     fitted, true = NormalForm.of(net), NormalForm.of(planted)
     rows, columns = match(fitted, true)
-    a, b = fitted.take(rows), true.take(columns)
-    both = pair_nonzeros(a, b)
-    cosine = pair_gains(a, b) / np.sqrt(a.energy * b.energy)
+    a, b = NormalForm(fitted.U[rows], fitted.P[rows]), NormalForm(true.U[columns], true.P[columns])
+    both = NormalForm(a.U.multiply(b.U).tocsr(), a.P * b.P)  # of each pair, weight by weight
+    inner = both.P.sum(axis=1)  # p . r
+    cosine = np.asarray(both.U.sum(axis=1)).ravel() * inner / np.sqrt(a.energy * b.energy)
+    # |u p' - q r'|^2 is |p - r|^2 + |u - q|^2 (p . r): this does not cancel where they agree
+    distances = np.sum((a.P - b.P) ** 2, axis=1) + row_norms(a.U - b.U) ** 2 * inner
     unmatched = [np.delete(form.energy, used).sum() for form, used in ((fitted, rows), (true, columns))]
-    error = pair_distances(a, b).sum() + sum(unmatched)
-    return {
-        "support_precision": share(both, fitted.num_nonzero), "support_recall": share(both, true.num_nonzero),
-        "weight_error": float(np.sqrt(error / true.energy.sum())) if len(true) else None,
-        "neurons_planted": len(true),
-        "neurons_lost": len(true) - int(np.count_nonzero(cosine >= FOUND)),
+    error, planted_neurons = distances.sum() + sum(unmatched), len(true.P)
+    found: dict[str, float | int | None] = {
+        "support_precision": share(both.num_nonzero, fitted.num_nonzero),
+        "support_recall": share(both.num_nonzero, true.num_nonzero),
+        "weight_error": float(np.sqrt(error / true.energy.sum())) if planted_neurons else None,
+        "neurons_planted": planted_neurons,
+        "neurons_lost": planted_neurons - int(np.count_nonzero(cosine >= FOUND)),
         "width_used": len(net.layers[0].neurons),
-    } | compare_outputs(fitted, true, a, b, signs=planted.output is not None)
-
-
-def compare_outputs(fitted: NormalForm, true: NormalForm, a: NormalForm, b: NormalForm,
-                    signs: bool) -> dict[str, float | None]:
-    """The entries of `compare` on output weights; a and b are the matched neurons."""
+    }
     if true.P.shape[1] > 1:
-        both, ours, theirs = (int(np.count_nonzero(P)) for P in (a.P * b.P, fitted.P, true.P))
-        return {"output_precision": share(both, ours), "output_recall": share(both, theirs)}
-    if not signs or not len(true):
-        return {}
-    return {"signs_found": count_signs(fitted, true) / len(true)}
+        outputs, ours, theirs = (int(np.count_nonzero(form.P)) for form in (both, fitted, true))
+        return found | {"output_precision": share(outputs, ours), "output_recall": share(outputs, theirs)}
+    if planted.output is not None and planted_neurons:
+        return found | {"signs_found": signs_found(fitted, true)}
+    return found
 
 
 def share(part: int, whole: int) -> float | None:
@@ -149,12 +135,12 @@ def share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def count_signs(fitted: NormalForm, true: NormalForm) -> int:
-    """Planted neurons with a fitted one of nearly the same crease u . x = 0 and the same sign of p; one output."""
+def signs_found(fitted: NormalForm, true: NormalForm) -> float:
+    """The share of planted neurons with a fitted one of nearly the same crease u . x = 0 and the same sign of p [1]."""
     cosine = np.abs((fitted.U @ true.U.T).toarray())
     rows, columns = best_matching(cosine)
     right = (cosine[rows, columns] >= FOUND) & (fitted.P[rows, 0] * true.P[columns, 0] > 0)
-    return int(np.count_nonzero(right))
+    return int(np.count_nonzero(right)) / len(true.P)
 
 
 def match(fitted: NormalForm, true: NormalForm) -> tuple[np.ndarray, np.ndarray]:
@@ -173,19 +159,3 @@ def best_matching(gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = linear_sum_assignment(gain, maximize=True)
     positive = gain[rows, columns] > 0
     return rows[positive], columns[positive]
-
-
-def pair_gains(a: NormalForm, b: NormalForm) -> np.ndarray:
-    """(u . q) (p . r) for each of the pairs of neurons (u, p) and (q, r)."""
-    return np.asarray(a.U.multiply(b.U).sum(axis=1)).ravel() * np.sum(a.P * b.P, axis=1)
-
-
-def pair_distances(a: NormalForm, b: NormalForm) -> np.ndarray:
-    """|u p' - q r'|^2 of each pair, as |p - r|^2 + |u - q|^2 (p . r): this does not cancel where they agree."""
-    return np.sum((a.P - b.P) ** 2, axis=1) + row_norms(a.U - b.U) ** 2 * np.sum(a.P * b.P, axis=1)
-
-
-def pair_nonzeros(a: NormalForm, b: NormalForm) -> int:
-    """Weights that are nonzero in both of the pairs; counted as in NormalForm.num_nonzero."""
-    outputs = int(np.count_nonzero(a.P * b.P)) if a.P.shape[1] > 1 else 0
-    return (a.U != 0).multiply(b.U != 0).nnz + outputs

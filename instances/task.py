@@ -121,6 +121,11 @@ class Task(Options, ABC):
         """The files that it needs, a name in instances/files.py."""
         return None
 
+    def read(self, data_dir: Path) -> None:
+        """Read the data set, and check that it holds what the task needs. Raises files.DataError."""
+        if self.dataset:
+            files.READERS[self.dataset](data_dir)
+
     def data_digest(self, data_dir: Path) -> str | None:
         """A digest of the data that it reads; None where it reads none. Other data never continue a log."""
         return files.data_digest(self.dataset, data_dir) if self.dataset else None

@@ -19,7 +19,7 @@ from types import ModuleType
 
 import numpy as np
 
-from numerics.arrays import Array, array_module
+from numerics.arrays import Array, array_module, slices
 
 ROWS = 4  # the paper's value; `estimate` takes the median of four
 CHUNK = 2**15  # coordinates at once: their temporaries stay in a 1 MiB cache; changes no bit of the result
@@ -37,8 +37,7 @@ class CountSketch:
         map_parts: `map` or a parallel one, for the rows of an update and the chunks of an estimate.
     """
 
-    def __init__(self, size: int, s: int, rng: np.random.Generator, xp: ModuleType = np,
-                 map_parts: Callable = map):
+    def __init__(self, size: int, s: int, rng: np.random.Generator, xp: ModuleType = np, map_parts: Callable = map):
         self.width = max(int(s * max(1.0, math.log(size / s))), 1)
         self.table = xp.zeros((ROWS, self.width))  # float64
         self._factors = rng.integers(2**64, size=(ROWS, 2), dtype=np.uint64)
@@ -54,7 +53,7 @@ class CountSketch:
                 if xp is np:
                     xp.add.at(self.table[row], buckets, signed)
                 else:
-                    self.table[row] += bucket_sums(buckets, fixed_point(signed, unit), self.width) * unit
+                    self.table[row] += fixed_point_sums(buckets, signed, unit, self.width)
 
         unit = None if xp is np or not len(indices) else fixed_point_unit(deltas)
         list(self._map(add_row, range(ROWS)))
@@ -87,8 +86,7 @@ class CountSketch:
 
 def chunks(length: int, xp: ModuleType) -> list[slice]:
     """Cut `length` coordinates into runs of at most CHUNK; on a GPU all at once, since a launch costs most there."""
-    size = CHUNK if xp is np else max(length, 1)
-    return [slice(start, start + size) for start in range(0, length, size)]
+    return slices(length, CHUNK if xp is np else max(length, 1))
 
 
 def fixed_point_unit(values: Array) -> Array:
@@ -98,18 +96,15 @@ def fixed_point_unit(values: Array) -> Array:
     return xp.exp2(xp.ceil(xp.log2(peak)) + (len(values).bit_length() - FIXED_BITS)) + 0 * peak
 
 
-def fixed_point(values: Array, unit: Array) -> Array:
-    """Values [c] in whole units; negative ones as complements to 2^64: CuPy cannot add at places of an int64."""
+def fixed_point_sums(buckets: Array, values: Array, unit: Array, width: int) -> Array:
+    """Sums [width] float64 of values [c] by their buckets [c]; exact in whole units, and so the same in any order.
+
+    Negative values are complements to 2^64: CuPy cannot add at places of an int64.
+    """
     xp = array_module(values)
-    return xp.rint(values / unit).astype(np.int64).view(np.uint64)
-
-
-def bucket_sums(buckets: Array, units: Array, width: int) -> Array:
-    """Sums [width] float64 of units [c] by their buckets [c], exact before the conversion and so in any order."""
-    xp = array_module(units)
     sums = xp.zeros(width, dtype=np.uint64)
-    xp.add.at(sums, buckets, units)
-    return sums.view(np.int64).astype(np.float64)
+    xp.add.at(sums, buckets, xp.rint(values / unit).astype(np.int64).view(np.uint64))
+    return sums.view(np.int64).astype(np.float64) * unit
 
 
 def median_of_four(a: Array, b: Array, c: Array, d: Array) -> Array:

@@ -7,9 +7,9 @@ one product are run before a GPU is taken. TF32, which rounds the factors of a p
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from types import ModuleType
-
-import numpy as np
+from typing import Any
 
 from numerics.arrays import DTYPE, to_host
 
@@ -32,16 +32,13 @@ def cupy_on(gpu: int) -> tuple[ModuleType, str]:
         raise GpuError("no CuPy") from None
     except Exception as error:  # an installed CuPy that misfits its CUDA raises more than ImportError
         raise GpuError(f"CuPy cannot be imported ({type(error).__name__})") from None
-    if not cupy.cuda.is_available():
-        raise GpuError("CuPy finds no working NVIDIA GPU")
-    check_number("CuPy", gpu, cupy.cuda.runtime.getDeviceCount())
-    refuse_tf32()
-    try:
+
+    def product() -> float:
         cupy.cuda.Device(gpu).use()
         vector = cupy.arange(3, dtype=DTYPE) + 1
-        check_result(to_host(vector @ vector))
-    except Exception as error:  # what is missing shows in many ways
-        raise GpuError(f"CuPy cannot compute on GPU {gpu} ({first_line(error)})") from None
+        return float(to_host(vector @ vector))
+
+    check("CuPy", gpu, cupy.cuda, product)
     return cupy, cupy.cuda.runtime.getDeviceProperties(gpu)["name"].decode()
 
 
@@ -49,16 +46,12 @@ def torch_on(gpu: int) -> str:
     """The name of a GPU that works with torch, whose products are from now on in full precision. Raises GpuError."""
     import torch
 
-    if not torch.cuda.is_available():
-        raise GpuError("torch finds no working NVIDIA GPU")
-    check_number("torch", gpu, torch.cuda.device_count())
-    refuse_tf32()
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
+    def product() -> float:
+        torch.backends.cuda.matmul.allow_tf32 = False
         vector = torch.arange(3.0, device=f"cuda:{gpu}") + 1
-        check_result(np.array((vector @ vector).item()))
-    except Exception as error:
-        raise GpuError(f"torch cannot compute on GPU {gpu} ({first_line(error)})") from None
+        return (vector @ vector).item()
+
+    check("torch", gpu, torch.cuda, product)
     return torch.cuda.get_device_name(gpu)
 
 
@@ -73,27 +66,23 @@ def count_gpus(library: str) -> int:
     return cupy.cuda.runtime.getDeviceCount()
 
 
-def check_number(library: str, gpu: int, count: int) -> None:
-    """Raise GpuError where there are fewer GPUs."""
-    if gpu >= count:
+def check(library: str, gpu: int, cuda: Any, product: Callable[[], float]) -> None:
+    """Raise GpuError unless a library can use a GPU, PrecisionError where the environment asks for products in TF32.
+
+    Args:
+        cuda: the module of the library.  product: makes the product of (1, 2, 3) with itself on the GPU.
+    """
+    if not cuda.is_available():
+        raise GpuError(f"{library} finds no working NVIDIA GPU")
+    if gpu >= (count := count_gpus(library.lower())):
         raise GpuError(f"{library} finds GPUs 0 to {count - 1} only")
-
-
-def check_result(value: np.ndarray) -> None:
-    """Raise ArithmeticError unless the product of (1, 2, 3) with itself is 14."""
-    if value != 14:
-        raise ArithmeticError(f"the product of (1, 2, 3) with itself is {value}")
-
-
-def refuse_tf32() -> None:
-    """Raise PrecisionError where a variable asks CuPy, torch or cuBLAS for products in TF32."""
     for name in TF32_VARIABLES:
-        value = os.environ.get(name, "")
-        if value not in ("", "0"):
-            raise PrecisionError(f"environment variable {name}: {value} would round the factors of products to TF32; "
+        if (asked := os.environ.get(name, "")) not in ("", "0"):
+            raise PrecisionError(f"environment variable {name}: {asked} would round the factors of products to TF32; "
                                  "unset it, or use --device cpu")
-
-
-def first_line(error: Exception) -> str:
-    """The kind of an error and the first line of what it says, of at most 150 characters."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:150]
+    try:
+        if (value := product()) != 14:
+            raise ArithmeticError(f"the product of (1, 2, 3) with itself is {value}")
+    except Exception as error:  # what is missing shows in many ways
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"[:150]
+        raise GpuError(f"{library} cannot compute on GPU {gpu} ({reason})") from None

@@ -26,6 +26,11 @@ class SparseVector:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it stores the same entries."""
+        return isinstance(other, SparseVector) and self.size == other.size and len(self) == len(other) and bool(
+            (self.indices == other.indices).all() and (self.values == other.values).all())
+
     def to_host(self) -> SparseVector:
         """A copy on the host; itself if it is there."""
         return SparseVector(to_host(self.indices), to_host(self.values), self.size)
@@ -36,8 +41,7 @@ class SparseVector:
         rows = xp.zeros((len(neurons), length), dtype=self.values.dtype)
         owner, column = xp.divmod(self.indices, length)
         if len(neurons):
-            place = xp.minimum(xp.searchsorted(neurons, owner), len(neurons) - 1)
-            here = neurons[place] == owner
+            place, here = find(owner, neurons)
             rows[place[here], column[here]] = self.values[here]
         return rows
 
@@ -46,8 +50,8 @@ class SparseVector:
         xp = array_module(self.values)
         entries = xp.zeros(len(places), dtype=self.values.dtype)
         if len(places):
-            at = xp.minimum(xp.searchsorted(places, self.indices), len(places) - 1)
-            xp.add.at(entries, at, xp.where(places[at] == self.indices, self.values, 0))
+            at, here = find(self.indices, places)
+            xp.add.at(entries, at, xp.where(here, self.values, 0))
         return entries
 
     def is_on_support_of(self, other: SparseVector) -> bool:
@@ -68,31 +72,21 @@ class SparseVector:
 
 def distinct(numbers: np.ndarray) -> np.ndarray:
     """Each of some ascending numbers once; many times as fast as numpy.unique where they are few."""
-    if not len(numbers):
-        return numbers
-    new = np.empty(len(numbers), dtype=bool)
-    new[0] = True
-    np.not_equal(numbers[1:], numbers[:-1], out=new[1:])
-    return numbers[new]
+    return np.concatenate([numbers[:1], numbers[1:][numbers[1:] != numbers[:-1]]])
 
 
-def find(numbers: np.ndarray, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of some numbers [b] >= 0 stands, or would, among ascending ones, and whether it is there.
+def find(numbers: Array, listed: Array) -> tuple[Array, Array]:
+    """Where each of some numbers [b] stands among ascending ones, of which there are some, and whether it does at all.
 
     Many times as fast as numpy.isin where they are few.
     """
-    places = np.searchsorted(listed, numbers)
-    return places, np.append(listed, -1)[places] == numbers
+    xp = array_module(listed)
+    places = xp.minimum(xp.searchsorted(listed, numbers), len(listed) - 1)
+    return places, listed[places] == numbers
 
 
 def largest(indices: Array, values: Array, s: int) -> tuple[Array, Array]:
-    """The s entries largest in magnitude, by rank; of equal ones those with the lower position stay.
-
-    Args:
-        indices: [c] ascending.  values: [c].
-    Returns:
-        indices and values of min(s, c) entries, still ascending.
-    """
+    """The s entries largest in magnitude of indices [c], ascending, and values [c]; of equal ones the first stay."""
     keep = top_mask(array_module(values).abs(values), s)
     return indices[keep], values[keep]
 

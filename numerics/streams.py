@@ -48,17 +48,18 @@ class Stream(IntEnum):
         """The generator of this stream under a seed."""
         return np.random.default_rng([seed, self, *key])
 
+    def rows(self, numbers: np.ndarray, shape: tuple[int, int], seed: int, *key: int,
+             draw: Callable[..., np.ndarray] = np.random.Generator.standard_normal) -> np.ndarray:
+        """Rows [b, .] of a random matrix of a shape, float32, drawn in blocks of DRAW_BLOCK: any can be drawn again.
 
-def draw_rows(neurons: np.ndarray, m: int, length: int, draw: Callable[[int, int], np.ndarray]) -> np.ndarray:
-    """Rows [b, length] of a random matrix with m rows, drawn in blocks of DRAW_BLOCK so that any can be drawn again.
-
-    Args:
-        neurons: ascending row numbers [b].
-        draw: function (block, number of rows) -> the rows of that block, float32.
-    """
-    rows = np.empty((len(neurons), length), dtype=DTYPE)
-    blocks, starts = np.unique(neurons // DRAW_BLOCK, return_index=True)
-    for block, (start, stop) in zip(blocks.tolist(), itertools.pairwise([*starts, len(neurons)]), strict=True):
-        drawn = draw(block, min(DRAW_BLOCK, m - block * DRAW_BLOCK))
-        rows[start:stop] = drawn[neurons[start:stop] - block * DRAW_BLOCK]
-    return rows
+        Args:
+            numbers: of the rows [b], ascending.  key: of the matrix; the number of a block follows it.
+            draw: method of a generator that draws a block.
+        """
+        rows = np.empty((len(numbers), shape[1]), dtype=DTYPE)
+        blocks, starts = np.unique(numbers // DRAW_BLOCK, return_index=True)
+        for block, (start, stop) in zip(blocks.tolist(), itertools.pairwise([*starts, len(numbers)]), strict=True):
+            first = block * DRAW_BLOCK
+            drawn = draw(self.generator(seed, *key, block), (min(DRAW_BLOCK, shape[0] - first), shape[1]), dtype=DTYPE)
+            rows[start:stop] = drawn[numbers[start:stop] - first]
+        return rows

@@ -16,10 +16,9 @@ torch is imported where it is needed, so that importing this file costs nothing.
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -54,18 +53,19 @@ def train(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epoc
         threads: of the CPU, for the tiles of a batch. Torch and the BLAS should have one each, see one_thread.
     """
     tiles = [cut(X, Y, chunk_rows(weights, X)) for X, Y in batches]
-    with Gradients(weights, masks, min(threads, max(map(len, tiles)))) as gradients:
+    threads = min(threads, max(map(len, tiles)))
+    with ThreadPoolExecutor(threads) as pool:
+        gradients = Gradients(weights, masks, threads, pool.map if threads > 1 else map)
         adam = Adam(gradients.values)
         for _ in range(num_epochs):
             for batch in tiles:
                 adam.step(gradients.of(batch, loss))
-        return gradients.network.weights()
+    return gradients.network.weights()
 
 
 def gradient(weights: list[Tensor], X: Tensor, Y: Tensor, loss: str) -> list[Tensor]:
     """The gradient [out, in] per layer of the mean loss over X [b, d] and Y [b, k], with respect to all weights."""
-    with Gradients(weights, full_masks(weights)) as gradients:
-        slopes = gradients.of(cut(X, Y, chunk_rows(weights, X)), loss)
+    slopes = Gradients(weights, full_masks(weights)).of(cut(X, Y, chunk_rows(weights, X)), loss)
     return [part.view(W.shape) for part, W in zip(slopes.split([W.numel() for W in weights]), weights, strict=True)]
 
 
@@ -80,44 +80,34 @@ def cut(X: Tensor, Y: Tensor, rows: int) -> Tiles:
 
 
 class Gradients:
-    """The gradients of a network under masks over batches, whose tiles some threads share; a context manager.
+    """The gradients of a network under masks over batches, whose tiles some threads share.
 
     Every thread has a Network of its own; all have the same `values` [c].
+
+    Args:
+        map_tiles: `map`, or that of a pool of so many threads.
     """
 
-    def __init__(self, weights: list[Tensor], masks: list[Tensor], threads: int = 1):
-        self.network = Network(weights, masks)
+    def __init__(self, weights: list[Tensor], masks: list[Tensor], threads: int = 1, map_tiles: Callable = map):
+        self.network, self._map = Network(weights, masks), map_tiles
         self.values = self.network.values
         self._networks = [self.network, *(Network(weights, masks, self.values) for _ in range(threads - 1))]
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
         self._sum = self.values.new_zeros(len(self.values))
-
-    def __enter__(self) -> Gradients:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool:
-            self._pool.shutdown()
 
     def of(self, batch: Tiles, loss: str) -> Tensor:
         """The gradient [c] of the mean loss over a batch; the next call overwrites it."""
-        total = sum(Y.shape[1] for _, Y in batch)
-        self._sum.zero_()
-        for slopes in self._of_tiles(batch, total, loss):
-            self._sum.add_(slopes)
-        self.network.mask(self._sum)
-        return self._sum
-
-    def _of_tiles(self, batch: Tiles, total: int, loss: str) -> Iterator[Tensor]:
-        """Those of the tiles, in their order; each is overwritten when the one `threads` later is asked for."""
+        total, at_once = sum(Y.shape[1] for _, Y in batch), len(self._networks)
 
         def differentiate(network: Network, tile: tuple[Tensor, Tensor]) -> Tensor:
             return network.differentiate(*tile, total, loss)
 
-        apply = self._pool.map if self._pool and len(batch) > 1 else map
-        tiles = iter(batch)
-        while some := list(itertools.islice(tiles, len(self._networks))):
-            yield from apply(differentiate, self._networks[: len(some)], some)
+        apply = self._map if len(batch) > 1 else map
+        self._sum.zero_()
+        for start in range(0, len(batch), at_once):
+            for slopes in apply(differentiate, self._networks, batch[start : start + at_once]):
+                self._sum.add_(slopes)
+        # under Adam a weight that never has a slope does not move
+        return self._sum if self.network.kept is None else self._sum.mul_(self.network.kept)
 
 
 class Network:
@@ -131,11 +121,13 @@ class Network:
         import torch
 
         kinds = [CompressedLayer if is_sparse(mask) else DenseLayer for mask in masks]
-        parts = [kind.trainable(W, mask) for kind, W, mask in zip(kinds, weights, masks, strict=True)]
-        self.values = torch.cat([part.flatten() for part in parts]) if values is None else values
-        self._sizes, self._slopes = [part.numel() for part in parts], torch.zeros_like(self.values)
-        self.layers = [kind(mask, *views) for kind, mask, *views in
-                       zip(kinds, masks, self.values.split(self._sizes), self._slopes.split(self._sizes), strict=True)]
+        kept = [kind.trainable(mask, mask) for kind, mask in zip(kinds, masks, strict=True)]
+        self.kept = None if all(part.all() for part in kept) else torch.cat(kept)  # not pruned [c]; None for all
+        if values is None:
+            values = torch.cat([kind.trainable(W, mask) for kind, W, mask in zip(kinds, weights, masks, strict=True)])
+        self.values, self._slopes, sizes = values, torch.zeros_like(values), [len(part) for part in kept]
+        views = zip(values.split(sizes), self._slopes.split(sizes), strict=True)
+        self.layers = [kind(mask, *view) for kind, mask, view in zip(kinds, masks, views, strict=True)]
 
     def weights(self) -> list[Tensor]:
         """The weights [out, in] of the layers, pruned ones zero."""
@@ -156,11 +148,6 @@ class Network:
                 D = layer.back(D).mul_(Z.sign_())  # of an activation, which is 0 or positive: whether it is open
         return self._slopes
 
-    def mask(self, slopes: Tensor) -> None:
-        """Set the slopes [c] of pruned weights to zero: under Adam a weight that never has a slope does not move."""
-        for layer, part in zip(self.layers, slopes.split(self._sizes), strict=True):
-            layer.mask_slopes(part)
-
 
 def slope_of_loss(P: Tensor, Y: Tensor, total: int, loss: str) -> Tensor:
     """The gradient [k, b] of the mean loss over `total` samples in predictions P [k, b], which it overwrites."""
@@ -170,10 +157,7 @@ def slope_of_loss(P: Tensor, Y: Tensor, total: int, loss: str) -> Tensor:
 
 
 def is_sparse(mask: Tensor) -> bool:
-    """Whether a layer with this mask is held as a sparse matrix; its shape, its count and the device decide.
-
-    torch needs MKL for the products of sparse matrices on a CPU.
-    """
+    """Whether a layer with this mask is held as a sparse matrix; torch needs MKL for their products on a CPU."""
     import torch
 
     return (mask.device.type == "cpu" and torch.backends.mkl.is_available()
@@ -181,9 +165,11 @@ def is_sparse(mask: Tensor) -> bool:
 
 
 def multiply(A: Tensor, B: Tensor, out: Tensor) -> Tensor:
-    """A B for dense matrices, written into `out`."""
+    """A B for a dense B, written into `out`."""
     import torch
 
+    if A.layout == torch.sparse_csr:
+        return torch.addmm(out, A, B, beta=0, out=out)
     if A.device.type != "cpu":
         return torch.mm(A, B, out=out)
     with np.errstate(over="ignore", invalid="ignore"):  # whoever trains looks for what is not finite
@@ -208,15 +194,8 @@ class Room:
         return self._flat[: rows * columns].view(rows, columns)
 
     def product(self, A: Tensor, B: Tensor) -> Tensor:
-        """A B for dense matrices."""
-        return multiply(A, B, self.matrix(len(A), B.shape[1], B))
-
-    def sparse_product(self, A: Tensor, B: Tensor) -> Tensor:
-        """A B for a sparse A."""
-        import torch
-
-        out = self.matrix(A.shape[0], B.shape[1], B)
-        return torch.addmm(out, A, B, beta=0, out=out)
+        """A B for a dense B."""
+        return multiply(A, B, self.matrix(A.shape[0], B.shape[1], B))
 
 
 class DenseLayer:
@@ -224,13 +203,12 @@ class DenseLayer:
 
     def __init__(self, mask: Tensor, values: Tensor, slopes: Tensor):
         self.W, self.slopes = values.view(mask.shape), slopes.view(mask.shape)
-        self.mask = None if mask.all() else mask
         self._applied, self._back, self._turned = Room(), Room(), Room()
 
     @staticmethod
     def trainable(W: Tensor, mask: Tensor) -> Tensor:
         """What of the weights is trained: all, and the slopes are masked."""
-        return W
+        return W.flatten()
 
     def apply(self, Z: Tensor) -> Tensor:
         """W Z [out, b] for Z [in, b]; the next call overwrites it."""
@@ -254,11 +232,6 @@ class DenseLayer:
             self.slopes.copy_(self._turned.product(Z, D.T).T)
         else:
             multiply(D, Z.T, self.slopes)
-
-    def mask_slopes(self, slopes: Tensor) -> None:
-        """Set those [c] of the pruned weights to zero."""
-        if self.mask is not None:
-            slopes.view(self.mask.shape).mul_(self.mask)
 
     def dense(self) -> Tensor:
         """W [out, in], a copy."""
@@ -286,23 +259,20 @@ class CompressedLayer:
 
     def apply(self, Z: Tensor) -> Tensor:
         """W Z [out, b] for Z [in, b]; the next call overwrites it."""
-        return self._applied.sparse_product(self.W, Z)
+        return self._applied.product(self.W, Z)
 
     def back(self, D: Tensor) -> Tensor:
         """W' D [in, b] for D [out, b]; the next call overwrites it."""
         import torch
 
         torch.index_select(self.values, 0, self._order, out=self._turned)
-        return self._back.sparse_product(self.WT, D)
+        return self._back.product(self.WT, D)
 
     def set_slopes(self, D: Tensor, Z: Tensor) -> None:
         """Set the slopes to the entries of D Z' at the weights."""
         import torch
 
         torch.sparse.sampled_addmm(self.slopes, D, Z.T, beta=0, out=self.slopes)
-
-    def mask_slopes(self, slopes: Tensor) -> None:
-        """There are none outside the mask."""
 
     def dense(self) -> Tensor:
         """W [out, in]."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
@@ -16,13 +17,40 @@ from types import ModuleType
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from numerics.arrays import DTYPE, Array
+from numerics.arrays import DTYPE, Array, slices
 
 TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU costs a tenth of the products (Zen 5)
 ONE_TILE_PRODUCTS = 2**24  # a product of so many takes 0.3 ms, four tiles of it 0.1 ms more on one thread
 GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
 BUDGET, GPU_BUDGET = 512, 2048  # MiB; at n = 50000, half of it holds 1342 columns of A, on a GPU 5368
 GROUPS = 8  # runs of tiles that the threads share: fewer, larger tasks, and sums that do not depend on the threads
+
+
+class Shared:
+    """A setting of the process that several Python threads may want at once: the last to leave restores what was.
+
+    Args:
+        change: makes the setting, and returns the function that takes it back.
+    """
+
+    def __init__(self, change: Callable[[], Callable[[], object]]):
+        self._change, self._lock, self._users = change, threading.Lock(), 0
+        self._restore: Callable[[], object] = lambda: None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._restore = self._change()
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._restore()
+
+
+ONE_BLAS_THREAD = Shared(lambda: threadpool_limits(1, user_api="blas").restore_original_limits)
 
 
 class Workspace:
@@ -52,7 +80,7 @@ class Workspace:
         import scipy.linalg  # noqa: F401  (has a BLAS of its own, which can only be limited once it is loaded)
         import scipy.sparse  # noqa: F401  (before threads want it all at once)
 
-        self._limits = threadpool_limits(1, user_api="blas")
+        ONE_BLAS_THREAD.__enter__()
         self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
         return self
 
@@ -61,7 +89,7 @@ class Workspace:
             self._pool.shutdown()
             self._pool = None
         self._spare.clear()
-        self._limits.restore_original_limits()
+        ONE_BLAS_THREAD.__exit__()
 
     def map(self, function: Callable, items: Iterable) -> list:
         """[function(item) for item in items], on the threads."""
@@ -81,8 +109,7 @@ class Workspace:
     def _groups(self, function: Callable, items: Iterable) -> Iterator:
         """`function` of GROUPS runs of the items, on the threads."""
         items = list(items)
-        length = -(-len(items) // GROUPS) or 1
-        groups = [items[start : start + length] for start in range(0, len(items), length)]
+        groups = [items[part] for part in slices(len(items), -(-len(items) // GROUPS) or 1)]
         if self._pool is None or len(groups) < 2:
             return map(function, groups)
         numerics = np.geterr()  # of this thread; the others would warn where it does not
@@ -114,16 +141,10 @@ def default_budget(gpu: bool) -> int:
     return GPU_BUDGET if gpu else BUDGET
 
 
-def workspace_or_new(work: Workspace | None) -> contextlib.AbstractContextManager[Workspace]:
-    """For a `with` block: the workspace of the caller, which stays open, or a new one of one thread for the block."""
-    return Workspace() if work is None else contextlib.nullcontext(work)
-
-
 def sample_tiles(rows: int, n: int, xp: ModuleType, depth: int | None = None) -> list[slice]:
     """Cut n samples into tiles for blocks of `rows` rows; depends on the shapes alone, never on threads or budget.
 
-    Args:
-        depth: where one is given, a product [rows, depth] x [depth, n] so small that threads gain nothing is one tile.
+    With a `depth`, a product [rows, depth] x [depth, n] so small that threads gain nothing is one tile.
     """
     if xp is not np:
         length = max(GPU_TILE_ENTRIES // max(rows, 1), 1024)
@@ -132,7 +153,7 @@ def sample_tiles(rows: int, n: int, xp: ModuleType, depth: int | None = None) ->
     else:
         length = min(max(TILE_ENTRIES // max(rows, 1), 256), 8192)
         length = min(length, max(-(-n // 4), 192))  # small problems: four tiles still leave work for four threads
-    return [slice(start, min(start + length, n)) for start in range(0, n, length)]
+    return slices(n, length)
 
 
 @contextlib.contextmanager
@@ -141,10 +162,17 @@ def one_thread() -> Iterator[None]:
     import scipy.linalg  # noqa: F401  (has a BLAS of its own, as above)
     import torch
 
+    with ONE_TORCH_THREAD, ONE_BLAS_THREAD:
+        torch.set_num_threads(1)  # of this Python thread, too, where another one has entered first
+        yield
+
+
+def _limit_torch() -> Callable[[], object]:
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1, user_api="blas"):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    return lambda: torch.set_num_threads(before)
+
+
+ONE_TORCH_THREAD = Shared(_limit_torch)

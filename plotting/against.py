@@ -25,7 +25,7 @@ import numpy as np
 
 from instances.task import Measure
 from plotting.figures import Entry
-from plotting.logs import NOT_RECORDED, agrees, pick, scores_of
+from plotting.logs import NOT_RECORDED, pick
 from plotting.numbers import STD, is_beyond, on_scale, over_seeds, subtract
 from plotting.words import row_heading, settings_line
 from sweep.logbook import Log
@@ -42,53 +42,42 @@ KERNEL = "BLAS kernel"
 
 def default_tolerance(measure: Measure) -> float:
     """The largest difference of two scores that agree."""
-    if measure.scale == "log":
-        return TOLERANCE_LOG
-    return TOLERANCE_DECIBEL if measure.unit == "dB" else TOLERANCE_OTHER
+    usual = TOLERANCE_DECIBEL if measure.unit == "dB" else TOLERANCE_OTHER
+    return TOLERANCE_LOG if measure.scale == "log" else usual
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets of cells of one task, method and settings.
+    """Two sets of cells of one task, method and settings."""
 
-    Args:
-        title: what is compared.  measure: of the scores.
-        tolerance: largest difference of scores that agree.
-        alone: numbers of cells that only the first, or only the second set has.
-        neither: number of cells that are skipped or failed in both.
-        cells: those that are done in both.
-        scores: [2, cell], of the first and the second set.
-        differences: [cell], first minus second.
-        exact: [cell], whether both are beyond the threshold of exact recovery.
-        spreads: [cell], standard deviation over the seeds, NaN where there is none.
-        statuses: {cell: (status, status)} of those that are done in one set and not in the other.
-        facts: {(name, first, second): number of cells} of what differs in settings and environments.
-        kernels: {cell: {BLAS kernel: score}} of the cells that have scores of several.
-    """
+    row: str  # heading of the row of a figure, or the settings
+    column: str  # heading of a column of it, or nothing
+    task: str
+    measure: Measure  # of the scores
+    tolerance: float  # largest difference of scores that agree
+    alone: tuple[int, int]  # numbers of cells that only the first, or only the second set has
+    num_both: int  # cells that both have
+    cells: list[Cell]  # that are done in both
+    scores: np.ndarray  # [2, cell], of the first and the second set
+    exact: np.ndarray  # [cell], whether both are beyond the threshold of exact recovery
+    spreads: np.ndarray  # [cell], standard deviation over the seeds, NaN where there is none
+    statuses: dict[Cell, tuple[str, str]]  # of those that are done in one set and not in the other
+    facts: dict[tuple[str, str, str], int]  # {(name, first, second): cells} of settings and environments that differ
+    kernels: dict[Cell, dict[str, float]]  # {cell: {BLAS kernel: score}} of the cells that have scores of several
 
-    title: str
-    measure: Measure
-    tolerance: float
-    alone: tuple[int, int]
-    neither: int
-    cells: list[Cell]
-    scores: np.ndarray
-    differences: np.ndarray
-    exact: np.ndarray
-    spreads: np.ndarray
-    statuses: dict[Cell, tuple[str, str]]
-    facts: dict[tuple[str, str, str], int]
-    kernels: dict[Cell, dict[str, float]]
+    @property
+    def title(self) -> str:
+        return f"{self.row}: {self.column}" if self.column else self.row
+
+    @property
+    def differences(self) -> np.ndarray:
+        """[cell], first minus second."""
+        return subtract(*on_scale(self.scores, self.measure))
 
     @property
     def beyond(self) -> np.ndarray:
         """[cell], whether the scores differ by more than the tolerance."""
         return (np.abs(self.differences) > self.tolerance + ROUNDING) & ~self.exact
-
-    @property
-    def num_both(self) -> int:
-        """Cells that both sets have."""
-        return len(self.cells) + len(self.statuses) + self.neither
 
     @property
     def num_differing(self) -> int:
@@ -103,65 +92,59 @@ def compare_figure(entry: Entry, first: Sequence[Log], second: Sequence[Log],
     """The cells of a figure, a comparison for every column of its rows."""
     comparisons = []
     for row in entry.rows:
-        cells = set(product(row.mlist, row.slist, entry.seeds))
-        for heading, selection in row.columns.items():
-            ours, theirs = ([log for log in logs if agrees(log, selection)] for logs in (first, second))
-            comparisons.append(compare(f"{row_heading(row)}: {heading}", row.task, ours, theirs, tolerance, cells))
+        cells, theirs = set(product(row.mlist, row.slist, entry.seeds)), row.fitting(second)
+        for heading, ours in row.fitting(first).items():
+            name = row_heading(row), heading
+            comparisons.append(compare(name, row.task, ours, theirs[heading], tolerance, cells))
     return comparisons
 
 
 def compare_all(first: Sequence[Log], second: Sequence[Log], tolerance: float | None = None) -> list[Comparison]:
     """All logs whose settings both sets have."""
     ours, theirs = by_settings(first), by_settings(second)
-    return [compare(settings_line(dict(settings)), dict(settings)["task"], logs, theirs[settings], tolerance)
+    return [compare((settings_line(dict(settings)), ""), dict(settings)["task"], logs, theirs[settings], tolerance)
             for settings, logs in ours.items() if settings in theirs]
 
 
 def by_settings(logs: Iterable[Log]) -> dict[frozenset, list[Log]]:
     """The logs by their settings."""
-    groups = defaultdict[frozenset, list[Log]](list)
+    groups: dict[frozenset, list[Log]] = {}
     for log in logs:
-        groups[frozenset(log.settings.items())].append(log)
+        groups.setdefault(frozenset(log.settings.items()), []).append(log)
     return groups
 
 
-def compare(title: str, task: str, first: Sequence[Log], second: Sequence[Log], tolerance: float | None = None,
-            wanted: set[Cell] | None = None) -> Comparison:
+def compare(name: tuple[str, str], task: str, first: Sequence[Log], second: Sequence[Log],
+            tolerance: float | None = None, wanted: set[Cell] | None = None) -> Comparison:
     """Two sets of logs of one task, method and settings.
 
     Args:
+        name: headings of row and column.
         tolerance: None for that of the measure.  wanted: the cells that are compared, None for all.
     """
     (ours, _), (theirs, _) = pick(first, wanted), pick(second, wanted)
     measure = (*first, *second)[0].measure if first or second else TASKS[task].measure
-    tables = {log.path: scores_of(log) for log in (*first, *second)}
     both = sorted(ours.keys() & theirs.keys())
     statuses = {cell: (ours[cell].status(cell), theirs[cell].status(cell)) for cell in both}
     times_done = {cell: [kind(status) for status in pair].count(DONE) for cell, pair in statuses.items()}
     done = [cell for cell in both if times_done[cell] == 2]
-    scores = np.array([[tables[side[cell].path][cell] for cell in done] for side in (ours, theirs)]).reshape(2, -1)
+    scores = np.array([[side[cell].score(cell) for cell in done] for side in (ours, theirs)])
     threshold = TASKS[task].exact
-    exact = np.all(is_beyond(scores, np.nan if threshold is None else threshold, measure), axis=0)
-    reference = {cell: tables[log.path][cell] for cell, log in theirs.items() if kind(log.status(cell)) == DONE}
-    facts = Counter[tuple[str, str, str]]()
-    for cell in both:
-        facts.update(differing_facts(facts_of(ours[cell], cell), facts_of(theirs[cell], cell)))
     return Comparison(
-        title, measure, default_tolerance(measure) if tolerance is None else tolerance,
+        *name, task, measure, default_tolerance(measure) if tolerance is None else tolerance,
         alone=(len(ours.keys() - theirs.keys()), len(theirs.keys() - ours.keys())),
-        neither=list(times_done.values()).count(0),
-        cells=done, scores=scores, exact=exact,
-        differences=subtract(*on_scale(scores, measure)),
-        spreads=np.array([spread(reference, cell, measure) for cell in done]),
+        num_both=len(both), cells=done, scores=scores,
+        exact=np.all(is_beyond(scores, np.nan if threshold is None else threshold, measure), axis=0),
+        spreads=np.array([spread(theirs, cell, measure) for cell in done]),
         statuses={cell: pair for cell, pair in statuses.items() if times_done[cell] == 1},
-        facts=dict(facts),
-        kernels=kernel_scores((*first, *second), tables, set(ours) | set(theirs)),
+        facts=Counter(fact for cell in both for fact in differing_facts(ours[cell], theirs[cell], cell)),
+        kernels=kernel_scores((*first, *second), set(ours) | set(theirs)),
     )
 
 
-def spread(scores: dict[Cell, float], cell: Cell, measure: Measure) -> float:
+def spread(logs: dict[Cell, Log], cell: Cell, measure: Measure) -> float:
     """The standard deviation over the seeds of this m and s, NaN below two seeds."""
-    same = [score for (m, s, _), score in scores.items() if (m, s) == cell[:2]]
+    same = [log.score(other) for other, log in logs.items() if other[:2] == cell[:2]]
     return over_seeds(on_scale(np.array(same), measure)[None, None], STD)[0].item()
 
 
@@ -175,22 +158,23 @@ def facts_of(log: Log, cell: Cell) -> dict[str, Any]:
     return facts | environment.get("versions", {})
 
 
-def differing_facts(ours: dict[str, Any], theirs: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(name, first, second) of the facts that differ; a kernel that neither says is one of them."""
-    for name in dict.fromkeys((*ours, *theirs)):
-        first, second = (NOT_RECORDED if facts.get(name) is None else str(facts[name]) for facts in (ours, theirs))
+def differing_facts(ours: Log, theirs: Log, cell: Cell) -> Iterator[tuple[str, str, str]]:
+    """(name, first, second) of the facts of a cell that differ; a kernel that neither says is one of them."""
+    sides = facts_of(ours, cell), facts_of(theirs, cell)
+    for name in sides[0] | sides[1]:
+        first, second = (NOT_RECORDED if facts.get(name) is None else str(facts[name]) for facts in sides)
         if first != second or (name == KERNEL and first == NOT_RECORDED):
             yield name, first, second
 
 
-def kernel_scores(logs: Sequence[Log], tables: dict, cells: set[Cell]) -> dict[Cell, dict[str, float]]:
+def kernel_scores(logs: Sequence[Log], cells: set[Cell]) -> dict[Cell, dict[str, float]]:
     """{cell: {BLAS kernel: score}} of the cells that were computed with several kernels."""
     found = defaultdict[Cell, dict[str, float]](dict)
     for log in logs:
         for cell in cells & log.records.keys():
             kernel = facts_of(log, cell)[KERNEL]
             if kernel and kind(log.status(cell)) == DONE:
-                found[cell].setdefault(kernel, tables[log.path][cell])
+                found[cell].setdefault(kernel, log.score(cell))
     return {cell: scores for cell, scores in sorted(found.items()) if len(scores) > 1}
 
 
@@ -200,7 +184,8 @@ def kernel_scores(logs: Sequence[Log], tables: dict, cells: set[Cell]) -> dict[C
 def report(comparison: Comparison, names: tuple[str, str]) -> Iterator[str]:
     """Lines that say how two sets of cells differ; `names` are those of the sets."""
     counts = [f"{comparison.num_both} in both"]
-    counts += [f"{comparison.neither} of them skipped or failed in both"] * (comparison.neither > 0)
+    neither = comparison.num_both - len(comparison.cells) - len(comparison.statuses)
+    counts += [f"{neither} of them skipped or failed in both"] * (neither > 0)
     counts += [f"{number} in {name} only" for number, name in zip(comparison.alone, names, strict=True) if number]
     yield comparison.title
     yield f"  cells: {', '.join(counts)}"
@@ -227,6 +212,9 @@ def difference_lines(comparison: Comparison) -> Iterator[str]:
     exact = f"; {comparison.exact.sum()} exact in both" if comparison.exact.any() else ""
     yield f"  beyond the tolerance of {comparison.tolerance:g}{unit}: {beyond.sum()} of {len(cells)}{exact}"
     if beyond.any():
+        alone = beyond & np.isnan(comparison.spreads)
+        if alone.any():
+            yield f"  {alone.sum()} of them have one seed alone in the second set, and so no spread"
         wide = np.flatnonzero(beyond & (sizes > comparison.spreads))
         wide = wide[np.argsort(-sizes[wide], kind="stable")]
         named = [f"{spelled(cells[i])} ({sizes[i]:.4g} > {comparison.spreads[i]:.4g})" for i in wide]
@@ -242,6 +230,20 @@ def kernel_line(comparison: Comparison) -> str:
     worst, unit = max(ranges, key=ranges.__getitem__), unit_of(comparison.measure)
     return (f"  over the BLAS kernels {' / '.join(names)}: {len(ranges)} cells, scores spread by up to "
             f"{ranges[worst]:.4g}{unit} ({spelled(worst)}), mean {np.mean(list(ranges.values())):.4g}{unit}")
+
+
+def kernel_advice(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """A line that says how to compute with the kernels of the second set, where those of the first are others."""
+    pairs = Counter[tuple[str, str]]()
+    for comparison in comparisons:
+        for (name, ours, theirs), count in comparison.facts.items():
+            pairs[ours, theirs] += count * (name == KERNEL and NOT_RECORDED not in (ours, theirs))
+    (ours, theirs), count = max(pairs.items(), key=lambda pair: pair[1], default=(("", ""), 0))
+    if count:
+        kernel = theirs.split()[-1]
+        yield (f"{count} cells were computed with other BLAS kernels ({ours} / {theirs}): they move the last digits of "
+               "products, and scores where a fit is nearly exact. To compute with that of the second set: export "
+               f"OPENBLAS_CORETYPE={kernel}")
 
 
 def unit_of(measure: Measure) -> str:
@@ -264,13 +266,8 @@ def unmatched(first: Sequence[Log], second: Sequence[Log], names: tuple[str, str
     sides = by_settings(first), by_settings(second)
     for name, other, own, theirs in ((names[0], names[1], *sides), (names[1], names[0], *sides[::-1])):
         for settings in (dict(settings) for settings in own if settings not in theirs):
-            line = f"only in {name}: {settings_line(settings)}"
-            near = [dict(group) for group in theirs
-                    if all(dict(group)[key] == settings[key] for key in ("task", "method"))]
-            if near:
-                apart = [{key for key in settings | group if settings.get(key) != group.get(key)} for group in near]
-                number = min(range(len(near)), key=lambda number: len(apart[number]))
-                changes = (f"--{key} {near[number].get(key)!r} instead of {settings.get(key)!r}"
-                           for key in sorted(apart[number]))
-                line += f"; {other} has {', '.join(changes)}"
-            yield line
+            near = [[f"--{key} {group.get(key)!r} instead of {settings.get(key)!r}"
+                     for key in sorted(settings | group) if settings.get(key) != group.get(key)]
+                    for group in map(dict, theirs) if all(group[key] == settings[key] for key in ("task", "method"))]
+            changes = min(near, key=len, default=[])
+            yield f"only in {name}: {settings_line(settings)}{f'; {other} has ' * bool(near)}{', '.join(changes)}"

@@ -29,16 +29,11 @@ Columns = dict[str, Selection]  # by heading
 
 @dataclass(frozen=True)
 class Row:
-    """Panels of one task and grid.
-
-    Args:
-        mlist, slist: the grid.
-        columns: {heading: task, method and the settings that are not at their default}; ANY leaves a setting open.
-    """
+    """Panels of one task and grid."""
 
     mlist: Sequence[int]
     slist: Sequence[int]
-    columns: Columns
+    columns: Columns  # what they leave out is at its default; ANY leaves a setting open
 
     @property
     def task(self) -> str:
@@ -50,26 +45,20 @@ class Row:
 
     def grids(self, logs: Sequence[Log], seeds: Sequence[int]) -> dict[str, Grid]:
         """{heading: the grid of this column}, from all logs that fit."""
-        return {heading: gather(found, self.mlist, self.slist, seeds)[0]
+        return {heading: gather(found, self.mlist, self.slist, seeds)
                 for heading, found in self.fitting(logs).items()}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One figure. All rows have as many columns.
-
-    Args:
-        differences: (column, the column that is subtracted), drawn right of the others.
-        statistic: over the seeds, where no other is asked for.
-        as_lines: whether it is drawn by plotting/lines.py; its rows then have one width each.
-    """
+    """One figure. All rows have as many columns."""
 
     title: str
     rows: tuple[Row, ...]
-    differences: tuple[tuple[str, str], ...] = ()
+    differences: tuple[tuple[str, str], ...] = ()  # (column, the column that is subtracted), right of the others
     seeds: tuple[int, ...] = (0, 1, 2)
-    statistic: str = MEAN
-    as_lines: bool = False
+    statistic: str = MEAN  # over the seeds, where no other is asked for
+    as_lines: bool = False  # whether it is drawn by plotting/lines.py; its rows then have one width each
 
     @property
     def selections(self) -> list[Selection]:
@@ -135,20 +124,15 @@ def both(mlist: Sequence[int], slist: Sequence[int], settings: Selection) -> Row
     return Row(mlist, slist, columns(settings, "aiht", "pruning"))
 
 
+def beside(mlist: Sequence[int], slist: Sequence[int], settings: Selection, paper: Sequence[str], method: str) -> Row:
+    """Methods of the paper, as it runs them, beside one of ours."""
+    return Row(mlist, slist, columns(settings, *paper) | ours(settings, method))
+
+
 def baselines(slist: Sequence[int], settings: Selection, trained: Selection, epochs: int) -> Row:
     """IMP in several forms, and AIHT; `trained` are settings in which IMP does fit, `epochs` those of finetuning."""
     forms = {" as published": {}, ", trained": trained} | finetuned(epochs, trained)
     return Row(SMALL_M, slist, imp(settings, forms) | columns(settings, "aiht"))
-
-
-def beyond(mlist: Sequence[int], slist: Sequence[int], settings: Selection) -> Row:
-    """AIHT beside gnhtp."""
-    return Row(mlist, slist, columns(settings, "aiht") | ours(settings, "gnhtp"))
-
-
-def recovery(mlist: Sequence[int], slist: Sequence[int], settings: Selection, method: str) -> Row:
-    """The paper's methods, as it runs them, beside one of ours."""
-    return Row(mlist, slist, columns(settings, "pruning", "aiht") | ours(settings, method))
 
 
 def opponents(slist: Sequence[int], settings: Selection, forms: dict[str, Selection], dynamic: Selection,
@@ -162,14 +146,15 @@ def opponents(slist: Sequence[int], settings: Selection, forms: dict[str, Select
 def inputs(method: str, **settings: Any) -> Row:
     """One method on planted networks, a column for every distribution of their inputs."""
     settings |= {"task": "mlp_planted", "method": method, "nmeasurements": 10000}
-    return Row((1, 2, 5, 10, 20), (5, 10, 20, 50, 100), {f"{METHODS[method].title}, {dist}":
-                                                         settings | {"input_dist": dist} for dist in INPUT_DISTS})
+    title = METHODS[method].title
+    return Row(*SMALL_GRID, {f"{title}, {dist}": settings | {"input_dist": dist} for dist in INPUT_DISTS})
 
 
 # ---- the table ----
 
 TO_1000 = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 SMALL_M, SMALL_S = (5, 20, 100), (20, 100, 500)
+SMALL_GRID = (1, 2, 5, 10, 20), (5, 10, 20, 50, 100)
 INR_MNIST_GRID = TO_1000[1:8], TO_1000[1:]
 INR_CIFAR_GRID = TO_1000[:8], (*TO_1000[2:], 2000)
 
@@ -212,14 +197,14 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
         opponents(SMALL_S, INR_CIFAR, {}, DYNAMIC_INR, "gnhtp"),
     ), as_lines=True),
     "gnhtp": Entry("Beyond the paper", (
-        beyond((1, 2, 5, 10, 20), (5, 10, 20, 50, 100), PLANTED),
-        beyond(SMALL_M, SMALL_S, INR_MNIST), beyond(SMALL_M, SMALL_S, INR_CIFAR),
-        beyond(SMALL_M, SMALL_S, INR_MNIST | TWO),
+        beside(*SMALL_GRID, PLANTED, ["aiht"], "gnhtp"),
+        *(beside(SMALL_M, SMALL_S, image, ["aiht"], "gnhtp") for image in (INR_MNIST, INR_CIFAR, INR_MNIST | TWO)),
     ), ((GNHTP, AIHT),)),
     "inputs": Entry("Distributions of the inputs", (inputs("aiht", num_epochs=15), inputs("gnhtp"),
                                                     inputs("creases"))),
-    "recovery": Entry("Recovered exactly", (recovery(TO_1000, TO_1000, PLANTED, "creases"),
-                                            recovery(TO_1000, TO_1000, PLANTED_VECTOR, "creases")), statistic=EXACT),
-    "recovery2": Entry("Recovered exactly, two hidden layers",
-                       (recovery(TO_1000[1:], TO_1000[3:], PLANTED | TWO, "deep"),), statistic=EXACT),
+    "recovery": Entry("Recovered exactly", tuple(
+        beside(TO_1000, TO_1000, planted, ["pruning", "aiht"], "creases") for planted in (PLANTED, PLANTED_VECTOR)
+    ), statistic=EXACT),
+    "recovery2": Entry("Recovered exactly, two hidden layers", (
+        beside(TO_1000[1:], TO_1000[3:], PLANTED | TWO, ["pruning", "aiht"], "deep"),), statistic=EXACT),
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,60 +35,38 @@ MARK_SIZE = 6.5  # points: legs of 2.4
 MID_LUMINANCE = 0.18  # of a colour on which black and white text read as well
 
 
-@dataclass(frozen=True)
-class Look:
-    """How heatmaps are drawn that share their colours.
-
-    Args:
-        measure: what they show, with its range.
-        norm, cmap: from a value to a colour.
-        extend: whether values exceed the range, as a colour bar of matplotlib is told.
-    """
-
-    measure: Measure
-    norm: Normalize
-    cmap: Colormap
-    extend: str
-
-    def colours(self, values: np.ndarray) -> np.ndarray:
-        """The colours [..., rgb] of values."""
-        return self.cmap(self.norm(np.clip(values, *range_of(self.measure))))[..., :3]
-
-
-def range_of(measure: Measure) -> tuple[float, float]:
-    """The range of a measure that has one."""
-    assert measure.range is not None, measure
-    return measure.range
-
-
-def look_of(measure: Measure, heatmaps: Sequence[Heatmap]) -> Look:
-    """Bright where good; for differences white at 0, and blue where the first is better."""
+def colouring(heatmap: Heatmap) -> tuple[Normalize, Colormap]:
+    """From a value to a colour: bright where good; for differences white at 0, and blue where the first is better."""
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm, Normalize
 
-    name = "RdBu" if heatmaps[0].signed else "viridis"
-    cmap = colormaps[name if measure.higher_is_better else f"{name}_r"]
-    low, high = range_of(measure)
+    name, measure = "RdBu" if heatmap.signed else "viridis", heatmap.measure
+    return ((LogNorm if measure.scale == "log" else Normalize)(*heatmap.limits),
+            colormaps[name if measure.higher_is_better else f"{name}_r"])
+
+
+def extent(heatmaps: Sequence[Heatmap]) -> str:
+    """Whether values of heatmaps of one measure exceed its range, as a colour bar of matplotlib is told."""
+    low, high = heatmaps[0].limits
     below = any(np.any(heatmap.values < low) for heatmap in heatmaps)
     above = any(np.any(heatmap.values > high) for heatmap in heatmaps)
-    extend = "both" if below and above else "min" if below else "max" if above else "neither"
-    return Look(measure, (LogNorm if measure.scale == "log" else Normalize)(low, high), cmap, extend)
+    return "both" if below and above else "min" if below else "max" if above else "neither"
 
 
 # ---- before the layout ----
 
 
-def draw_cells(ax: Axes, heatmap: Heatmap, look: Look) -> None:
+def draw_cells(ax: Axes, heatmap: Heatmap) -> None:
     """Colour the cells, m down and s across, hatch those without a number, and mark those without a path."""
     from matplotlib.patches import Rectangle
 
-    values = np.clip(heatmap.values, *range_of(look.measure))
-    ax.pcolormesh(values, norm=look.norm, cmap=look.cmap, edgecolors="white", linewidth=0.5)
+    values, (norm, cmap) = np.clip(heatmap.values, *heatmap.limits), colouring(heatmap)
+    ax.pcolormesh(values, norm=norm, cmap=cmap, edgecolors="white", linewidth=0.5)
     for row, column in np.argwhere(np.isnan(values)):
         ax.add_patch(Rectangle((column, row), 1, 1, **hatching(heatmap.reasons[row, column])))
     ax.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
     ax.spines[:].set_visible(False)
-    mark_pathless(ax, heatmap, look)
+    mark_pathless(ax, heatmap)
 
 
 def hatching(reason: str) -> dict[str, Any]:
@@ -97,7 +74,7 @@ def hatching(reason: str) -> dict[str, Any]:
     return {"hatch": HATCHES[reason], "facecolor": "0.96", "edgecolor": "0.65", "linewidth": 0}
 
 
-def mark_pathless(ax: Axes, heatmap: Heatmap, look: Look) -> None:
+def mark_pathless(ax: Axes, heatmap: Heatmap) -> None:
     """A triangle in the corner of cells where no path from input to output is left: hollow for some seeds, else full.
 
     It is small enough to stay clear of the numbers.
@@ -106,11 +83,9 @@ def mark_pathless(ax: Axes, heatmap: Heatmap, look: Look) -> None:
 
     marked = (heatmap.pathless > 0) & ~np.isnan(heatmap.values)
     if marked.any():
-        rows, columns = np.nonzero(marked)
-        colours = text_colours(heatmap, look)[marked]
-        faces = np.where(heatmap.pathless[marked] == 1, colours, "none")
-        ax.scatter(columns + 1, rows + 1, MARK_SIZE**2, facecolors=faces, edgecolors=colours, linewidths=0.4,
-                   marker=Path(TRIANGLE + (-1, 1)))
+        (rows, columns), colours = np.nonzero(marked), text_colours(heatmap)[marked]
+        ax.scatter(columns + 1, rows + 1, MARK_SIZE**2, edgecolors=colours, linewidths=0.4,
+                   facecolors=np.where(heatmap.pathless[marked] == 1, colours, "none"), marker=Path(TRIANGLE + (-1, 1)))
 
 
 def label_axes(ax: Axes, heatmap: Heatmap, rows: str, tick_size: float, label_size: float) -> None:
@@ -139,41 +114,36 @@ def thin_labels(ax: Axes, heatmap: Heatmap, tick_size: float) -> None:
         axis.set_ticks(np.arange(0, len(values), step) + 0.5, map(str, values[::step]))
 
 
-def number_format(heatmaps: Sequence[Heatmap], measure: Measure, cell: tuple[float, float], largest: float,
+def number_format(heatmaps: Sequence[Heatmap], cell: tuple[float, float], largest: float,
                   finest: int | None = None) -> tuple[int, float] | None:
-    """(decimals, font size) of the numbers in cells of this width and height, in points; None where none fit.
+    """(decimals, font size) of the numbers of one measure in cells of this width and height; None where none fit.
 
     The size depends on the cells alone. The decimals are those of three significant digits of the range, or fewer.
 
     Args:
-        largest: size that a number may have at most, in points.  finest: bound on the decimals.
+        cell, largest: size of a cell, and of a number at most, in points.  finest: bound on the decimals.
     """
     lines = 2 if any(few_seeds(heatmap).any() for heatmap in heatmaps) else 1
     font = min(largest, max(MIN_FONT, cell[0] / IN_A_CELL), cell[1] / (1.2 * lines))
     if font < MIN_FONT:
         return None
-    low, high = range_of(measure)
+    measure, (low, high) = heatmaps[0].measure, heatmaps[0].limits
     decimals = 1 if measure.scale == "log" else max(0, 2 - math.floor(math.log10(high - low)))
-    if any(heatmap.medians is not None for heatmap in heatmaps):
+    if heatmaps[0].medians is not None:
         decimals = 0  # the range is that of the colours
     for precision in range(decimals if finest is None else min(decimals, finest), -1, -1):
         texts = (format_number(value, precision, measure.scale, heatmap.signed)
                  for heatmap in heatmaps for value in heatmap.numbers[~np.isnan(heatmap.numbers)])
-        if all(font * text_width(text) <= 0.97 * cell[0] for text in texts):
+        if all(font * sum(WIDTHS.get(character, DIGIT) for character in text) <= 0.97 * cell[0] for text in texts):
             return precision, font
     return None
 
 
-def text_width(text: str) -> float:
-    """About how wide a number is, in font sizes."""
-    return sum(WIDTHS.get(character, DIGIT) for character in text)
-
-
-def write_numbers(ax: Axes, heatmap: Heatmap, look: Look, decimals: int, font: float) -> None:
+def write_numbers(ax: Axes, heatmap: Heatmap, decimals: int, font: float) -> None:
     """Write the numbers into their cells, over "n=2" where fewer seeds ran."""
-    colours, partial = text_colours(heatmap, look), few_seeds(heatmap)
+    colours, partial = text_colours(heatmap), few_seeds(heatmap)
     for row, column in np.argwhere(~np.isnan(heatmap.values)):
-        text = format_number(heatmap.numbers[row, column], decimals, look.measure.scale, heatmap.signed)
+        text = format_number(heatmap.numbers[row, column], decimals, heatmap.measure.scale, heatmap.signed)
         text += f"\nn={heatmap.count[row, column]}" if partial[row, column] else ""
         ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", linespacing=1, fontsize=font,
                 color=colours[row, column]).set_in_layout(False)
@@ -184,9 +154,11 @@ def few_seeds(heatmap: Heatmap) -> np.ndarray:
     return ~np.isnan(heatmap.values) & (heatmap.count < heatmap.seeds)
 
 
-def text_colours(heatmap: Heatmap, look: Look) -> np.ndarray:
+def text_colours(heatmap: Heatmap) -> np.ndarray:
     """"black" or "white" [m, s], whichever reads better on the cell."""
-    luminance = look.colours(heatmap.values) ** 2.2 @ (0.2126, 0.7152, 0.0722)
+    norm, cmap = colouring(heatmap)
+    colours = cmap(norm(np.clip(heatmap.values, *heatmap.limits)))[..., :3]
+    luminance = colours**2.2 @ (0.2126, 0.7152, 0.0722)
     return np.where(luminance > MID_LUMINANCE, "black", "white")
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ import numpy as np
 
 from sweep.logbook import Log, LogError
 from sweep.methods import METHODS
+from sweep.names import AXES, digest
 from sweep.settings import completed
-from sweep.table import DONE, FAILED, NOT_RUN, SKIPPED, Cell, kind
+from sweep.table import DONE, FAILED, NOT_RUN, SKIPPED, Cell, kind, read_table
 from tasks import TASKS
 
 SCORE = "score"
@@ -42,8 +44,7 @@ def known_task(name: str) -> str:
 
 def known_method(name: str) -> str:
     """The method that a folder or a flag names, by its name or title in any case; "" if there is none."""
-    names = {method.title.lower(): own for own, method in METHODS.items()} | {own: own for own in METHODS}
-    return names.get(name.lower(), "")
+    return next((own for own, method in METHODS.items() if name.lower() in (own, method.title.lower())), "")
 
 
 def folders(path: Path) -> tuple[str, str]:
@@ -56,8 +57,7 @@ def find_logs(logs_dir: Path) -> list[Path]:
 
     Other folders are passed over, and so are hidden files, which are unfinished.
     """
-    found = (path for path in Path(logs_dir).glob("*/*/*.npy") if not path.name.startswith("."))
-    return sorted(path for path in found if all(folders(path)))
+    return sorted(path for path in Path(logs_dir).glob("*/*/[!.]*.npy") if all(folders(path)))
 
 
 # ---- reading ----
@@ -71,14 +71,14 @@ PUBLISHED = re.compile(
 )
 
 
-def read_log(path: Path) -> Log:
+def read_log(path: Path, with_histories: bool = False) -> Log:
     """The log whose table is at path, in a folder <task>/<method>. Raises LogError.
 
     The settings of a log without a sidecar are those in its name, task and method alone: it does not say the others.
     """
     sidecar, match = path.with_suffix(".json"), PUBLISHED.fullmatch(path.stem)
     if sidecar.exists():
-        log = Log.read(sidecar)
+        log = Log.read(sidecar, with_histories)
         if log.settings.get("task") not in TASKS:
             raise LogError(f"{sidecar}: its task {log.settings.get('task')!r} is none of tasks.py: move the log away")
         return log
@@ -95,43 +95,51 @@ def read_published(path: Path, match: re.Match) -> Log:
     settings, axes = parse_name(match)
     task, method = folders(path)
     log = Log(path.with_suffix(""), {"task": task, "method": method} | settings, axes, TASKS[task].measure)
-    scores = read_table(path)
+    try:
+        scores = read_table(path.read_bytes()).astype(np.float64)
+    except Exception as error:  # damaged bytes fail in many ways, which all mean the same here
+        raise LogError(f"{path} is no readable table ({error}): delete it and run the sweep again") from error
     if scores.ndim == 2:  # one number for all seeds of its name: entered for the first
         scores = scores[:, :, None]
     if scores.shape not in (log.table.shape, (*log.table.shape[:2], 1)):
         raise LogError(f"{path}: table {scores.shape} does not fit its axes m, s, seed {log.table.shape}: run it again")
-    skipped = np.isnan(scores) | ((scores == 0) & TASKS[task].is_network)
-    log.table[:, :, : scores.shape[2]] = np.where(skipped, np.nan, scores)
-    for (m, s, seed), is_skipped in np.ndenumerate(skipped):
-        cell = axes["m"][m], axes["s"][s], axes["seed"][seed]
-        log.records[cell] = {"status": SKIPPED if is_skipped else DONE}
+    for (m, s, seed), score in np.ndenumerate(scores):
+        skipped = np.isnan(score) or (score == 0 and TASKS[task].is_network)
+        log.enter((axes["m"][m], axes["s"][s], axes["seed"][seed]), {"status": SKIPPED if skipped else DONE},
+                  np.nan if skipped else score)
     return log
-
-
-def read_table(path: Path) -> np.ndarray:
-    """The array at path as float64. Raises LogError."""
-    try:
-        with path.open("rb") as file:
-            table = np.lib.format.read_array(file, allow_pickle=False)
-        if table.dtype.kind not in "fiu":
-            raise ValueError(f"it holds {table.dtype}, not numbers")
-        return table.astype(np.float64)
-    except Exception as error:  # damaged bytes fail in many ways, which all mean the same here
-        raise LogError(f"{path} is no readable table ({error}): delete it and run the sweep again") from error
 
 
 def parse_name(match: re.Match) -> tuple[dict[str, Any], dict[str, list[int]]]:
     """Settings and axes {"m": [...], "s": [...], "seed": [...]} in a match of PUBLISHED."""
     settings = {key: int(match[key]) for key in ("num_layers", "batch_size", "num_epochs")}
     settings |= {key: match[key] == "True" for key in ("convex", "bias")}
-    axes = {axis: [int(number) for number in re.findall(r"\d+", match[axis])] for axis in ("m", "s", "seed")}
+    axes = {axis: [int(number) for number in re.findall(r"\d+", match[axis])] for axis in AXES}
     return settings | {"expname": match["expname"]}, axes
+
+
+def picture_names(paths: Sequence[Path], suffixes: dict[Path, str]) -> dict[Path, str]:
+    """{path of a log: name of its pictures} of those with a suffix, which may be ""; no two logs share one.
+
+    A log's own stem is kept, a published one made shell-friendly: [1, 2] becomes 1-2.
+    """
+    stems = {path: friendly_stem(path) if PUBLISHED.fullmatch(path.stem) else path.stem for path in paths}
+    uses, names = Counter(stem.lower() for stem in stems.values()), {}  # some disks do not tell A from a
+    for path, suffix in suffixes.items():
+        shared = uses[stems[path].lower()] > 1 or (suffix and (stems[path] + suffix).lower() in uses)
+        names[path] = stems[path] + (f"_{digest('/'.join(path.parts[-3:]), 8)}" if shared else "") + suffix
+    return names
+
+
+def friendly_stem(path: Path) -> str:
+    """Task, method and name of a published log without blanks and brackets."""
+    name = "_".join((*path.parts[-3:-1], re.sub(r"[\[\]]", "", path.stem)))
+    return re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII).strip("_-")
 
 
 def scores_of(log: Log) -> dict[Cell, float]:
     """The scores of a log by cell, NaN where there is none."""
-    cells = itertools.product(log.axes["m"], log.axes["s"], log.axes["seed"])
-    return dict(zip(cells, log.table.ravel().tolist(), strict=True))
+    return {cell: log.score(cell) for cell in log.cells()}
 
 
 # ---- a grid of cells ----
@@ -139,19 +147,14 @@ def scores_of(log: Log) -> dict[Cell, float]:
 
 @dataclass(frozen=True)
 class Grid:
-    """Numbers of the cells of a grid.
-
-    Args:
-        mlist, slist, seedlist: its axes.
-        kinds: [m, s, seed] of str, the status without its reason.
-        numbers: {name: [m, s, seed]}, the score and what else is recorded, NaN where a cell has none.
-    """
+    """Numbers of the cells of a grid."""
 
     mlist: tuple[int, ...]
     slist: tuple[int, ...]
     seedlist: tuple[int, ...]
-    kinds: np.ndarray
-    numbers: dict[str, np.ndarray]
+    kinds: np.ndarray  # [m, s, seed] of str, the status without its reason
+    numbers: dict[str, np.ndarray]  # by name [m, s, seed], the score and what else is recorded, NaN where there is none
+    clashes: Sequence[Clash] = ()  # of the logs that it was gathered from
 
     def values(self, name: str) -> np.ndarray:
         """The number of this name, [m, s, seed], NaN where there is none."""
@@ -160,23 +163,23 @@ class Grid:
 
 def grid_of(log: Log) -> Grid:
     """The grid of one log."""
-    return gather([log], *log.axes.values())[0]
+    return gather([log], *log.axes.values())
 
 
-def gather(logs: Iterable[Log], mlist: Iterable[int], slist: Iterable[int],
-           seedlist: Iterable[int]) -> tuple[Grid, list[Clash]]:
-    """A grid with the cells of all these logs, and the pairs of logs that clash over one of its cells."""
+def gather(logs: Iterable[Log], mlist: Iterable[int], slist: Iterable[int], seedlist: Iterable[int]) -> Grid:
+    """A grid with the cells of all these logs."""
     axes = tuple(mlist), tuple(slist), tuple(seedlist)
     shape = tuple(map(len, axes))
     places = dict(zip(itertools.product(*axes), np.ndindex(shape), strict=True))
     kinds, numbers = np.full(shape, NOT_RUN), {SCORE: np.full(shape, np.nan)}
     taken, clashes = pick(logs, places)
-    scores = {path: scores_of(log) for path, log in {log.path: log for log in taken.values()}.items()}
     for cell, log in taken.items():
         kinds[places[cell]] = kind(log.status(cell))
-        for name, value in (recorded_numbers(log.records[cell]) | {SCORE: scores[log.path][cell]}).items():
+        recorded = {name: value for name, value in log.records[cell].items()
+                    if isinstance(value, (bool, int, float)) and name != "environment"}  # which is but a number of one
+        for name, value in (recorded | {SCORE: log.score(cell)}).items():
             numbers.setdefault(name, np.full(shape, np.nan))[places[cell]] = value
-    return Grid(*axes, kinds, numbers), clashes
+    return Grid(*axes, kinds, numbers, clashes)
 
 
 def pick(logs: Iterable[Log], cells: Iterable[Cell] | None = None) -> tuple[dict[Cell, Log], list[Clash]]:
@@ -198,12 +201,6 @@ def pick(logs: Iterable[Log], cells: Iterable[Cell] | None = None) -> tuple[dict
             elif ours == best == DONE and log.settings != other.settings:
                 clashes[other.path, log.path] = other, log
     return taken, list(clashes.values())
-
-
-def recorded_numbers(record: dict[str, Any]) -> dict[str, float]:
-    """The numbers in the record of a cell, but for that of its environment."""
-    return {name: value for name, value in record.items()
-            if isinstance(value, (bool, int, float)) and name != "environment"}
 
 
 def agrees(log: Log, selection: dict[str, Any]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,23 +35,16 @@ METRICS = {  # other numbers in the records of cells, where the plain name and t
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is asked for: a number of the cells, and what becomes of it over the seeds.
+    """What is asked for: a number of the cells, and what becomes of it over the seeds."""
 
-    Args:
-        metric: SCORE, or the name of another number in the records of cells.
-        statistic: one of STATISTICS.
-        threshold: of success, beyond which a seed counts; None where it is the task's.
-    """
-
-    metric: str = SCORE
-    statistic: str = MEAN
-    threshold: float | None = None
+    metric: str = SCORE  # or the name of another number in the records of cells
+    statistic: str = MEAN  # one of STATISTICS
+    threshold: float | None = None  # of success, beyond which a seed counts; None where it is the task's
 
     def on(self, task: str) -> Quantity:
         """The same on a task, whose threshold of exact recovery counts where none is given."""
-        if self.statistic not in SHARES or self.threshold is not None or self.metric != SCORE or task not in TASKS:
-            return self
-        return replace(self, threshold=TASKS[task].exact)
+        is_usual = self.statistic in SHARES and self.threshold is None and self.metric == SCORE
+        return replace(self, threshold=TASKS[task].exact) if is_usual else self
 
     @property
     def suffix(self) -> str:
@@ -66,46 +59,29 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """What one heatmap shows.
-
-    Args:
-        mlist, slist: its axes.
-        values: [m, s], NaN where there is none.
-        reasons: [m, s] of str, one of REASONS where there is no value, else "".
-        count: [m, s], seeds that a value is of.
-        seeds: number of seeds of the grid.
-        pathless: [m, s], share of the seeds whose network has no path from input to output.
-        signed: whether the values are differences.
-        medians: [m, s], written into the cells in place of the values, where there are some.
-    """
+    """What one heatmap shows: a number for each cell [m, s]."""
 
     mlist: tuple[int, ...]
     slist: tuple[int, ...]
-    values: np.ndarray
-    reasons: np.ndarray
-    count: np.ndarray
-    seeds: int
-    pathless: np.ndarray
-    signed: bool = False
-    medians: np.ndarray | None = None
+    measure: Measure  # of the values
+    values: np.ndarray  # [m, s], NaN where there is none
+    reasons: np.ndarray  # [m, s] of str, one of REASONS where there is no value, else ""
+    count: np.ndarray  # [m, s], seeds that a value is of
+    seeds: int  # number of seeds of the grid
+    pathless: np.ndarray  # [m, s], share of the seeds whose network has no path from input to output
+    signed: bool = False  # whether the values are differences
+    medians: np.ndarray | None = None  # [m, s], written into the cells in place of the values, where there are some
 
     @property
     def numbers(self) -> np.ndarray:
         """What is written into the cells [m, s]."""
         return self.values if self.medians is None else self.medians
 
-
-@dataclass(frozen=True)
-class Block:
-    """Heatmaps that share their colours: the columns of a row of panels, or its differences."""
-
-    measure: Measure
-    heatmaps: dict[str, Heatmap]  # by heading
-
-
-def heatmaps_of(blocks: Iterable[Block]) -> list[Heatmap]:
-    """All heatmaps of these blocks."""
-    return [heatmap for block in blocks for heatmap in block.heatmaps.values()]
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The range of its measure, which is to have one."""
+        assert self.measure.range is not None, self.measure
+        return self.measure.range
 
 
 # ---- one number per cell ----
@@ -115,11 +91,12 @@ def heatmap(grid: Grid, quantity: Quantity, measure: Measure) -> Heatmap:
     """The heatmap of a quantity; `measure` says whether its numbers are of a log scale, and better if high."""
     values = seed_values(grid, quantity, measure, logarithms=quantity.statistic == STD)
     pathless, _ = over_seeds(1 - grid.values("connected"), MEAN)
-    shown = reduce_seeds(grid, values, reasons_without(grid, quantity), quantity.statistic, np.nan_to_num(pathless))
+    drawn = reduce_seeds(grid, values, reasons_without(grid, quantity), quantity, shown(measure, quantity))
+    drawn = replace(drawn, pathless=np.nan_to_num(pathless))
     if quantity.statistic != EXACT:
-        return shown
+        return drawn
     medians, _ = over_seeds(seed_values(grid, Quantity(quantity.metric), measure, logarithms=False), MEDIAN)
-    return replace(shown, medians=medians)
+    return replace(drawn, medians=medians)
 
 
 def difference(first: Grid, second: Grid, quantity: Quantity, measure: Measure) -> Heatmap:
@@ -129,8 +106,8 @@ def difference(first: Grid, second: Grid, quantity: Quantity, measure: Measure) 
     """
     ours, theirs = (seed_values(grid, quantity, measure, logarithms=True) for grid in (first, second))
     reasons = np.concatenate([reasons_without(grid, quantity) for grid in (first, second)], axis=2)
-    values = subtract(ours, theirs)
-    return reduce_seeds(first, values, reasons, quantity.statistic, np.zeros(values.shape[:2]), signed=True)
+    drawn = reduce_seeds(first, subtract(ours, theirs), reasons, quantity, shown(measure, quantity, signed=True))
+    return replace(drawn, signed=quantity.statistic != STD)
 
 
 def is_beyond(values: np.ndarray, threshold: float, measure: Measure) -> np.ndarray:
@@ -167,15 +144,14 @@ def reasons_without(grid: Grid, quantity: Quantity) -> np.ndarray:
     return np.where(grid.kinds != DONE, grid.kinds, np.where(recorded, "", NOT_RECORDED))
 
 
-def reduce_seeds(grid: Grid, values: np.ndarray, reasons: np.ndarray, statistic: str, pathless: np.ndarray,
-                 signed: bool = False) -> Heatmap:
+def reduce_seeds(grid: Grid, values: np.ndarray, reasons: np.ndarray, quantity: Quantity, measure: Measure) -> Heatmap:
     """The heatmap of numbers [m, s, seed]; the reasons [m, s, ...] are those of the seeds that have none."""
-    reduced, count = over_seeds(values, statistic)
-    why = np.where((statistic == STD) & (count == 1), FEW, UNDEFINED)
+    reduced, count = over_seeds(values, quantity.statistic)
+    why = np.where((quantity.statistic == STD) & (count == 1), FEW, UNDEFINED)
     for reason in reversed(REASONS):
         why[(count == 0) & np.any(reasons == reason, axis=2)] = reason
     why = np.where(np.isnan(reduced), why, "")
-    return Heatmap(grid.mlist, grid.slist, reduced, why, count, values.shape[2], pathless, signed and statistic != STD)
+    return Heatmap(grid.mlist, grid.slist, measure, reduced, why, count, values.shape[2], np.zeros(reduced.shape))
 
 
 def over_seeds(table: np.ndarray, statistic: str) -> tuple[np.ndarray, np.ndarray]:
@@ -224,19 +200,20 @@ def shown(measure: Measure, quantity: Quantity, signed: bool = False) -> Measure
     return Measure(name, unit, higher_is_better=measure.higher_is_better) if signed else measure
 
 
-def fill_range(measure: Measure, quantity: Quantity, heatmaps: list[Heatmap], widest: float | None = None) -> Measure:
-    """The measure with a range, taken from the values of the heatmaps where it has none.
+def common_range(heatmaps: Sequence[Heatmap], quantity: Quantity, widest: float = np.inf) -> Measure:
+    """The measure of these heatmaps with a range, taken from their values where it has none.
 
     The range of a difference is symmetric, and reaches at most `widest` to each side. Values that diverged, or that
     have no place on a log scale, are left out.
     """
+    measure = heatmaps[0].measure
     if measure.range:
         return measure
     values = np.concatenate([heatmap.values.ravel() for heatmap in heatmaps])
     values = values[(np.abs(values) < LARGEST) & ((values > 1 / LARGEST) | (measure.scale == "linear"))]
-    if any(heatmap.signed for heatmap in heatmaps):
-        limit = min(np.abs(values).max(initial=0), widest or np.inf) or 1.0
-        return replace(measure, range=(-float(limit), float(limit)))
+    if heatmaps[0].signed:
+        limit = float(min(np.abs(values).max(initial=0), widest)) or 1.0
+        return replace(measure, range=(-limit, limit))
     if quantity.statistic == STD:
         return replace(measure, range=(0.0, float(values.max(initial=0)) or 1.0))
     low, high = (values.min(), values.max()) if values.size else (1.0, 1.0)

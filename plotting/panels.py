@@ -17,19 +17,8 @@ from instances.task import Measure
 from plotting import heatmaps as hm
 from plotting import page, words
 from plotting.figures import MINUS, Entry
-from plotting.logs import Clash, Grid, gather, grid_of
-from plotting.numbers import (
-    SHARES,
-    Block,
-    Heatmap,
-    Quantity,
-    difference,
-    fill_range,
-    heatmap,
-    heatmaps_of,
-    measured,
-    shown,
-)
+from plotting.logs import Clash, grid_of
+from plotting.numbers import SHARES, Heatmap, Quantity, common_range, difference, heatmap, measured
 from sweep.logbook import Log
 from sweep.table import NOT_RUN
 
@@ -38,26 +27,27 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.gridspec import GridSpec
 
+    Panel = tuple[Axes, Heatmap]
+
 
 @dataclass(frozen=True)
 class Strip:
-    """A row of panels.
+    """A row of panels."""
 
-    Args:
-        rows: what the rows of its heatmaps are.
-        blocks: the columns, then the differences if there are any.
-        heading: words over the row.  notes: {heading of a panel: what else is said over it}.
-    """
+    rows: str  # what the rows of its heatmaps are
+    heatmaps: dict[str, Heatmap]  # by heading: the columns, then their differences if there are any
+    heading: str = ""  # words over the row
+    notes: dict[str, str] = field(default_factory=dict)  # {heading of a panel: what else is said over it}
 
-    rows: str
-    blocks: tuple[Block, ...]
-    heading: str = ""
-    notes: dict[str, str] = field(default_factory=dict)
+    @property
+    def measures(self) -> list[Measure]:
+        """What its heatmaps show: that of the columns, then that of their differences."""
+        return list(dict.fromkeys(shown.measure for shown in self.heatmaps.values()))
 
     @property
     def num_rows(self) -> int:
         """Rows of cells."""
-        return len(heatmaps_of(self.blocks)[0].mlist)
+        return len(next(iter(self.heatmaps.values())).mlist)
 
 
 @dataclass(frozen=True)
@@ -81,62 +71,57 @@ def assemble(entry: Entry, logs: Sequence[Log], quantity: Quantity) -> tuple[lis
     """The strips of an entry, their measures without a range where none is stated, and the logs that clash."""
     strips, clashes = [], []
     for row in entry.rows:
-        fitting = row.fitting(logs)
-        gathered = {head: gather(found, row.mlist, row.slist, entry.seeds) for head, found in fitting.items()}
-        clashes += [clash for _, found in gathered.values() for clash in found]
-        measure = measured([log for found in fitting.values() for log in found], row.task, quantity.metric)
-        grids = {head: grid for head, (grid, _) in gathered.items()}
-        blocks = blocks_of(entry.differences, grids, quantity.on(row.task), measure)
-        strips.append(Strip(hm.row_name(row.task), blocks, words.row_heading(row), words.column_notes(row)))
+        measure = measured([log for found in row.fitting(logs).values() for log in found], row.task, quantity.metric)
+        grids, on_task = row.grids(logs, entry.seeds), quantity.on(row.task)
+        shown = {heading: heatmap(grid, on_task, measure) for heading, grid in grids.items()}
+        shown |= {f"{first} {MINUS} {second}": difference(grids[first], grids[second], on_task, measure)
+                  for first, second in entry.differences}
+        strips.append(Strip(hm.row_name(row.task), shown, words.row_heading(row), words.column_notes(row)))
+        clashes += [clash for grid in grids.values() for clash in grid.clashes]
     return strips, clashes
-
-
-def blocks_of(differences: Sequence[tuple[str, str]], grids: dict[str, Grid], quantity: Quantity,
-              measure: Measure) -> tuple[Block, ...]:
-    """The blocks of a row: heatmaps of the grids {heading: Grid}, then their differences if there are any."""
-    columns = {head: heatmap(grid, quantity, measure) for head, grid in grids.items()}
-    subtracted = {f"{first} {MINUS} {second}": difference(grids[first], grids[second], quantity, measure)
-                  for first, second in differences}
-    blocks = Block(shown(measure, quantity), columns), Block(shown(measure, quantity, signed=True), subtracted)
-    return tuple(block for block in blocks if block.heatmaps)
 
 
 def is_empty(strips: Sequence[Strip]) -> bool:
     """Whether no cell of any column was run."""
-    return all((shown.reasons == NOT_RUN).all() for strip in strips for shown in heatmaps_of(strip.blocks[:1]))
+    return all((shown.reasons == NOT_RUN).all() for strip in strips for shown in strip.heatmaps.values())
 
 
-def share_colours(strips: Sequence[Strip], quantity: Quantity) -> list[list[Strip]]:
-    """Bands of strips in sequence that show the same measures, each with one range of colours."""
-    bands = []
-    for _, group in groupby(strips, key=lambda strip: [block.measure for block in strip.blocks]):
-        band, measures, widest = list(group), [], None
-        for same in zip(*(strip.blocks for strip in band), strict=True):
-            measures.append(fill_range(same[0].measure, quantity, heatmaps_of(same), widest))
-            low, high = hm.range_of(measures[0])
-            widest = high - low if measures[0].scale == "linear" else None
-        bands.append([replace(strip, blocks=tuple(replace(block, measure=measure) for block, measure
-                                                  in zip(strip.blocks, measures, strict=True))) for strip in band])
-    return bands
+def share_colours(strips: Sequence[Strip], quantity: Quantity) -> list[Strip]:
+    """The strips with ranges of colours, which those in sequence share that show the same measures.
+
+    A difference has a range no wider than its score.
+    """
+    coloured = []
+    for measures, group in groupby(strips, key=lambda strip: strip.measures):
+        band, filled, widest = list(group), {}, np.inf
+        for measure in measures:
+            same = [shown for strip in band for shown in strip.heatmaps.values() if shown.measure == measure]
+            filled[measure] = common_range(same, quantity, widest)
+            low, high = filled[measure].range or (0, np.inf)
+            widest = high - low if measure.scale == "linear" else np.inf
+        for strip in band:
+            heatmaps = {name: replace(shown, measure=filled[shown.measure]) for name, shown in strip.heatmaps.items()}
+            coloured.append(replace(strip, heatmaps=heatmaps))
+    return coloured
 
 
 def shared_measure(logs: Sequence[Log], quantity: Quantity) -> Measure:
     """The one measure, its range filled in, that colours all these logs of a task, so that methods compare."""
-    measure = measured(logs, logs[0].settings["task"], quantity.metric)
-    heatmaps = [heatmap(grid_of(log), quantity, measure) for log in logs]
-    return fill_range(shown(measure, quantity), quantity, heatmaps)
+    task = logs[0].settings["task"]
+    measure, quantity = measured(logs, task, quantity.metric), quantity.on(task)
+    return common_range([heatmap(grid_of(log), quantity, measure) for log in logs], quantity)
 
 
 def summaries(strips: Sequence[Strip], quantity: Quantity) -> Iterator[str]:
     """Lines that tell differences of the mean score, or numbers of successes, in numbers."""
     for strip in strips:
-        for head, panel in ((head, panel) for block in strip.blocks for head, panel in block.heatmaps.items()):
-            if not panel.count.any():
+        for head, shown in strip.heatmaps.items():
+            if not shown.count.any():
                 continue
-            if quantity.statistic in SHARES and not panel.signed:
-                yield f"{strip.heading}: {head}: {words.successes([panel])} cells and seeds"
-            elif quantity == Quantity() and panel.signed:
-                yield f"{strip.heading}: {head}: {words.difference_line(panel)}"
+            if quantity.statistic in SHARES and not shown.signed:
+                yield f"{strip.heading}: {head}: {words.successes([shown])} cells and seeds"
+            elif quantity == Quantity() and shown.signed:
+                yield f"{strip.heading}: {head}: {words.difference_line(shown)}"
 
 
 # ---- the page ----
@@ -144,47 +129,46 @@ def summaries(strips: Sequence[Strip], quantity: Quantity) -> Iterator[str]:
 
 def draw_entry(entry: Entry, strips: Sequence[Strip], quantity: Quantity) -> Figure:
     """The figure of an entry, whose strips come from `assemble`."""
-    title = words.figure_title(entry, quantity, [block for strip in strips for block in strip.blocks])
+    title = words.figure_title(entry, quantity, [strip.heatmaps for strip in strips])
     return draw_page(title, share_colours(strips, quantity), Sizes())
 
 
 def draw_log(log: Log, measure: Measure, quantity: Quantity) -> Figure:
     """The figure of one log, as large as its grid."""
     task = log.settings["task"]
-    panel = heatmap(grid_of(log), quantity, measured([log], task, quantity.metric))
-    longest, columns = max(panel.values.shape), panel.values.shape[1]
+    shown = heatmap(grid_of(log), quantity.on(task), measured([log], task, quantity.metric))
+    longest, columns = max(shown.values.shape), shown.values.shape[1]
     cell = min(1.0, max(0.6, 3 / longest), 15 / longest)  # inches: small grids have larger cells, a side 15 at most
     sizes = Sizes(width=cell * columns + 0.8, cell=cell, bar=0.13, title=10, label=9, tick=8, number=9)
     letters = max(36, int(12 * (cell * columns + 1)))  # of the title: 12 to an inch at 10 points
     title = words.log_title(log, letters, quantity.statistic)
-    return draw_page(title, [[Strip(hm.row_name(task), (Block(measure, {"": panel}),))]], sizes)
+    return draw_page(title, [Strip(hm.row_name(task), {"": replace(shown, measure=measure)})], sizes)
 
 
-def draw_page(title: str, bands: Sequence[Sequence[Strip]], sizes: Sizes) -> Figure:
-    """The figure of these strips. Those of a band share their colours, and have colour bars below the last.
+def draw_page(title: str, strips: Sequence[Strip], sizes: Sizes) -> Figure:
+    """The figure of these strips, whose measures have ranges. Those in sequence that share them share colour bars.
 
-    All strips have blocks of the same numbers of panels. To be called within `page.style()`.
+    All strips have as many heatmaps. To be called within `page.style()`.
     """
-    strips = [strip for band in bands for strip in band]
-    counts = [len(block.heatmaps) for block in strips[0].blocks]
+    columns = len(strips[0].heatmaps)
     figure = page.new_figure(sizes.width, 1 + sum(1.2 + sizes.cell * strip.num_rows for strip in strips))
     figure.suptitle(title, x=0, ha="left", fontsize=sizes.title, parse_math=False)
-    grid = figure.add_gridspec(len(strips), sum(counts))
-    axes = grid.subplots(squeeze=False)
-    groups = []
-    for band, rows in zip(bands, np.split(axes, np.cumsum([len(band) for band in bands])[:-1]), strict=True):
-        for number, places in enumerate(np.split(rows, np.cumsum(counts)[:-1], axis=1)):
-            groups.append(draw_group(places, band, number, sizes.width * 72 / sum(counts), sizes))
-    for strip, row in zip(strips, axes, strict=True):
-        if strip.heading:
-            write_heading(row, strip.heading, sizes)
-    entries = hm.legend_entries([heatmap for strip in strips for heatmap in heatmaps_of(strip.blocks)])
-    if entries:
+    grid, width = figure.add_gridspec(len(strips), columns), 72 * sizes.width / columns  # points, of a panel, about
+    rows: list[list[Panel]] = [[*zip(row, strip.heatmaps.values(), strict=True)]
+                               for row, strip in zip(grid.subplots(squeeze=False), strips, strict=True)]
+    for row, strip in zip(rows, strips, strict=True):
+        label_strip(row, strip, width, sizes)
+    groups: list[list[Panel]] = []
+    for measures, pairs in groupby(zip(rows, strips, strict=True), key=lambda pair: pair[1].measures):
+        band = [row for row, _ in pairs]
+        for measure in measures:
+            groups.append([(ax, shown) for row in band for ax, shown in row if shown.measure == measure])
+            draw_group(groups[-1], len(groups[-1]) // len(band), width, sizes)
+    if entries := hm.legend_entries([shown for row in rows for _, shown in row]):
         figure.legend(*zip(*entries, strict=True), loc="outside lower left", ncols=2 if sizes.width > 5 else 1,
                       fontsize=sizes.label, handleheight=1)
     figure.align_ylabels()
-    first = [(row[0], heatmaps_of(strip.blocks)[0]) for row, strip in zip(axes, strips, strict=True)]
-    set_heights(figure, grid, first, sizes.cell)
+    set_heights(figure, grid, [row[0] for row in rows], sizes.cell)
     finest = None
     for group in groups:
         finest = write_group(group, sizes, finest)
@@ -192,77 +176,65 @@ def draw_page(title: str, bands: Sequence[Sequence[Strip]], sizes: Sizes) -> Fig
     return figure
 
 
-@dataclass(frozen=True)
-class Group:
-    """Panels of a band that share a look: (Axes, what they show)."""
-
-    look: hm.Look
-    panels: list[tuple[Axes, Heatmap]]
-
-
-def draw_group(axes: np.ndarray, band: Sequence[Strip], number: int, width: float, sizes: Sizes) -> Group:
-    """Draw the block of this number of the strips of a band into Axes [strip, column], and their colour bar.
+def label_strip(row: Sequence[Panel], strip: Strip, width: float, sizes: Sizes) -> None:
+    """Label the panels of a strip, and put its heading over their titles: in empty lines that these begin with.
 
     Args:
         width: of a panel, about, in points.
     """
-    blocks = [strip.blocks[number] for strip in band]
-    group = Group(hm.look_of(blocks[0].measure, heatmaps_of(blocks)), [])
-    for row, strip, block in zip(axes, band, blocks, strict=True):
-        for ax, (name, panel) in zip(row, block.heatmaps.items(), strict=True):
-            hm.draw_cells(ax, panel, group.look)
-            hm.label_axes(ax, panel, strip.rows if ax.get_subplotspec().is_first_col() else "", sizes.tick, sizes.label)
-            title = f"{page.wrap(name, width, sizes.label)}\n{strip.notes.get(name, '')}".strip()
-            ax.set_title("\n\n" * bool(strip.heading) + title, fontsize=sizes.label, pad=3, parse_math=False)
-            group.panels.append((ax, panel))
-    if not all(np.isnan(panel.values).all() for _, panel in group.panels):
-        pad = sizes.bar / (sizes.cell * sum(strip.num_rows for strip in band))
-        draw_colour_bar(axes, group.look, width * axes.shape[1], pad, sizes)
-    return group
+    titles = [f"{page.wrap(name, width, sizes.label)}\n{strip.notes.get(name, '')}".strip() for name in strip.heatmaps]
+    for (ax, shown), title in zip(row, titles, strict=True):
+        hm.label_axes(ax, shown, strip.rows if ax is row[0][0] else "", sizes.tick, sizes.label)
+        ax.set_title("\n\n" * bool(strip.heading) + title, fontsize=sizes.label, pad=3, parse_math=False)
+    if not strip.heading:
+        return
+    above = 1.2 * sizes.label * (1 + max(title.count("\n") for title in titles)) + 8
+    row[0][0].annotate(strip.heading, (0, 1), (0, above), xycoords="axes fraction", fontweight="bold",
+                       textcoords="offset points", fontsize=sizes.heading, parse_math=False).set_in_layout(False)
 
 
-def write_heading(row: Sequence[Axes], heading: str, sizes: Sizes) -> None:
-    """Bold words over the titles of the Axes of a strip, at its left: in the empty lines that these begin with."""
-    lines = max(len(ax.get_title().lstrip("\n").split("\n")) for ax in row)
-    row[0].annotate(heading, (0, 1), (0, 1.2 * lines * sizes.label + 8), xycoords="axes fraction", fontweight="bold",
-                    textcoords="offset points", fontsize=sizes.heading, parse_math=False).set_in_layout(False)
-
-
-def draw_colour_bar(axes: np.ndarray, look: hm.Look, width: float, pad: float, sizes: Sizes) -> None:
-    """A colour bar below these Axes, as wide as they are, with arrows where values exceed the range.
+def draw_group(group: Sequence[Panel], columns: int, width: float, sizes: Sizes) -> None:
+    """Colour the cells of panels of one measure, with a bar below all of them if there is anything to colour.
 
     Args:
-        width: in points.  pad: the gap above it, as a share of the height of the Axes.
+        columns: of panels.  width: of a panel, about, in points.
     """
     from matplotlib.cm import ScalarMappable
 
-    bar = axes[0, 0].figure.colorbar(ScalarMappable(look.norm, look.cmap), ax=axes, location="bottom",
-                                     extend=look.extend, aspect=width / (72 * sizes.bar), pad=pad)
+    for ax, shown in group:
+        hm.draw_cells(ax, shown)
+    (axes, heatmaps), width = zip(*group, strict=True), width * columns
+    if all(np.isnan(shown.values).all() for shown in heatmaps):
+        return
+    height = sizes.cell * sum(len(shown.mlist) for shown in heatmaps) / columns
+    bar = axes[0].figure.colorbar(ScalarMappable(*hm.colouring(heatmaps[0])), ax=axes, location="bottom",
+                                  extend=hm.extent(heatmaps), aspect=width / (72 * sizes.bar), pad=sizes.bar / height)
     bar.ax.tick_params(labelsize=sizes.tick)
-    bar.set_label(page.wrap(hm.bar_label(look.measure), width, sizes.label), fontsize=sizes.label, parse_math=False)
+    label = page.wrap(hm.bar_label(heatmaps[0].measure), width, sizes.label)
+    bar.set_label(label, fontsize=sizes.label, parse_math=False)
     bar.outline.set_visible(False)
 
 
-def set_heights(figure: Figure, grid: GridSpec, first: Sequence[tuple[Axes, Heatmap]], largest: float) -> None:
+def set_heights(figure: Figure, grid: GridSpec, first: Sequence[Panel], largest: float) -> None:
     """Make the page so high that the cells of each row are square, or so high at most, by the first panel of each."""
     figure.draw_without_rendering()  # lays it out
-    heights = [len(panel.mlist) * min(largest, hm.cell_points(ax, panel)[0] / 72) for ax, panel in first]
+    heights = [len(shown.mlist) * min(largest, hm.cell_points(ax, shown)[0] / 72) for ax, shown in first]
     grid.set_height_ratios(heights)
     now = sum(ax.get_window_extent().height for ax, _ in first) / figure.dpi
     figure.set_figheight(figure.get_figheight() + sum(heights) - now)
     figure.draw_without_rendering()
 
 
-def write_group(group: Group, sizes: Sizes, finest: int | None) -> int | None:
-    """Write the numbers of a group into its cells, in one form, and thin its labels.
+def write_group(group: Sequence[Panel], sizes: Sizes, finest: int | None) -> int | None:
+    """Write the numbers into the cells of panels of one measure, in one form, and thin their labels.
 
     A difference gets at most as many decimals as the numbers that it is the difference of, `finest`.
     """
-    heatmaps, measure = [panel for _, panel in group.panels], group.look.measure
-    cell = tuple(map(min, zip(*(hm.cell_points(*panel) for panel in group.panels), strict=True)))
-    form = hm.number_format(heatmaps, measure, cell, sizes.number, finest if heatmaps[0].signed else None)
-    for ax, panel in group.panels:
-        hm.thin_labels(ax, panel, sizes.tick)
+    heatmaps = [shown for _, shown in group]
+    cell = tuple(map(min, zip(*(hm.cell_points(*panel) for panel in group), strict=True)))
+    form = hm.number_format(heatmaps, cell, sizes.number, finest if heatmaps[0].signed else None)
+    for ax, shown in group:
+        hm.thin_labels(ax, shown, sizes.tick)
         if form:
-            hm.write_numbers(ax, panel, group.look, *form)
-    return form[0] if form and measure.scale == "linear" else None
+            hm.write_numbers(ax, shown, *form)
+    return form[0] if form and heatmaps[0].measure.scale == "linear" else None

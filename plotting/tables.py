@@ -13,40 +13,40 @@ from typing import Any
 
 import numpy as np
 
-from instances.task import Measure
-from plotting.logs import SCORE, gather
-from plotting.numbers import MEAN, MEDIAN, METRICS, STD, over_seeds
+from plotting.logs import gather
+from plotting.numbers import MEAN, MEDIAN, STD, Quantity, measured, over_seeds, seed_values
 from sweep.logbook import Log
+from sweep.names import AXES
 from sweep.report import format_score
-from sweep.table import DONE
+from sweep.table import NOT_RUN
 
+CELLS = "cells"  # a further form, of single cells
 NUMBERS = ("mean", "std", "median", "n")  # std with n - 1 degrees of freedom; n seeds that have a number
 
 
-def differing(logs: Sequence[Log]) -> list[str]:
-    """Names of the settings, but for task and method, that differ among the logs on which they have an effect."""
-    names = dict.fromkeys(name for log in logs for name in log.settings if name not in ("task", "method"))
-    return [name for name in names if len({effective(log, name) for log in logs if name in log.settings}) > 1]
-
-
-def effective(log: Log, name: str) -> str:
-    """The value of a setting, as text; nothing where it has no effect, or is not known."""
-    return spelled(log.settings.get(name))
-
-
 def table(logs: Sequence[Log], metric: str, form: str) -> str:
-    """The table of a number of the cells of these logs, as text.
+    """The table of a number of the cells of these logs, as text; it names the settings that differ among them.
 
     Args:
         metric: SCORE, or the name of a number in the records of cells.  form: a key of FORMATS.
     """
-    settings, groups = differing(logs), defaultdict[tuple[str, ...], list[Log]](list)
+    names = dict.fromkeys(name for log in logs for name in log.settings if name not in ("task", "method"))
+    differing = [name for name in names  # where they have an effect
+                 if len({spelled(log.settings[name]) for log in logs if name in log.settings}) > 1]
+    groups = defaultdict[tuple[str, ...], list[Log]](list)
     for log in logs:
-        said = (log.settings["task"], log.settings["method"], *(effective(log, name) for name in settings))
-        groups[said].append(log)
-    header = ["task", "method", *settings, "m", "s", *NUMBERS]
+        groups[tuple(spelled(log.settings.get(name)) for name in ("task", "method", *differing))].append(log)
+    header = ["task", "method", *differing, "m", "s", *NUMBERS]
     return FORMATS[form](header, [[*said, *row] for said, group in groups.items()
                                   for row in rows(group, metric, form == "csv")])
+
+
+def cells(logs: Sequence[Log]) -> str:
+    """A line per cell, as CSV: settings, m, s, seed, status, score, and what else its record says."""
+    lines = [log.settings | dict(zip(AXES, cell, strict=True)) | {"status": NOT_RUN, "score": log.score(cell)}
+             | log.records.get(cell, {}) for log in logs for cell in log.cells()]
+    header = list(dict.fromkeys(name for line in lines for name in line))
+    return as_csv(header, [[spelled(line.get(name)) for name in header] for line in lines])
 
 
 def rows(logs: Sequence[Log], metric: str, precise: bool) -> Iterator[list[str]]:
@@ -54,10 +54,9 @@ def rows(logs: Sequence[Log], metric: str, precise: bool) -> Iterator[list[str]]
 
     `precise` spells out all its digits.
     """
-    axes = (sorted({value for log in logs for value in log.axes[axis]}) for axis in ("m", "s", "seed"))
-    grid, _ = gather(logs, *axes)
-    values = np.where(grid.kinds == DONE, grid.values(metric), np.nan)
-    measure = logs[0].measure if metric == SCORE else METRICS.get(metric, Measure())
+    grid = gather(logs, *(sorted({value for log in logs for value in log.axes[axis]}) for axis in AXES))
+    measure = measured(logs, logs[0].settings["task"], metric)
+    values = seed_values(grid, Quantity(metric), measure, logarithms=False)
     (means, count), (deviations, _), (medians, _) = (over_seeds(values, name) for name in (MEAN, STD, MEDIAN))
     for place in zip(*np.nonzero(count), strict=True):
         numbers = [float(reduced[place]) for reduced in (means, deviations, medians)]
@@ -86,11 +85,9 @@ def as_markdown(header: list[str], body: list[list[str]]) -> str:
 
 
 def as_latex(header: list[str], body: list[list[str]]) -> str:
-    def line(row: list[str]) -> str:
-        return " & ".join(cell.replace("_", r"\_").replace("%", r"\%") for cell in row) + r" \\"
-
-    return "\n".join([rf"\begin{{tabular}}{{{'l' * (len(header) - 6)}{'r' * 6}}}", line(header), r"\hline",
-                      *map(line, body), r"\end{tabular}"])
+    head, *lines = (" & ".join(row).replace("_", r"\_").replace("%", r"\%") + r" \\" for row in (header, *body))
+    return "\n".join([rf"\begin{{tabular}}{{{'l' * (len(header) - 6)}{'r' * 6}}}", head, r"\hline", *lines,
+                      r"\end{tabular}"])
 
 
 FORMATS = {"csv": as_csv, "markdown": as_markdown, "latex": as_latex}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from options import Declaration
 from plotting.figures import Entry, Row
 from plotting.logs import ANY
-from plotting.numbers import EXACT, MEAN, MEDIAN, SHARES, STD, SUCCESS, Block, Heatmap, Quantity
+from plotting.numbers import EXACT, MEAN, MEDIAN, SHARES, STD, SUCCESS, Heatmap, Quantity
 from sweep.logbook import Log
 from sweep.methods import METHODS
 from sweep.settings import completed, logged_flags, make_settings, setting_words
@@ -42,7 +43,7 @@ def other_words(settings: dict[str, Any]) -> list[str]:
 
 def settings_line(settings: dict[str, Any]) -> str:
     """Task, method and depth of a log, the settings that matter, and the expname."""
-    return ", ".join([*method_words(settings), *other_words(settings), *filter(None, [settings["expname"]])])
+    return ", ".join(filter(None, [*method_words(settings), *other_words(settings), settings["expname"]]))
 
 
 def log_title(log: Log, columns: int, statistic: str) -> str:
@@ -56,28 +57,33 @@ def log_title(log: Log, columns: int, statistic: str) -> str:
 # ---- of a figure of several panels ----
 
 
-def figure_title(entry: Entry, quantity: Quantity, blocks: Sequence[Block]) -> str:
+def figure_title(entry: Entry, quantity: Quantity, rows: Sequence[dict[str, Heatmap]]) -> str:
     """What the figure is, what it finds, and what became of its numbers over the seeds."""
     seeds = f"seed{'s' if len(entry.seeds) > 1 else ''} {', '.join(map(str, entry.seeds))}"
-    found = finding(entry, quantity, blocks)
-    return f"{entry.title}: {found}{REDUCED[quantity.statistic]} over {seeds}"
+    return f"{entry.title}: {finding(entry, quantity, rows)}{REDUCED[quantity.statistic]} over {seeds}"
 
 
-def finding(entry: Entry, quantity: Quantity, blocks: Sequence[Block]) -> str:
+def finding(entry: Entry, quantity: Quantity, rows: Sequence[dict[str, Heatmap]]) -> str:
     """Who is ahead in how many cells, where scores are subtracted; how many fits of each column are a success."""
+    panels = [(head, panel) for row in rows for head, panel in row.items()]
     if quantity.statistic in SHARES:
-        columns: dict[str, list[Heatmap]] = {}
-        for head, panel in ((head, panel) for block in blocks for head, panel in block.heatmaps.items()):
+        columns = defaultdict[str, list[Heatmap]](list)
+        for head, panel in panels:
             if not panel.signed and panel.count.any():
-                columns.setdefault(head, []).append(panel)
-        return ", ".join(f"{head} {successes(panels)}" for head, panels in columns.items()) + "\n"
-    gaps = np.array([gap for block in blocks for panel in block.heatmaps.values() if panel.signed
-                     for gap in panel.values.ravel() * (1 if block.measure.higher_is_better else -1)])
-    gaps = gaps[~np.isnan(gaps)]
-    if len(entry.differences) != 1 or quantity != Quantity(statistic=quantity.statistic) or not len(gaps):
+                columns[head].append(panel)
+        return ", ".join(f"{head} {successes(found)}" for head, found in columns.items()) + "\n"
+    gaps = [gap for _, panel in panels if panel.signed for gap in panel.values[~np.isnan(panel.values)]
+            * (1 if panel.measure.higher_is_better else -1)]
+    if len(entry.differences) != 1 or quantity != Quantity(statistic=quantity.statistic) or not gaps:
         return ""
     first, second = entry.differences[0]
-    return f"{first} ahead of {second} in {np.count_nonzero(gaps > 0)} of {len(gaps)} cells\n"
+    return f"{first} ahead of {second} in {sum(gap > 0 for gap in gaps)} of {len(gaps)} cells\n"
+
+
+def flags_of_row(row: Row) -> dict[str, Declaration]:
+    """The flags that the columns of a row have."""
+    return {name: declaration for selection in row.columns.values()
+            for name, declaration in logged_flags(selection["task"], selection["method"]).items()}
 
 
 def common_settings(row: Row) -> dict[str, Any]:
@@ -85,12 +91,6 @@ def common_settings(row: Row) -> dict[str, Any]:
     own, columns = flags_of_row(row), [completed(selection) for selection in row.columns.values()]
     values = {name: [column.get(name, own[name].unnamed) for column in columns] for name in own}
     return {name: first for name, (first, *others) in values.items() if all(other == first for other in others)}
-
-
-def flags_of_row(row: Row) -> dict[str, Declaration]:
-    """The flags that the columns of a row have."""
-    return {name: declaration for selection in row.columns.values()
-            for name, declaration in logged_flags(selection["task"], selection["method"]).items()}
 
 
 def row_heading(row: Row) -> str:
@@ -120,10 +120,9 @@ def column_notes(row: Row) -> dict[str, str]:
     for heading, selection in row.columns.items():
         settings = completed(selection)
         epochs = [settings.get(name, 0) for name in ("num_epochs", "finetune_epochs")]
-        said = [f"epochs {' + '.join(str(number) for number in epochs if number)}"]
-        said += [f"batch {settings.get('batch_size') or 'all'}"] * ("batch_size" not in common)
         if ANY not in epochs:
-            notes[heading] = "\n".join(said)
+            batch = "" if "batch_size" in common else f"\nbatch {settings.get('batch_size') or 'all'}"
+            notes[heading] = f"epochs {' + '.join(str(number) for number in epochs if number)}{batch}"
     return notes
 
 

@@ -4,8 +4,7 @@
     class Options(options.Options):
         steps: int = option(100, SIZE, "steps of a fit")
 
-    def main(argv: Sequence[str] | None = None) -> int:
-        return run_command(PROG, __doc__, Options, run, argv)
+    main = Program("python -m studies.example", __doc__, Options, run)
 
 The flags of this one are --steps, --help and --version; `run` gets the object, checked.
 """
@@ -14,10 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic
 
 import options
-from options import FOLDER, SWITCH, AnyOptions, Declaration, OptionError, OptionTypeError, option
-from shell.program import Parser, add_flag, as_usage, run_main
+from options import FOLDER, AnyOptions, option
+from shell.files import check_writable
+from shell.program import Parser, add_flag, run_main
 
 
 @dataclass(frozen=True)
@@ -26,33 +28,34 @@ class Drawing(options.Options):
 
     figures_dir: str = option("figures", FOLDER, "folder of the figures")
 
-
-def run_command(prog: str, doc: str | None, declared: type[AnyOptions], run: Callable[[AnyOptions], int | None],
-                argv: Sequence[str] | None) -> int:
-    """The exit code of a program that is run with the options of a command line; see run_main."""
-    return run_main(prog, lambda: run(parsed(make_parser(prog, doc, declared), declared, argv)))
+    def figures(self) -> Path:
+        """The folder, made before any work. Raises UsageError."""
+        return check_writable(Path(self.figures_dir), "--figures_dir")
 
 
-def make_parser(prog: str, doc: str | None, declared: type[options.Options]) -> Parser:
-    """A parser of the flags of a class of options. What it returns are texts, of the flags that are given."""
-    parser = Parser(prog, (doc or "").partition("\n")[0])
-    for declaration in options.flags(declared).values():
-        add_flag(parser, declaration, described(declaration))
-    return parser
+@dataclass(frozen=True)
+class Program(Generic[AnyOptions]):
+    """A program: called with the words of a command line, it runs and returns its exit code; see run_main.
 
+    Args:
+        prog: how it is called.  doc: what it does, in the first line.
+        declared: its options.  run: does the work; returns the exit code, None for 0.
+    """
 
-def described(declaration: Declaration) -> str:
-    """Help and default: "inputs d (default: 100)"."""
-    default = "" if declaration.limit is SWITCH else declaration.spelled_default()
-    return declaration.help + f" (default: {default})" * bool(default)
+    prog: str
+    doc: str | None
+    declared: type[AnyOptions]
+    run: Callable[[AnyOptions], int | None]
 
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        return run_main(self.prog, lambda: self.run(self.parse(argv)))
 
-def parsed(parser: Parser, declared: type[AnyOptions], argv: Sequence[str] | None) -> AnyOptions:
-    """The options of a command line. Raises UsageError."""
-    given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
-    known = options.flags(declared)
-    try:
-        return declared(**{name: value if value is True else known[name].limit.parse(name, value)
-                           for name, value in given.items()})
-    except (OptionError, OptionTypeError) as error:
-        raise as_usage(error) from None
+    def parse(self, argv: Sequence[str] | None) -> AnyOptions:
+        """The options of a command line. Raises UsageError, OptionError or OptionTypeError."""
+        parser, known = Parser(self.prog, (self.doc or "").partition("\n")[0]), options.flags(self.declared)
+        for declaration in known.values():
+            default = declaration.spelled_default()
+            add_flag(parser, declaration, declaration.help + f" (default: {default})" * (default not in ("", "off")))
+        given = {name: value for name, value in vars(parser.parse_args(argv)).items() if value is not None}
+        return self.declared(**{name: value if value is True else known[name].limit.parse(name, value)
+                                for name, value in given.items()})

@@ -39,7 +39,8 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
             alike = difflib.get_close_matches(unknown[0].partition("=")[0], flags, 1)
-            self.error(f"unrecognized arguments: {' '.join(unknown)}" + f"; did you mean {alike[0]}?" * bool(alike))
+            meant = f"; did you mean {alike[0]}?" if alike else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         return args
 
     def error(self, message: str) -> NoReturn:

@@ -19,10 +19,9 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,25 +35,20 @@ from numerics.workspace import Workspace
 from options import FOLDER, SIZE, SWITCH, ListOf, OptionError, one_of, option, optional
 from plotting import page
 from sensing import Columns, Gates, RandomGates, ReluSensing, WeightGates
-from shell.command import run_command
+from shell.command import Program
 from shell.files import replace_files
 from shell.program import UsageError
 from studies.entries import Computed, Entry
 from sweep.cells import read_data
 from sweep.machine import choose_device
 from sweep.methods import work_module
-from sweep.settings import Settings, make_settings
+from sweep.settings import make_settings
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-PROG = "python -m studies.conditions"
 BASE = {"n": 50000, "m": 20, "s": 50}
 GATES = ("random", "planted")
 
 DENSE = 40  # columns up to which A_S' A_S is formed: s products, hardly more than the 20 Lanczos vectors of ARPACK take
 TOLERANCE = 1e-6  # of the eigenvalues, relative to beta: what single-precision products allow
-DATA_DIR = optional(FOLDER)
 
 
 @dataclass(frozen=True)
@@ -67,8 +61,8 @@ class Options(Computed):
     supports: int = option(5, SIZE, "random supports per seed")
     input_dim: int = option(100, SIZE, "inputs d")
     input_dist: str = option("normal", one_of(INPUT_DISTS), "distribution of the inputs")
-    data_dir: str | None = option(None, DATA_DIR, "folder of MNIST, for --input_dist mnist (default: the variable "
-                                  "MLP_IHT_DATA, then ./data)")
+    data_dir: str | None = option(None, optional(FOLDER), "folder of MNIST, for --input_dist mnist (default: the "
+                                  "variable MLP_IHT_DATA, then ./data)")
     device: str = option("cpu", one_of(("cpu", "cuda")), "where the products are computed")
     overwrite: bool = option(False, SWITCH, "replace the table of an earlier run")
 
@@ -77,16 +71,11 @@ class Options(Computed):
         if self.input_dist == "mnist" and max(self.nlist) > most:
             raise OptionError("nlist", f"{max(self.nlist)} is over the {most} of --input_dist mnist; use fewer")
 
-    def settings(self) -> Settings:
-        """Those of the planted task on the same inputs. Raises UsageError."""
-        return make_settings(task="mlp_planted", mlist=self.mlist, slist=self.slist, input_dim=self.input_dim,
-                             input_dist=self.input_dist, data_dir=self.data_dir, device=self.device)
-
     def points(self) -> list[dict[str, int]]:
         """The points {"n": n, "m": m, "s": s}, every one once."""
         lists = {"n": self.nlist, "m": self.mlist, "s": self.slist}
         varied = [BASE | {axis: value} for axis, values in lists.items() for value in values]
-        return [dict(point) for point in dict.fromkeys(tuple(point.items()) for point in varied)]
+        return [point for place, point in enumerate(varied) if point not in varied[:place]]
 
 
 def extreme_eigenvalues(A_S: Columns, start: np.ndarray) -> tuple[float, float]:
@@ -123,35 +112,31 @@ def planted_gates(d: int, m: int, s: int, seed: int) -> WeightGates:
     return WeightGates(SparseVector(places, W[places], W.size), d)
 
 
-def gates_of(name: str, d: int, m: int, s: int, seed: int) -> Gates:
-    """The gates of this name, one of GATES."""
-    return RandomGates(seed, 0, m, d) if name == "random" else planted_gates(d, m, s, seed)
-
-
 def study(gates: str, n: int, m: int, s: int, options: Options, xp: ModuleType, work: Workspace) -> Entry | None:
     """The row of the table for one point (n, m, s); None where a matrix has fewer than s columns.
 
     Args:
         gates: one of GATES.  xp: the array module of the device.
     """
-    d, found, num_columns = options.input_dim, [], []
+    d, found, least = options.input_dim, [], m * options.input_dim
     for seed in options.seedlist:
-        H = gates_of(gates, d, m, s, seed)
-        num_columns.append(len(H.neurons) * d)
-        if num_columns[-1] < s:
+        H: Gates = RandomGates(seed, 0, m, d) if gates == "random" else planted_gates(d, m, s, seed)
+        num_columns = len(H.neurons) * d
+        if num_columns < s:
             return None
+        least = min(least, num_columns)
         X = planted_inputs(options.input_dist, n, d, seed, data_folder(options.data_dir, os.environ))
         A = ReluSensing(xp.asarray(X.T), H, len(H.neurons), work)
         for number in range(options.supports):
             rng = Stream.SUPPORTS.generator(seed, number)
-            support = np.sort(rng.choice(num_columns[-1], s, replace=False))
+            support = np.sort(rng.choice(num_columns, s, replace=False))
             found.append(extreme_eigenvalues(A.columns(xp.asarray(support)), rng.standard_normal(s)))
     alphas, betas = np.array(found).T
     alpha, beta = max(alphas.min(), 0.0), betas.max()
     demand = 32 * (beta / alpha) ** 2 * s if alpha > TOLERANCE * beta else np.inf
-    return {"gates": gates, "input_dist": options.input_dist, "n": n, "d": d, "m": m, "s": s,
-            "columns": min(num_columns), "supports": len(found), "alpha": alpha, "mean_alpha": alphas.mean(),
-            "mean_beta": betas.mean(), "beta": beta, "demand": demand}
+    return {"gates": gates, "input_dist": options.input_dist, "n": n, "d": d, "m": m, "s": s, "columns": least,
+            "supports": len(found), "alpha": alpha, "mean_alpha": alphas.mean(), "mean_beta": betas.mean(),
+            "beta": beta, "demand": demand}
 
 
 def as_csv(rows: list[Entry]) -> bytes:
@@ -161,7 +146,7 @@ def as_csv(rows: list[Entry]) -> bytes:
     return "".join(f"{','.join(line)}\n" for line in lines).encode()
 
 
-def draw(rows: list[Entry]) -> Figure:
+def draw(rows: list[Entry]) -> page.Figure:
     """The eigenvalues, and below them the demand and the number of columns that there are, along n, m and s."""
     figure = page.new_figure(10.5, 5.6)
     axes = figure.subplots(2, 3, sharex="col", sharey="row")
@@ -171,14 +156,10 @@ def draw(rows: list[Entry]) -> Figure:
         for gates, style, colour in zip(GATES, ("o-", "s--"), ("tab:blue", "tab:orange"), strict=True):
             line = sorted((row for row in rows if row["gates"] == gates and others <= row.items()),
                           key=lambda row: row[axis])
-            x = [row[axis] for row in line]
-            for value in ("beta", "alpha"):
-                y = [max(row[value], TOLERANCE) for row in line]
-                upper.loglog(x, y, style, color=colour, label=f"{value}, {gates} gates", markersize=4,
-                             fillstyle="full" if value == "beta" else "none")
-            lower.loglog(x, [row["demand"] for row in line], style, color=colour, markersize=4,
-                         label=f"demand, {gates} gates")
-            lower.loglog(x, [row["columns"] for row in line], ":", color=colour, label=f"columns, {gates} gates")
+            for ax, value, marks, fill in ((upper, "beta", style, "full"), (upper, "alpha", style, "none"),
+                                           (lower, "demand", style, "full"), (lower, "columns", ":", "full")):
+                ax.loglog([row[axis] for row in line], [max(row[value], TOLERANCE) for row in line], marks,
+                          color=colour, fillstyle=fill, label=f"{value}, {gates} gates")
         lower.set_xlabel(name)
         upper.set_title(", ".join(f"{key} = {value}" for key, value in sorted(others)))
     axes[0, 0].set_ylabel("extreme eigenvalues\nof $A_S^T A_S / n$")
@@ -190,8 +171,9 @@ def draw(rows: list[Entry]) -> Figure:
 
 def run(options: Options) -> None:
     """Compute the table, keep it and draw it. Raises UsageError."""
-    settings, rows = options.settings(), []
-    xp = work_module(settings.method, choose_device(settings).name)
+    settings = make_settings(task="mlp_planted", mlist=options.mlist, slist=options.slist, input_dim=options.input_dim,
+                             input_dist=options.input_dist, data_dir=options.data_dir, device=options.device)
+    xp, rows = work_module(settings.method, choose_device(settings).name), []
     read_data(settings)
     folder, figures = options.folders("conditions")
     table = folder / f"{options.input_dist}.csv"
@@ -199,13 +181,12 @@ def run(options: Options) -> None:
         raise UsageError(f"argument --logs_dir: {table} is there already; choose another folder, or use --overwrite")
     with Workspace(options.threads, xp=xp) as work:
         for point, gates in itertools.product(options.points(), GATES):
-            row = study(gates, **point, options=options, xp=xp, work=work)
-            if row is None:
+            if row := study(gates, **point, options=options, xp=xp, work=work):
+                rows.append(row)
+                print("{gates:8} n {n:<6} m {m:<5} s {s:<5} alpha {alpha:.4f}  beta {beta:7.3f}  demand {demand:.3g} "
+                      "of {columns} columns".format(**row), flush=True)
+            else:
                 print(f"{gates:8} {point}: fewer than s columns")
-                continue
-            rows.append(row)
-            print("{gates:8} n {n:<6} m {m:<5} s {s:<5} alpha {alpha:.4f}  beta {beta:7.3f}  demand {demand:.3g} "
-                  "of {columns} columns".format(**row), flush=True)
     if not rows:
         raise UsageError(f"argument --input_dim: with {options.input_dim} no matrix has s columns; use more inputs")
     replace_files({table: as_csv(rows)})
@@ -214,9 +195,7 @@ def run(options: Options) -> None:
         print(*page.save(draw(rows), figures / name), sep="\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(PROG, __doc__, Options, run, argv)
-
+main = Program("python -m studies.conditions", __doc__, Options, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -29,10 +29,7 @@ class Computed(Drawing):
 
     def folders(self, study: str) -> tuple[Path, Path]:
         """The folders of the log and of the figures, made before any work. Raises UsageError."""
-        log, figures = Path(self.logs_dir, study), Path(self.figures_dir)
-        check_writable(log, "--logs_dir")
-        check_writable(figures, "--figures_dir")
-        return log, figures
+        return check_writable(Path(self.logs_dir, study), "--logs_dir"), self.figures()
 
 
 def read_log(log: Path, keys: Iterable[str] = ()) -> list[Entry]:
@@ -50,7 +47,7 @@ def read_log(log: Path, keys: Iterable[str] = ()) -> list[Entry]:
 
 def computed(points: list[Entry], run: Callable[[Entry], Entry], log: Path) -> Iterator[Entry]:
     """The entry of each point: its items and those of run(point). What the log lacks is run, and kept there at once."""
-    kept = read_log(log, points[0] if points else ())
+    kept = read_log(log, points[0])
     for point in points:
         entry = next((entry for entry in kept if point.items() <= entry.items()), None)
         if entry is None:

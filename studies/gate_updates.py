@@ -13,9 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,15 +27,11 @@ from options import SIZE, ListOf, option
 from plotting import page
 from plotting.lines import draw_curve
 from sensing import Gates, RandomGates
-from shell.command import run_command
+from shell.command import Program
 from shell.program import UsageError
 from studies.entries import Computed, Entry, computed
 from tasks import score
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-PROG = "python -m studies.gate_updates"
 D = 100  # inputs of the planted networks
 
 
@@ -66,14 +60,12 @@ def planted(n: int, m: int, s: int, seed: int) -> Problem:
 
 def trace(work: Workspace, *, m: int, s: int, seed: int, n: int, steps: int, update_every: int) -> Entry:
     """One fit: "psnr" after each of its steps, in dB, and the share of the gate bits that are "changed" after it."""
-    problem = planted(n, m, s, seed)
-    XT, random, psnr, changed = problem.X.T, RandomGates(seed, 0, m, D), [], []
+    problem, random, psnr, changed = planted(n, m, s, seed), RandomGates(seed, 0, m, D), [], []
     gates: Gates = random
     schedule = aiht.Schedule(n, steps, update_every=update_every)  # full batch
-    for w, updated in aiht.iterates(XT, problem.Y, s, random, schedule, work):
-        net = SparseNet((SparseLayer(w, m, D),))
-        psnr.append(score(problem, net.predict(problem.X)))
-        changed.append(changed_share(XT, gates, updated, work))
+    for w, updated in aiht.iterates(problem.X.T, problem.Y, s, random, schedule, work):
+        psnr.append(score(problem, SparseNet((SparseLayer(w, m, D),)).predict(problem.X)))
+        changed.append(changed_share(problem.X.T, gates, updated, work))
         gates = updated
     return {"psnr": np.round(psnr, 3).tolist(), "changed": np.round(changed, 9).tolist()}
 
@@ -96,7 +88,7 @@ def changed_share(XT: Array, before: Gates, after: Gates, work: Workspace) -> fl
     return sum(work.map(differing, sample_tiles(len(neurons), n, np))) / (len(neurons) * n)
 
 
-def draw(entries: list[Entry]) -> Figure:
+def draw(entries: list[Entry]) -> page.Figure:
     """PSNR and share of changed bits against the step, a column for each width: medians, and a band over all seeds."""
     from matplotlib import colormaps
 
@@ -105,13 +97,13 @@ def draw(entries: list[Entry]) -> Figure:
     axes = figure.subplots(2, len(widths), squeeze=False, sharex=True, sharey="row")
     for m, (upper, lower) in zip(widths, axes.T, strict=True):
         for number, k in enumerate(intervals):
-            curves = [[entry["psnr"], entry["changed"]] for entry in entries
-                      if (entry["m"], entry["update_every"]) == (m, k)]
-            psnr, changed = np.median(curves, axis=0)
-            colour, moved = colormaps["viridis"](number / len(intervals)), np.flatnonzero(changed)
-            draw_curve(upper, range(1, len(psnr) + 1), psnr, np.min(curves, axis=0)[0], np.max(curves, axis=0)[0],
-                       color=colour, label=f"{k}: {psnr[-1]:.1f} dB")
-            lower.semilogy(moved + 1, changed[moved], ".-", color=colour, markersize=3, linewidth=0.7)
+            own = [entry for entry in entries if (entry["m"], entry["update_every"]) == (m, k)]
+            psnr, changed = (np.array([entry[key] for entry in own]) for key in ("psnr", "changed"))  # [seeds, steps]
+            middle, share = np.median(psnr, axis=0), np.median(changed, axis=0)
+            colour, moved = colormaps["viridis"](number / len(intervals)), np.flatnonzero(share)
+            draw_curve(upper, range(1, len(middle) + 1), middle, psnr.min(axis=0), psnr.max(axis=0), color=colour,
+                       label=f"{k}: {middle[-1]:.1f} dB")
+            lower.semilogy(moved + 1, share[moved], ".-", color=colour, markersize=3, linewidth=0.7)
         upper.set_title(f"m = {m}")
         upper.legend(title="update_every: in the end")
         lower.set_xlabel("step")
@@ -136,9 +128,7 @@ def run(options: Options) -> None:
         print(*page.save(draw(entries), figures / "gates"), sep="\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(PROG, __doc__, Options, run, argv)
-
+main = Program("python -m studies.gate_updates", __doc__, Options, run)
 
 if __name__ == "__main__":
     sys.exit(main())

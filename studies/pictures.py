@@ -11,7 +11,7 @@ the original takes the place of the image, 20 times as bright.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
 from pathlib import Path
@@ -24,23 +24,21 @@ from instances.task import Problem
 from models import SparseNet
 from options import FOLDER, SEED, SIZE, SWITCH, ListOf, one_of, option, optional
 from plotting import page
-from plotting.logs import scores_of
 from plotting.words import depth_words, other_words
-from shell.command import Drawing, run_command
-from shell.files import check_writable
+from shell.command import Drawing, Program
 from shell.program import UsageError, complain
 from sweep.logbook import Log, LogError
 from sweep.methods import METHODS
 from sweep.settings import is_known, make_settings
-from sweep.table import DONE, NOT_RUN, kind
+from sweep.table import DONE, NOT_RUN, Cell, kind
 from tasks import TASKS, score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.gridspec import GridSpec
 
 PROG = "python -m studies.pictures"
+IMAGES = [name for name, task in TASKS.items() if task.image]  # the tasks that fit one
 MLIST, SLIST = (5, 20, 100), (20, 100, 500)  # drawn unless the flags say otherwise, where all of them are there
 TOLERANCE = 0.01  # dB between the score in a log and that of its network; they differ by rounding alone
 
@@ -53,10 +51,7 @@ LABEL, GAP, LINE = 0.55, 0.05, 0.17  # width of the labels of rows; gap between 
 FONT, SMALL = 9, 7.5  # points
 ERROR_SCALE = 20  # of the maps of errors
 
-
-IMAGES = [name for name, task in TASKS.items() if task.image]  # the tasks that fit one
-TASK, DATA_DIR = optional(one_of(IMAGES)), optional(FOLDER)
-SIZES = ListOf(SIZE, allow_empty=True)
+Kept = Mapping[str, Sequence[Log]]  # {method: its logs}, all of the same settings
 
 
 def spelled(values: Iterable[int]) -> str:
@@ -67,73 +62,53 @@ def spelled(values: Iterable[int]) -> str:
 class Options(Drawing):
     """What is drawn."""
 
-    task: str | None = option(None, TASK, "draw only this task (default: all of which networks are kept)")
-    mlist: tuple[int, ...] = option((), SIZES, f"hidden widths m (default: {spelled(MLIST)}; where one of them is not "
-                                    "there, the smallest, a middle one and the largest)")
-    slist: tuple[int, ...] = option((), SIZES, f"numbers of nonzero weights (default: {spelled(SLIST)}; likewise)")
+    task: str | None = option(None, optional(one_of(IMAGES)), "draw only this task (default: all of which networks are "
+                              "kept)")
+    mlist: tuple[int, ...] = option((), ListOf(SIZE, allow_empty=True), f"hidden widths m (default: {spelled(MLIST)}; "
+                                    "where one of them is not there, the smallest, a middle one and the largest)")
+    slist: tuple[int, ...] = option((), ListOf(SIZE, allow_empty=True), "numbers of nonzero weights (default: "
+                                    f"{spelled(SLIST)}; likewise)")
     seed: int = option(0, SEED, "of the networks")
     num_layers: int = option(1, SIZE, "hidden layers of the networks")
     errors: bool = option(False, SWITCH, f"draw the distances to the original, times {ERROR_SCALE}")
-    data_dir: str | None = option(None, DATA_DIR, "folder of the data sets (default: the variable MLP_IHT_DATA, then "
-                                  "./data)")
+    data_dir: str | None = option(None, optional(FOLDER), "folder of the data sets (default: the variable "
+                                  "MLP_IHT_DATA, then ./data)")
     logs_dir: str = option("logs", FOLDER, "holds <task>/<method>/*.models")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What is kept of one method and seed.
-
-    Args:
-        networks: {(m, s): (file of the network, its score in the log)}.
-        others: {(m, s): why there is no network, one or two words}.
-    """
-
-    settings: dict[str, Any]
-    networks: dict[tuple[int, int], tuple[Path, float]]
-    others: dict[tuple[int, int], str]
 
 
 # ---- reading ----
 
 
-def read_logs(options: Options, task: str) -> list[Log]:
-    """The logs of a task and depth, method after method. Raises UsageError."""
+def kept_logs(options: Options, task: str) -> dict[str, list[Log]]:
+    """The logs of a task and depth by method, those of the settings of the networks that are kept of the seed.
+
+    A method without networks is left out. Raises UsageError.
+    """
     try:
         logs = [Log.read(sidecar) for sidecar in sorted(Path(options.logs_dir).glob(f"{task}/*/*.json"))]
     except LogError as error:
         raise UsageError(f"--logs_dir {options.logs_dir}: {error}; move that log away, or name another "
                          "folder") from None
-    return [log for log in logs if log.settings["num_layers"] == options.num_layers]
-
-
-def kept_networks(logs: Sequence[Log], seed: int) -> dict[str, Kept]:
-    """What these logs keep of a seed, by method; a method without networks is left out. Raises UsageError."""
     kept = {}
-    for method, group in groupby(logs, lambda log: log.settings["method"]):
-        parts = [(log, kept_of(log, seed)) for log in group]
-        settings = next((part.settings for _, part in parts if part.networks), None)
-        if settings is None:
-            continue
-        kept[method] = Kept(settings, {}, {})
-        for log, part in parts:
-            if part.settings == settings:
-                kept[method].networks.update(part.networks)
-                kept[method].others.update(part.others)
-            elif part.networks:
-                raise mixed(settings, log)
+    for method, group in groupby((log for log in logs if log.settings["num_layers"] == options.num_layers),
+                                 lambda log: log.settings["method"]):
+        own = list(group)
+        if full := [log for log in own if networks(log, options.seed)]:
+            settings = full[0].settings
+            if other := next((log for log in full if log.settings != settings), None):
+                raise mixed(settings, other)
+            kept[method] = [log for log in own if log.settings == settings]
     return kept
 
 
-def kept_of(log: Log, seed: int) -> Kept:
-    """What one log keeps of a seed."""
-    kept, scores = Kept(log.settings, {}, {}), scores_of(log)
-    for cell in (cell for cell in log.records if cell[2] == seed):
-        status = kind(log.status(cell))
-        if status == DONE and log.model_path(cell).exists():
-            kept.networks[cell[:2]] = log.model_path(cell), scores[cell]
-        else:
-            kept.others[cell[:2]] = "not kept" if status == DONE else status
-    return kept
+def networks(log: Log, seed: int) -> set[tuple[int, int]]:
+    """The cells (m, s) of a seed of which a log keeps the network."""
+    return {cell[:2] for cell in log.records if cell[2] == seed and has_network(log, cell)}
+
+
+def has_network(log: Log, cell: Cell) -> bool:
+    """Whether a log keeps the network of a cell, and its score."""
+    return kind(log.status(cell)) == DONE and log.model_path(cell).exists()
 
 
 def mixed(settings: dict[str, Any], log: Log) -> UsageError:
@@ -173,7 +148,7 @@ def reconstruct(problem: Problem, path: Path, expected: float) -> tuple[np.ndarr
     except Exception as error:  # a network that is damaged, or of another task, fails in many ways
         reason = " ".join(str(error).split())
         raise UsageError(f"{path}: it gives no image ({reason}); delete it and run runner.py again") from None
-    if value != expected and not abs(value - expected) <= TOLERANCE:
+    if not np.isclose(value, expected, rtol=0, atol=TOLERANCE):
         raise UsageError(f"{path}: its image has {value:.2f} dB where the log says {expected:.2f} dB; name the "
                          "--data_dir of that run, or delete the network and run runner.py again")
     return outputs, value
@@ -182,52 +157,54 @@ def reconstruct(problem: Problem, path: Path, expected: float) -> tuple[np.ndarr
 # ---- drawing ----
 
 
-def draw(task: str, kept: dict[str, Kept], mlist: Sequence[int], slist: Sequence[int], problem: Problem,
-         notes: Sequence[str], errors: bool = False) -> Figure:
+def draw(task: str, kept: Kept, mlist: Sequence[int], slist: Sequence[int], problem: Problem, notes: Sequence[str],
+         seed: int = 0, errors: bool = False) -> page.Figure:
     """The figure of one task, of images or of their errors. Raises UsageError."""
     shape = TASKS[task].image or ()
-    figure, grid = make_page(shape[-2] / shape[-1], len(mlist), len(slist), len(kept))
-    blocks = [list(range(number * (len(slist) + 1) + 2, (number + 1) * (len(slist) + 1) + 1))
-              for number in range(len(kept))]  # columns of the grid, each block after a gap
-    draw_original(figure.add_subplot(grid[1:, 0]), problem.Y_eval.reshape(shape), notes)
-    for (method, own), columns in zip(kept.items(), blocks, strict=True):
-        write_method(figure.add_subplot(grid[0, columns[0] : columns[-1] + 1]), METHODS[method].title)
-        for (row, m), (column, s) in product(enumerate(mlist, 1), zip(columns, slist, strict=True)):
+    ratio, block = shape[-2] / shape[-1], len(slist) + 1  # columns of the grid that a method takes, the first a gap
+    figure, grid = make_page(ratio, len(mlist), len(slist), len(kept))
+    original = figure.add_subplot(grid[1:, 0])
+    show(original, problem.Y_eval.reshape(shape))
+    original.set_aspect("equal", anchor="N")
+    original.set_title("original", fontsize=SMALL, pad=3)
+    said = original.annotate("\n".join(page.wrap(line, 72 * ORIGINAL, SMALL) for line in notes), (0, 0), (0, -5),
+                             xycoords="axes fraction", textcoords="offset points", va="top", fontsize=SMALL,
+                             parse_math=False)
+    said.set_in_layout(False)
+    for first, (method, logs) in zip(range(2, 2 + block * len(kept), block), kept.items(), strict=True):
+        above = figure.add_subplot(grid[0, first : first + len(slist)])
+        above.set_axis_off()
+        above.text(0.5, 0, METHODS[method].title, ha="center", va="bottom", fontsize=FONT, fontweight="bold",
+                   transform=above.transAxes)
+        for (row, m), (column, s) in product(enumerate(mlist, 1), enumerate(slist, first)):
             ax = figure.add_subplot(grid[row, column])
-            if (m, s) in own.networks:
-                outputs, value = reconstruct(problem, *own.networks[m, s])
-                pixels = ERROR_SCALE * np.abs(outputs - problem.Y_eval) if errors else outputs
-                show(ax, pixels.reshape(shape))
-                ax.set_xlabel(f"{value:.1f} dB", fontsize=SMALL, labelpad=2)
-            else:
-                leave_blank(ax, own.others.get((m, s), NOT_RUN))
-            ax.set_box_aspect(shape[-2] / shape[-1])
+            draw_cell(ax, logs, (m, s, seed), problem, shape, errors)
+            ax.set_box_aspect(ratio)
             ax.set_anchor("N")
             if row == 1:
                 ax.set_title(f"s = {s}", fontsize=SMALL, pad=3)
-            if column == blocks[0][0]:
+            if column == 2:
                 ax.set_ylabel(f"m = {m}", fontsize=FONT, rotation=0, ha="right", va="center")
     figure.draw_without_rendering()  # lays it out
     figure.set_layout_engine("none")
-    figure.axes[0].texts[0].set_in_layout(True)  # the page is cut to what is on it, the notes among it
+    said.set_in_layout(True)  # the page is cut to what is on it, the notes among it
     return figure
 
 
-def make_page(ratio: float, num_rows: int, num_columns: int, num_methods: int) -> tuple[Figure, GridSpec]:
+def make_page(ratio: float, num_rows: int, num_columns: int, num_methods: int) -> tuple[page.Figure, GridSpec]:
     """A figure whose images are as large as a page holds, and its grid. Raises UsageError where they were too small.
 
     Args:
         ratio: height of an image over its width.  num_columns: of a method.
     """
     count = num_methods * num_columns
-    room = {"--slist": (WIDTH - ORIGINAL - LABEL - num_methods * BLOCK_GAP) / count - GAP,
-            "--mlist": ((HEIGHT - METHOD_ROOM - LINE) / num_rows - LINE) / ratio}
-    flag = min(room, key=room.__getitem__)
-    if room[flag] < SMALLEST:
-        values = {"--slist": num_columns, "--mlist": num_rows}[flag]
-        raise UsageError(f"argument {flag}: its {values} values leave images of {max(0, room[flag]):.2f} inches on a "
-                         f"page, for {num_methods} method(s); name fewer")
-    side = min(LARGEST, room[flag])
+    across = (WIDTH - ORIGINAL - LABEL - num_methods * BLOCK_GAP) / count - GAP
+    down = ((HEIGHT - METHOD_ROOM - LINE) / num_rows - LINE) / ratio
+    room, flag, values = min((across, "--slist", num_columns), (down, "--mlist", num_rows))
+    if room < SMALLEST:
+        raise UsageError(f"argument {flag}: its {values} values leave images of {max(0, room):.2f} inches on a page, "
+                         f"for {num_methods} method(s); name fewer")
+    side = min(LARGEST, room)
     width = ORIGINAL + LABEL + num_methods * BLOCK_GAP + count * (side + GAP)
     figure = page.new_figure(width, METHOD_ROOM + LINE + num_rows * (side * ratio + LINE))
     figure.set_layout_engine("constrained", w_pad=GAP / 2, h_pad=0.02, wspace=0, hspace=0)
@@ -236,20 +213,24 @@ def make_page(ratio: float, num_rows: int, num_columns: int, num_methods: int) -
                                        height_ratios=[METHOD_ROOM, *[side * ratio] * num_rows])
 
 
-def write_method(ax: Axes, title: str) -> None:
-    """The name of a method, bold, in the middle above its columns."""
-    ax.set_axis_off()
-    ax.text(0.5, 0, title, ha="center", va="bottom", fontsize=FONT, fontweight="bold", transform=ax.transAxes)
+def draw_cell(ax: Axes, logs: Sequence[Log], cell: Cell, problem: Problem, shape: tuple[int, ...],
+              errors: bool) -> None:
+    """The image of a cell, or its errors, over the PSNR; or a hatched frame that says why not. Raises UsageError.
 
-
-def draw_original(ax: Axes, pixels: np.ndarray, notes: Sequence[str]) -> None:
-    """The original, at the top of its place, and under it what was run."""
-    show(ax, pixels)
-    ax.set_aspect("equal", anchor="N")
-    ax.set_title("original", fontsize=SMALL, pad=3)
-    lines = [page.wrap(line, 72 * ORIGINAL, SMALL) for line in notes]
-    ax.annotate("\n".join(lines), (0, 0), (0, -5), xycoords="axes fraction", textcoords="offset points", va="top",
-                fontsize=SMALL, parse_math=False).set_in_layout(False)
+    Args:
+        logs: those that may have it; the first by name that has its network counts.
+    """
+    if log := next((log for log in logs if has_network(log, cell)), None):
+        outputs, value = reconstruct(problem, log.model_path(cell), log.score(cell))
+        show(ax, (ERROR_SCALE * np.abs(outputs - problem.Y_eval) if errors else outputs).reshape(shape))
+        ax.set_xlabel(f"{value:.1f} dB", fontsize=SMALL, labelpad=2)
+        return
+    found = [status for log in logs if (status := kind(log.status(cell))) != NOT_RUN]
+    words = "not kept" if DONE in found else found[0] if found else NOT_RUN
+    ax.patch.set(facecolor="0.96", edgecolor="0.8", hatch="////", linewidth=0)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", fontsize=SMALL, color="0.25", bbox=box)
+    frame(ax)
 
 
 def show(ax: Axes, pixels: np.ndarray) -> None:
@@ -259,26 +240,15 @@ def show(ax: Axes, pixels: np.ndarray) -> None:
     frame(ax)
 
 
-def leave_blank(ax: Axes, words: str) -> None:
-    """A hatched frame that says why there is no image."""
-    ax.patch.set(facecolor="0.96", edgecolor="0.8", hatch="////", linewidth=0)
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", fontsize=SMALL, color="0.25", bbox=box)
-    frame(ax)
-
-
 def frame(ax: Axes) -> None:
     """A thin frame without ticks."""
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set(linewidth=0.5, edgecolor="0.6")
 
 
-# ---- words ----
-
-
-def notes_of(kept: dict[str, Kept], options: Options) -> list[str]:
+def notes_of(kept: Kept, options: Options) -> list[str]:
     """Lines that say what was run: depth, seed and the settings that are not at their default."""
-    said = {METHODS[method].title: other_words(own.settings) for method, own in kept.items()}
+    said = {METHODS[method].title: other_words(logs[0].settings) for method, logs in kept.items()}
     common = [word for word in next(iter(said.values())) if all(word in words for words in said.values())]
     own = [f"{title}: {word}" for title, words in said.items() for word in words if word not in common]
     errors = [f"|error| times {ERROR_SCALE}"] * options.errors
@@ -288,27 +258,25 @@ def notes_of(kept: dict[str, Kept], options: Options) -> list[str]:
 
 def make_picture(task: str, options: Options) -> list[Path]:
     """Draw the picture of a task and return its paths. Raises UsageError."""
-    kept, logs_dir = kept_networks(read_logs(options, task), options.seed), options.logs_dir
-    cells = {cell for own in kept.values() for cell in own.networks}
+    kept, logs_dir = kept_logs(options, task), options.logs_dir
+    cells = {cell for logs in kept.values() for log in logs for cell in networks(log, options.seed)}
     if not cells:
         raise UsageError(f"--logs_dir {logs_dir}: no network of --task {task} with --num_layers {options.num_layers} "
                          f"and --seed {options.seed} is kept there; run runner.py with --save_results --save_models, "
                          "or name the folder, depth and seed of one")
-    mlist = choose(options.mlist, MLIST, {m for m, _ in cells})
-    slist = choose(options.slist, SLIST, {s for _, s in cells})
+    widths, numbers = map(set, zip(*cells, strict=True))
+    mlist, slist = choose(options.mlist, MLIST, widths), choose(options.slist, SLIST, numbers)
     if not cells & set(product(mlist, slist)):
-        axes = [spelled(sorted(set(axis))) for axis in zip(*cells, strict=True)]
         raise UsageError(f"--mlist {spelled(mlist)} --slist {spelled(slist)}: no such network of {task} is kept in "
-                         f"{logs_dir}; choose among m {axes[0]} and s {axes[1]}")
-    problem = build(next(iter(kept.values())).settings, options.seed, options.data_dir)
+                         f"{logs_dir}; choose among m {spelled(sorted(widths))} and s {spelled(sorted(numbers))}")
+    problem = build(next(iter(kept.values()))[0].settings, options.seed, options.data_dir)
     with page.style():
-        figure = draw(task, kept, mlist, slist, problem, notes_of(kept, options), options.errors)
-        folder = Path(options.figures_dir)
-        check_writable(folder, "--figures_dir")
+        figure = draw(task, kept, mlist, slist, problem, notes_of(kept, options), options.seed, options.errors)
+        stem = options.figures() / f"pictures_{task}_hidden{options.num_layers}{'_errors' * options.errors}"
         try:
-            return page.save(figure, folder / f"pictures_{task}_hidden{options.num_layers}{'_errors' * options.errors}")
+            return page.save(figure, stem)
         except OSError as error:
-            raise UsageError(f"--figures_dir {folder}: cannot be written ({error}); choose another") from None
+            raise UsageError(f"--figures_dir {stem.parent}: cannot be written ({error}); choose another") from None
 
 
 def run(options: Options) -> int:
@@ -326,9 +294,7 @@ def run(options: Options) -> int:
     return code
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(PROG, __doc__, Options, run, argv)
-
+main = Program(PROG, __doc__, Options, run)
 
 if __name__ == "__main__":
     sys.exit(main())

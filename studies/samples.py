@@ -18,9 +18,8 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +28,7 @@ from instances.planted import planted_inputs, planted_net
 from options import SIZE, ListOf, between, one_of, option
 from plotting import page
 from plotting.lines import draw_curve
-from shell.command import run_command
+from shell.command import Program
 from shell.program import UsageError
 from studies.entries import Computed, Entry, computed, read_log
 from sweep.cells import run_job
@@ -37,11 +36,6 @@ from sweep.methods import METHODS
 from sweep.settings import make_settings
 from tasks import TASKS
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-PROG = "python -m studies.samples"
 D, M = 100, 20
 NOISY = {"n": 10000, "s": 50}  # the point at which noise is varied
 FRESH = 10000  # inputs that the answers are judged on
@@ -74,14 +68,12 @@ class Options(Computed):
 
 def fit_settings(method: str, n: int) -> dict[str, Any]:
     """The settings of a method's fit of n samples, where they are not its defaults."""
-    if method == "aiht":
-        return {"num_epochs": 100}
-    if method == "pruning":
-        batch = min(n, IMP_BATCH)
-        epochs = [max(1, round(steps * batch / n)) for steps in (IMP_STEPS, IMP_FINETUNING)]
-        return {"batch_size": batch % n, "num_epochs": epochs[0], "prune_iters": IMP_ROUNDS,
-                "finetune_epochs": epochs[1], "prune_score": "lamp"}
-    return {}
+    if method != "pruning":
+        return {"num_epochs": 100} if method == "aiht" else {}
+    batch = min(n, IMP_BATCH)
+    epochs, finetuning = (max(1, round(steps * batch / n)) for steps in (IMP_STEPS, IMP_FINETUNING))
+    return {"batch_size": batch % n, "num_epochs": epochs, "prune_iters": IMP_ROUNDS, "finetune_epochs": finetuning,
+            "prune_score": "lamp"}
 
 
 def fit(threads: int, *, method: str, n: int, s: int, snr: float | None, seed: int) -> Entry:
@@ -120,9 +112,9 @@ def by_method(entries: list[Entry]) -> dict[str, list[Entry]]:
     return {method: entries for method, entries in own.items() if entries}
 
 
-def axes_of(entries: list[Entry]) -> list[list[int]]:
-    """Their n and their s."""
-    return [sorted({entry[key] for entry in entries}) for key in ("n", "s")]
+def axis_of(entries: list[Entry], key: str) -> list[int]:
+    """Their n, or their s."""
+    return sorted({entry[key] for entry in entries})
 
 
 def shares(entries: list[Entry], nlist: list[int], slist: list[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -135,11 +127,9 @@ def shares(entries: list[Entry], nlist: list[int], slist: list[int]) -> tuple[np
     return exact, total
 
 
-def draw_shares(entries: list[Entry]) -> Figure:
+def draw_shares(entries: list[Entry]) -> page.Figure:
     """Noiseless entries, a panel for each method: the number of exact recoveries, n along x, s along y, and n = s."""
-    from matplotlib.lines import Line2D
-
-    nlist, slist = axes_of(entries)
+    nlist, slist = axis_of(entries, "n"), axis_of(entries, "s")
     groups = by_method(entries)
     figure = page.new_figure(10.5, 2.9)
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
@@ -148,44 +138,38 @@ def draw_shares(entries: list[Entry]) -> Figure:
         share = np.divide(exact, total, out=np.full(exact.shape, np.nan), where=total > 0)
         ax.imshow(share, origin="lower", aspect="auto", vmin=0, vmax=1, cmap="viridis")
         ax.set_facecolor("0.9")  # not run
-        for (row, column), value in np.ndenumerate(share):
-            if not np.isnan(value):
-                ax.text(column, row, f"{exact[row, column]}", ha="center", va="center", fontsize=7,
-                        color="black" if value > 0.6 else "white")
-        draw_bound(ax, nlist, slist)
+        for row, column in np.argwhere(total):
+            ax.text(column, row, f"{exact[row, column]}", ha="center", va="center", fontsize=7,
+                    color="black" if share[row, column] > 0.6 else "white")
+        starts = [sum(n < s for n in nlist) - 0.5 for s in slist]  # of the cells with n >= s
+        ends = [row + side for row in range(len(slist)) for side in (-0.5, 0.5)]
+        [bound] = ax.plot(np.repeat(starts, 2), ends, color=BOUND, linewidth=2, label="n = s")
         ax.set_title(f"{METHODS[method].title}: {exact.sum()} of {total.sum()}")
         ax.set_xticks(range(len(nlist)), nlist, rotation=60)
         ax.set_yticks(range(len(slist)), slist)
         ax.set_xlabel("samples n")
     panels[0].set_ylabel("nonzeros s")
-    figure.legend(handles=[Line2D([], [], color=BOUND, linewidth=2, label="n = s")], loc="outside right center")
+    figure.legend(handles=[bound], loc="outside right center")
     return figure
 
 
-def draw_bound(ax: Axes, nlist: list[int], slist: list[int]) -> None:
-    """A line left of the cells with n >= s."""
-    starts = [sum(n < s for n in nlist) - 0.5 for s in slist]
-    ends = [row + side for row in range(len(slist)) for side in (-0.5, 0.5)]
-    ax.plot(np.repeat(starts, 2), ends, color=BOUND, linewidth=2)
-
-
-def draw_noise(entries: list[Entry]) -> Figure:
+def draw_noise(entries: list[Entry]) -> page.Figure:
     """Error of the clean function and recall of the support against SNR: a line per method, medians, all seeds."""
     snrlist = sorted({entry["snr"] for entry in entries})
     figure = page.new_figure(7.5, 3)
-    for ax, key, name in zip(figure.subplots(1, 2), ("error", "recall"),
-                             ("error of the clean function (dB)", "recall of the support"), strict=True):
+    panels = figure.subplots(1, 2)
+    for ax, key, name in zip(panels, ("error", "recall"), ("error of the clean function (dB)",
+                                                           "recall of the support"), strict=True):
         for method, own in by_method([entry for entry in entries if entry[key] is not None]).items():
-            values = {snr: [entry[key] for entry in own if entry["snr"] == snr] for snr in snrlist}
-            there = [snr for snr in snrlist if values[snr]]
-            middle, low, high = ([of(values[snr]) for snr in there] for of in (np.median, min, max))
-            draw_curve(ax, there, middle, low, high, "o-", color=COLOURS[method], markersize=3,
+            found = {snr: [entry[key] for entry in own if entry["snr"] == snr] for snr in snrlist}
+            values = {snr: scores for snr, scores in found.items() if scores}
+            middle, low, high = ([of(scores) for scores in values.values()] for of in (np.median, min, max))
+            draw_curve(ax, [*values], middle, low, high, "o-", color=COLOURS[method], markersize=3,
                        label=METHODS[method].title)
-        if key == "error":
-            ax.plot(snrlist, [-snr for snr in snrlist], ":", color="grey", label="the noise itself")
         ax.set_xlabel("signal to noise (dB)")
         ax.set_ylabel(name)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    panels[0].plot(snrlist, [-snr for snr in snrlist], ":", color="grey", label="the noise itself")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     figure.suptitle("medians; bands from the lowest to the highest seed", fontsize=8)
     return figure
 
@@ -199,8 +183,8 @@ def run(options: Options) -> None:
         print("{method:8} n {n:<6} s {s:<4} snr {snr}  seed {seed}  ".format(**entry) + told, flush=True)
     few, noisy = ([entry for entry in read_log(log) if (entry["snr"] is None) == clean] for clean in (True, False))
     for method, own in by_method(few).items():
-        nlist, slist = axes_of(own)
-        counts = zip(nlist, *(counts.sum(axis=0) for counts in shares(own, nlist, slist)), strict=True)
+        nlist = axis_of(own, "n")
+        counts = zip(nlist, *(counts.sum(axis=0) for counts in shares(own, nlist, axis_of(own, "s"))), strict=True)
         print(f"{METHODS[method].title}: exact", ", ".join(f"n {n}: {exact} of {total}" for n, exact, total in counts))
     with page.style():
         print(*page.save(draw_shares(few), figures / "samples"), sep="\n")
@@ -208,9 +192,7 @@ def run(options: Options) -> None:
             print(*page.save(draw_noise(noisy), figures / "noise"), sep="\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(PROG, __doc__, Options, run, argv)
-
+main = Program("python -m studies.samples", __doc__, Options, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -24,35 +24,29 @@ from plotting.heatmaps import bar_label
 from plotting.logs import ANY, SCORE, Grid, find_logs, read_log
 from plotting.numbers import MEAN, MEDIAN, SUCCESS, Quantity, difference, heatmap, seed_values
 from plotting.words import depth_words, outputs_words
-from shell.command import run_command
-from shell.files import replace_files
-from shell.pages import fill_blocks
+from shell.command import Program
+from shell.files import fill_blocks, replace_files
 from shell.program import UsageError
 from studies.contents import BY_NUMBER, EASY, FITS, IMAGE, PARTS, SIGNS, WORDS, Axes, Settings
 from sweep.flags import flag_table
-from sweep.logbook import Log, LogError
+from sweep.logbook import Log
 from sweep.table import DONE, NOT_RUN, SKIPPED
 from tasks import TASKS
 
-PROG = "python -m studies.tables"
 ROOT = Path(__file__).resolve().parents[1]
 LOGS = ROOT / "logs" / "reference"
 
 
 @functools.cache
 def shipped() -> tuple[Log, ...]:
-    """All logs of LOGS. Raises UsageError."""
-    try:
-        return tuple(read_log(path) for path in find_logs(LOGS))
-    except LogError as error:
-        raise UsageError(str(error)) from None
+    """All logs of LOGS. Raises LogError."""
+    return tuple(read_log(path) for path in find_logs(LOGS))
 
 
 def grids(name: str) -> Iterator[tuple[Row, dict[str, Grid]]]:
     """The rows of an entry of FIGURES with the grid of each column."""
-    entry = FIGURES[name]
-    for row in entry.rows:
-        yield row, row.grids(shipped(), entry.seeds)
+    for row in FIGURES[name].rows:
+        yield row, row.grids(shipped(), FIGURES[name].seeds)
 
 
 def cells(selection: dict[str, object], axes: Axes, seeds: Sequence[int] = (0, 1, 2)) -> Grid:
@@ -73,27 +67,27 @@ def row_words(row: Row) -> str:
     return f"{row.task}, {depth_words(depth_of(row))}"
 
 
-def number(value: float, measure: Measure, sign: str = "") -> str:
-    """A score, or a difference of two where the sign is "+"."""
-    return f"{value:{sign}.{1 if measure.unit else 3}f}"
-
-
-def signed(function: Callable[[np.ndarray], float], values: np.ndarray, measure: Measure) -> str:
-    """The mean, or another function, of differences that are there, with its unit; nothing where there are none."""
-    if not values.size:
-        return ""
-    return f"{number(function(values), measure, '+')} {measure.unit}".strip().replace("-", MINUS)
-
-
 def present(values: np.ndarray) -> np.ndarray:
     """Those that are not NaN."""
     return values[~np.isnan(values)]
 
 
+def number(value: float, measure: Measure, sign: str = "") -> str:
+    """A score, or a difference of two where the sign is "+"."""
+    return f"{value:{sign}.{1 if measure.unit else 3}f}"
+
+
+def signed(function: Callable[[np.ndarray], float], gaps: np.ndarray, measure: Measure) -> str:
+    """The mean, or another function, of the differences that are there, with its unit; nothing where there are none."""
+    if not present(gaps).size:
+        return ""
+    return f"{number(function(present(gaps)), measure, '+')} {measure.unit}".strip().replace("-", MINUS)
+
+
 def coverage(grid: Grid) -> str:
     """How many of a grid's cells and seeds were run, and for how long."""
     run, skipped = np.count_nonzero(grid.kinds != NOT_RUN), np.count_nonzero(grid.kinds == SKIPPED)
-    of = "" if run == grid.kinds.size else f" of {grid.kinds.size}"
+    of = f" of {grid.kinds.size}" * bool(run < grid.kinds.size)
     without = f", {skipped} of them skipped" * bool(skipped)
     return f"{run}{of} cells{without}; {np.nansum(grid.values('seconds')):.0f} s"
 
@@ -108,15 +102,9 @@ def ahead(gaps: np.ndarray) -> str:
     return f"{np.count_nonzero(gaps > 0)} of {present(gaps).size}"
 
 
-def seeds_run(grids: Sequence[Grid]) -> str:
-    """The least and the largest number of seeds that were run, or skipped, in any cell of the grids."""
-    counts = np.concatenate([np.count_nonzero(grid.kinds != NOT_RUN, axis=2).ravel() for grid in grids])
-    return " to ".join(map(str, sorted({counts.min(), counts.max()})))
-
-
-def reduced(grid: Grid, measure: Measure, statistic: str = MEAN) -> np.ndarray:
-    """A number [m, s] for each cell, NaN where it was not run."""
-    return heatmap(grid, Quantity(statistic=statistic), measure).values
+def span(values: np.ndarray) -> str:
+    """The least and the largest of whole numbers."""
+    return " to ".join(f"{value:.0f}" for value in sorted({values.min(), values.max()}))
 
 
 def successes(grid: Grid, task: str, among: np.ndarray | bool = True) -> np.ndarray:
@@ -140,21 +128,21 @@ def figures() -> Rows:
     """Figures 1 to 5: what was run, and AIHT against IMP."""
     for name in "12345":
         for row, found in grids(name):
-            measure = TASKS[row.task].measure
-            means, medians = (present(gap(row, found, statistic)) for statistic in (MEAN, MEDIAN))
+            measure, means = TASKS[row.task].measure, gap(row, found)
             yield (f"{name}: {row_words(row)}", *(coverage(found[method]) for method in (AIHT, IMP)),
-                   signed(np.mean, means, measure), signed(np.median, medians, measure), ahead(means),
+                   signed(np.mean, means, measure), signed(np.median, gap(row, found, MEDIAN), measure), ahead(means),
                    *(exact(found[method], row.task) for method in (AIHT, IMP)))
 
 
 def verdicts() -> Rows:
-    """Figures 1 to 5, a line for each task: how many seeds a cell has, and whether AIHT is ahead of IMP."""
+    """Figures 1 to 5, a line for each task: how many seeds a cell has, run or skipped, and whether AIHT is ahead."""
     for (name, task), words in WORDS.items():
         rows = [(row, found) for row, found in grids(name) if row.task == task]
-        gaps = np.concatenate([present(gap(row, found)) for row, found in rows])
-        share = np.mean(gaps > 0)
+        gaps = np.concatenate([gap(row, found).ravel() for row, found in rows])
+        share = np.mean(present(gaps) > 0)
         verdict = "yes" if share == 1 else "in part" if share > 1 / 2 else "**no**"
-        seeds = (seeds_run([found[method] for _, found in rows]) for method in (AIHT, IMP))
+        seeds = (span(np.concatenate([np.count_nonzero(found[method].kinds != NOT_RUN, axis=2).ravel()
+                                      for _, found in rows])) for method in (AIHT, IMP))
         yield f"{name}, {words}", *seeds, f"{ahead(gaps)} cells", verdict
 
 
@@ -162,7 +150,7 @@ def parts() -> Rows:
     """Where in a row of a figure AIHT is ahead of IMP, by PARTS of its grid."""
     for name, place, words, inside in PARTS:
         row, found = list(grids(name))[place]
-        gaps = present(gap(row, found)[np.array([[inside(m, s) for s in row.slist] for m in row.mlist])])
+        gaps = gap(row, found)[np.array([[inside(m, s) for s in row.slist] for m in row.mlist])]
         yield (f"{name}: {row_words(row)}", words, ahead(gaps),
                *(signed(f, gaps, TASKS[row.task].measure) for f in (np.min, np.median, np.max)))
 
@@ -173,7 +161,8 @@ def columns_of(name: str) -> Rows:
         measure, depth = TASKS[row.task].measure, depth_of(row)
         of = f"{row.task}{outputs_words(row)}{f', {depth_words(depth)}' * (depth > 1)}, {bar_label(measure)}"
         for heading, grid in found.items():
-            means, medians = (present(reduced(grid, measure, statistic)) for statistic in (MEAN, MEDIAN))
+            means, medians = (present(heatmap(grid, Quantity(statistic=statistic), measure).values)
+                              for statistic in (MEAN, MEDIAN))
             if means.size:
                 yield (of, heading, means.size, number(means.mean(), measure), number(np.median(medians), measure),
                        exact(grid, row.task))
@@ -184,7 +173,7 @@ def opponents() -> Rows:
     for row, found in grids("opponents"):
         measure = TASKS[row.task].measure
         for heading, grid in found.items():
-            [medians] = reduced(grid, measure, MEDIAN)
+            [medians] = heatmap(grid, Quantity(statistic=MEDIAN), measure).values
             said = [f"{s}: {number(median, measure)}" for s, median in zip(row.slist, medians, strict=True)
                     if not np.isnan(median)]
             if said:
@@ -199,9 +188,9 @@ def recovered() -> Rows:
             *paper, (ours, grid) = found.items()
             there = grid.kinds == DONE
             if there.any():
-                m, s = (np.array(axis)[there.any(axis=others)].max()
-                        for axis, others in ((row.mlist, (1, 2)), (row.slist, (0, 2))))
-                yield (f"{depth_words(depth_of(row))}{outputs_words(row)}, m up to {m}, s up to {s}",
+                widths, numbers, _ = there.nonzero()
+                yield (f"{depth_words(depth_of(row))}{outputs_words(row)}, m up to {row.mlist[widths.max()]}, "
+                       f"s up to {row.slist[numbers.max()]}",
                        *(exact(theirs, row.task, there) for _, theirs in paper),
                        f"**{exact(grid, row.task)}** ({ours})")
 
@@ -226,7 +215,7 @@ def by_number() -> Rows:
         grid = cells({"task": "inr_mnist"} | selection, IMAGE)
         steps = present(grid.values("steps"))
         yield (words, *(f"{mean:.1f} dB" for mean in np.nanmean(grid.values(SCORE), axis=(0, 2))),
-               " to ".join(f"{count:.0f}" for count in sorted({min(steps), max(steps)})) if steps.size else "")
+               span(steps) if steps.size else "")
 
 
 def other_inputs() -> Rows:
@@ -284,9 +273,7 @@ def run(_: Options) -> None:
             print(f"{page.relative_to(ROOT)}: tables written")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return run_command(PROG, __doc__, Options, run, argv)
-
+main = Program("python -m studies.tables", __doc__, Options, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -41,7 +41,7 @@ def read_data(settings: Settings) -> None:
     if name := settings.task.dataset:
         try:
             files.fetch(name, settings.data_dir)
-            files.READERS[name](settings.data_dir)
+            settings.task.read(settings.data_dir)
         except files.DataError as error:
             raise UsageError(f"argument --data_dir: {error}") from None
 
@@ -64,16 +64,16 @@ def run_job(cells: list[Cell], settings: Settings, device: str, show: Callback |
     started, looked = time.perf_counter(), 0.0
     m, _, seed = cells[0]
     slist = [s for _, s, _ in cells]
-    results = {s: Result(f"{SKIPPED}: {reason}") for s in slist if (reason := skips((m, s, seed), settings))}
-    slist = [s for s in slist if s not in results]
-    if slist:
-        try:
-            fits, looked = fit_all(m, slist, seed, settings, device, show)
+    results: dict[int, Result] = {}
+    try:
+        results = {s: Result(f"{SKIPPED}: {reason}") for s in slist if (reason := skips((m, s, seed), settings))}
+        if left := [s for s in slist if s not in results]:
+            fits, looked = fit_all(m, left, seed, settings, device, show)
             results |= fits
-        except Skipped as reason:
-            results |= {s: Result(f"{SKIPPED}: {reason}") for s in slist}
-        except Exception as error:  # whatever it is, the other cells go on
-            results |= {s: failure(error) for s in slist}
+    except Skipped as reason:
+        results |= {s: Result(f"{SKIPPED}: {reason}") for s in slist if s not in results}
+    except Exception as error:  # whatever it is, the other cells go on
+        results |= {s: failure(error) for s in slist if s not in results}
     seconds = (time.perf_counter() - started - looked) / len(cells)  # shared evenly by cells that are computed together
     for result in results.values():
         result.details["seconds"] = round(seconds, 4)

@@ -19,7 +19,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -279,3 +279,16 @@ def check_digest(content: bytes | None, known: Mapping[str, str | None] | None) 
         raise ValueError("it is missing" if content is None else "its bytes are not those that were written")
     if content is None and not known:
         raise ValueError("it is missing")
+
+
+def mixtures(logs: Iterable[Log]) -> Iterator[str]:
+    """What to say where the finished cells of a task and a method are known to be of more than one code."""
+    digests: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for log in logs:
+        files = digests.setdefault((log.settings["task"], log.settings["method"]), {})
+        for number in {record.get("environment") for record in log.records.values() if record["status"] == DONE}:
+            for file, code in (log.environments[number].get("code") or {} if number is not None else {}).items():
+                files.setdefault(file, set()).add(code)
+    for (task, method), files in digests.items():
+        if several := sorted(file for file, codes in files.items() if len(codes) > 1):
+            yield f"note: the cells of {task}, {method} are of more than one code ({', '.join(several)})"

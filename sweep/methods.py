@@ -15,13 +15,14 @@ import numpy as np
 import aiht
 import pruning
 from beyond import creases, deep, dst, gnhtp
-from fits import Callback, Epochs, Found, Solver
+from fits import Callback, Epochs, Found, Solver, in_units, restored
 from instances.task import Problem, SignalProblem
 from numerics.gpus import cupy_on, torch_on
 from numerics.sparse import SparseVector
 from numerics.workspace import Workspace
 from options import Options, declarations
 from sensing import GaussianSensing
+from units import Units, shifted
 
 Begin = Callable[[Sequence[int]], Callback]  # the s that a fit serves -> its callback; called when the fit begins
 
@@ -90,7 +91,12 @@ def solve_cells(method: Method, problem: Problem, m: int, slist: Sequence[int], 
     shared: dict[str, Any] = {"width": m, "num_layers": num_layers, "seed": seed, "work": work,
                               "options": replace(options, **own)}
     if method.solve_list:
-        return method.solve_list(X, y, slist, X_eval=problem.X_eval, callback=begin(slist) if begin else None, **shared)
+        units = Units.of(X, y, problem.loss)
+        X, y = units.divide(X, y)
+        X_eval = X if problem.X_eval is problem.X else shifted(problem.X_eval, -units.inputs)
+        found = method.solve_list(X, y, slist, X_eval=X_eval, callback=in_units(begin(slist), units) if begin else None,
+                                  **shared)
+        return {s: restored(each, units) for s, each in found.items()}
     return {s: method.solve(X, y, s, callback=begin([s]) if begin else None, **shared) for s in slist}
 
 

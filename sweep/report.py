@@ -115,7 +115,7 @@ def plan(log: Log, settings: Settings, known: Known) -> Iterator[str]:
     """
     for name, value in (log.settings | {"data_dir": settings.data_dir, "threads": settings.run.threads}).items():
         yield f"{name}: {value}"
-    missing = [cell for cell in log.missing() if not skips(cell, settings)]
+    missing = [cell for cell in log.missing() if not is_skipped(cell, settings)]
     skipped = len(log.missing()) - len(missing)
     yield f"cells: {len(missing)} of {len(log.cells())} to run" + f"; {skipped} will be skipped" * bool(skipped)
     for seed in log.axes["seed"]:
@@ -127,6 +127,14 @@ def plan(log: Log, settings: Settings, known: Known) -> Iterator[str]:
         total = sum(nearest(m, s, known)[1] for m, s, _ in missing) / max(settings.run.workers, 1)
         yield f"time: about {duration(total)}, by {len(known)} cells of logs of this task, method and settings"
     yield f"log: {log.path}.npy" if log.path else "log: none without --save_results"
+
+
+def is_skipped(cell: Cell, settings: Settings) -> bool:
+    """Whether a cell will be skipped; one that cannot even be looked at will fail."""
+    try:
+        return skips(cell, settings) is not None
+    except Exception:
+        return False
 
 
 def estimate_words(m: int, slist: list[int], known: Known) -> str:

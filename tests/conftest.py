@@ -1,7 +1,9 @@
 """What the tests share: a workspace, the array modules of a device, and repeatable hypothesis examples."""
 
 import os
+import shlex
 import signal
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -58,6 +60,22 @@ def no_network(monkeypatch):
 
 
 @pytest.fixture
+def cli(folder, no_network, monkeypatch, capfd):
+    """Runs a command line of runner.py in an empty folder without network; returns exit code, stdout and stderr."""
+    import runner
+    from sweep import machine
+
+    monkeypatch.setattr(machine, "commit", lambda: "1a2b")  # two calls of git for every run
+
+    def cli(line, *more):
+        capfd.readouterr()
+        code = runner.main([*shlex.split(line), *more])
+        return SimpleNamespace(code=code, **capfd.readouterr()._asdict())
+
+    return cli
+
+
+@pytest.fixture
 def saved(monkeypatch):
     """The figures that are saved; their files stay empty, since drawing takes half a second."""
     figures = []
@@ -71,6 +89,17 @@ def saved(monkeypatch):
 
     monkeypatch.setattr("plotting.page.save", save)
     return figures
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Short cycles of gnhtp: a fit of 7 steps ends its first and tries the second."""
+    from beyond.gnhtp import anneal, layer, regrow
+
+    monkeypatch.setattr(anneal, "PERIOD", 5)
+    monkeypatch.setattr(regrow, "EXCHANGES", 5)
+    monkeypatch.setattr(anneal, "EXCHANGES", 5)
+    monkeypatch.setattr(layer, "AIHT_STEPS", 10)
 
 
 @pytest.fixture

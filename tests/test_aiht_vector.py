@@ -4,20 +4,18 @@ The reference is written from the description of the algorithm: float64, one neu
 fit is compared with it, the count sketch is replaced by exact sums, or the reference has a sketch with the same hash.
 """
 
-import itertools
 import warnings
 
 import numpy as np
 import pytest
-from helpers import assert_close, bits, psnr, sparse
-from hypothesis import given, settings
+from helpers import assert_close, bits, sparse
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import sensing
-from aiht import fit, solve
+from aiht import solve
 from aiht_vector import (
     RandomFill,
-    Updates,
     VectorSensing,
     first_step_size,
     fit_vector_layer,
@@ -30,7 +28,6 @@ from aiht_vector import (
 from fits import LOSSES
 from numerics.batches import Schedule
 from numerics.countsketch import CountSketch
-from numerics.sparse import SparseVector
 from numerics.streams import Stream
 from numerics.workspace import Workspace
 from sensing import RandomGates, WeightGates
@@ -178,24 +175,6 @@ def layer(X, Y, s, work, *, m=6, mu, gates=None, num_epochs=4, batch_size=0, upd
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n", [1, 60, 2500])
-def test_predictions_and_gradients_are_dense(work, kind, n):
-    X, Y = data(n)
-    W, V = weights()
-    gates, H = gates_of_kind(kind, W)
-    A = sensing_of(X, gates, 7, work)
-    found = predict(A, theta_of(W, V), 3)
-    assert_close(found.T, dense_prediction(X.astype(np.float64), H, W, V), floor=1e-20)
-    assert found.dtype == np.float32 and not predict(A, SparseVector.zeros(7 * 8), 3).any()
-    for some in (np.arange(7), np.array([1, 4, 6])):
-        parts = X.astype(np.float64), H[some], W[some], V[some]
-        assert_close(A.outputs(some, W[some], V[some]).T, dense_prediction(*parts), floor=1e-20)
-        found = A.output_gradient(some, W[some], V[some], np.ascontiguousarray(Y.T))
-        assert found.dtype == np.float64
-        assert_close(found, dense_gradient(*parts, Y), floor=1e-20)
-
-
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradient_is_that_of_finite_differences(work, kind, loss):
     """With the gates held fixed, W and V vary; the loss is an independent dense one."""
@@ -215,14 +194,6 @@ def test_gradient_is_that_of_finite_differences(work, kind, loss):
         expected[i] = (sides[0] - sides[1]) / (2 * step)
     assert_close(found, expected)
     assert np.abs(expected).max() > 0.01
-
-
-def test_residuals(device):
-    P, Y = np.float32([[1, 200, -5], [1, -200, -5]]), np.float32([[1, 0, 0], [0, 1, 1]])  # [k, n]
-    expected = {"squared": [[0, 200, -5], [1, -201, -6]], "cross_entropy": [[-0.5, 1, 0.5], [0.5, -1, -0.5]]}
-    for loss, xp in itertools.product(expected, (np, device)):
-        assert_close(residual(xp.asarray(P), xp.asarray(Y), loss), np.float32(expected[loss]) / 3)
-    assert P[0, 1] == 200  # the argument is left alone
 
 
 # ---- steps and fits against the reference ----
@@ -254,6 +225,7 @@ def test_fits_are_those_of_the_dense_reference(work, loss, mu, update_every, bat
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 40), d=st.integers(1, 6), k=st.integers(1, 4),
        m=st.integers(1, 6), s=st.integers(1, 30), loss=st.sampled_from(LOSSES),
        kind=st.sampled_from(KINDS), start_up=st.booleans())
+@example(seed=0, n=2500, d=5, k=3, m=7, s=9, loss="squared", kind="earlier", start_up=False)  # several tiles
 @settings(max_examples=100)
 def test_random_steps_are_those_of_the_dense_reference(seed, n, d, k, m, s, loss, kind, start_up):
     X, Y = data(n, d, k, loss, seed)
@@ -289,10 +261,8 @@ def test_start_up_values_are_uniform_the_same_every_time_and_bounded():
     deeper = RandomFill(3, 0, m, d, k, fan_in=4 * d).rows(some)  # most inputs are always zero: they count
     np.testing.assert_allclose(deeper[:, :d], rows[some, :d] / 2, rtol=1e-6)
     np.testing.assert_array_equal(deeper[:, d:], rows[some, d:])
-    for seed, number in ((4, 0), (3, 1)):
-        other = RandomFill(seed, number, m, d, k, fan_in=d).rows(np.arange(m))
-        assert abs(np.corrcoef(rows.ravel(), other.ravel())[0, 1]) < 0.05
-    assert len(np.unique(rows)) > 0.99 * rows.size
+    others = [RandomFill(seed, number, m, d, k, fan_in=d).rows(np.arange(m)) for seed, number in ((4, 0), (3, 1))]
+    assert len(np.unique([rows, *others])) > 0.99 * 3 * rows.size  # no block, layer or seed repeats another
 
 
 # ---- step sizes ----
@@ -326,8 +296,9 @@ def test_divergence_warns_on_no_thread_and_each_layer_has_its_step():
     assert min(first, second) < 2 and first != second and np.isfinite(found.net.predict(X)).all()
 
 
-def test_weights_that_overflow_in_the_last_step_are_a_divergence(work):
+def test_weights_that_overflow_in_the_last_step_are_a_divergence(work, monkeypatch):
     """Their updates, of up to 2 * 3e38, still fit into the float64 of the sketch."""
+    monkeypatch.setattr("units.TARGETS", (0, np.inf))  # else such targets are scaled
     X, Y = np.ones((1, 1), dtype=np.float32), np.full((1, 2), 3e38, dtype=np.float32)
     fits = [solve(X, Y, 3, width=1, num_epochs=1, seed=seed, work=work) for seed in range(12)]
     for net in (found.net for found in fits):
@@ -343,31 +314,6 @@ def test_a_fit_that_always_diverges_is_given_up(work):
 
 
 # ---- whole fits ----
-
-
-@given(seed=st.integers(0, 99), n=st.integers(1, 30), d=st.integers(1, 6), k=st.sampled_from([0, 2, 3]),
-       m=st.integers(1, 9), s=st.integers(1, 40), num_layers=st.integers(1, 3), num_epochs=st.integers(1, 4),
-       batch=st.integers(0, 30), update_every=st.integers(0, 3), loss=st.sampled_from(LOSSES))
-@settings(max_examples=120)
-def test_the_budget_is_never_exceeded(seed, n, d, k, m, s, num_layers, num_epochs, batch, update_every, loss):
-    """For a single output too, which is k = 0 here."""
-    s, rng, loss = max(s, num_layers), np.random.default_rng(seed), loss if k else "squared"
-    X = 0.3 * rng.standard_normal((n, d), dtype=np.float32)  # larger inputs may let a layer grow beyond all bounds
-    Y = rng.standard_normal((n, k) if k else n) if loss == "squared" else np.eye(k)[rng.integers(0, k, n)]
-    net = fit(X, Y, s, width=m, num_layers=num_layers, num_epochs=num_epochs, batch_size=min(batch, n),
-              convex=not update_every, update_every=update_every or 1, seed=seed, loss=loss)
-    assert net.num_nonzero <= s and [layer.m for layer in net.layers] == [m] * num_layers
-    assert (net.gates is None) == (update_every > 0)
-    counts = [np.count_nonzero(layer.w.values) for layer in net.layers]
-    if k:
-        counts[-1] += np.count_nonzero(net.output.w.values)
-        assert (net.output.m, net.output.d) == (k, m)
-    assert max(counts) <= s // num_layers
-    for part in [*net.layers, *([net.output] if k else [])]:
-        indices = part.w.indices
-        assert (np.diff(indices) > 0).all() and (len(indices) == 0 or 0 <= indices[0] <= indices[-1] < part.m * part.d)
-        assert part.w.values.dtype == np.float32 and np.isfinite(part.w.values).all()
-    assert net.predict(X).shape == Y.shape and np.isfinite(net.predict(X)).all()
 
 
 def test_output_weights_of_all_layers_but_the_last_are_thrown_away(work):
@@ -388,25 +334,7 @@ def test_output_weights_of_all_layers_but_the_last_are_thrown_away(work):
     assert_close(found.net.predict(X), Z.astype(np.float64) @ V[:, inputs].T.astype(np.float64))
 
 
-def test_a_planted_net_is_fitted_well(work):
-    X, Y = data(n=2000, d=20, k=4)
-    net = fit(X, Y, 60, width=5, num_epochs=60, batch_size=200, work=work)
-    assert psnr(net.predict(X), Y) > psnr(0 * Y, Y) + 8
-
-
 # ---- memory ----
-
-
-def test_no_more_neurons_are_held_than_the_budget_asks_for(work):
-    """What is not held is computed again, to the same bits."""
-    X, Y = data()
-    A, R = sensing_of(X, RandomGates(0, 0, 600, 5), 600, work), residual(np.zeros_like(Y.T), Y.T, "squared")
-    passes = []
-    for num_held, blocks in ((0, 0), (5, 1), (256, 1), (257, 2), (10**6, 3)):
-        updates = Updates(A, SparseVector.zeros(600 * 8), R, 0.1, RandomFill(0, 0, 600, 5, 3, 5), num_held)
-        passes += [b"".join(part.tobytes() for update in updates for part in update) for _ in range(2)]
-        assert len(updates.held) == blocks
-    assert len(set(passes)) == 1
 
 
 @pytest.mark.parametrize("block", [1, 2, 5])

@@ -67,9 +67,9 @@ def test_what_is_left_of_a_text_is_its_code():
 SWEEP = "--task mlp_planted --mlist 1 2 --slist 5 --nmeasurements 200 --num_epochs 3 --device cpu --save_results"
 
 
-def run(folder, line):
-    """Exit code and output of a sweep in a copy of the project."""
-    done = subprocess.run([sys.executable, "runner.py", *line.split()], cwd=folder, capture_output=True, text=True)
+def run(folder, line, program="runner.py"):
+    """Exit code and output of a sweep, or another program, in a copy of the project."""
+    done = subprocess.run([sys.executable, program, *line.split()], cwd=folder, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout + done.stderr
 
@@ -89,6 +89,8 @@ def test_an_edited_solver_stops_until_it_is_told_what_to_do(tmp_path):
         assert all(way in said for way in ("--overwrite", "--expname", "--any_code"))
     assert "it would stop: " in run(tmp_path, f"{SWEEP} --dry_run")[1]
     assert "2 of 2 cells found" in run(tmp_path, f"{SWEEP} --any_code")[1] and scores(tmp_path) == old
-    assert run(tmp_path, f"{SWEEP} --expname one")[0] == 0 and len(scores(tmp_path)) == 2
+    run(tmp_path, f"{SWEEP} --seedlist 0 1 --any_code")  # old cells and new ones: whoever draws them is told
+    assert "aiht are of more than one code (aiht.py)" in run(tmp_path, "--method aiht", "make_figures.py")[1]
+    assert run(tmp_path, f"{SWEEP} --expname one")[0] == 0 and len(scores(tmp_path)) == 3
     assert run(tmp_path, f"{SWEEP} --overwrite")[0] == 0 and scores(tmp_path) != old
     assert "2 of 2 cells found" in run(tmp_path, SWEEP)[1]

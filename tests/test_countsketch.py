@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from numerics import countsketch
 from numerics.arrays import to_host
-from numerics.countsketch import ROWS, CountSketch, median_of_four
+from numerics.countsketch import ROWS, CountSketch
 from numerics.workspace import Workspace
 
 
@@ -60,12 +60,6 @@ def test_infinite_and_undefined_updates_stay_visible():
             sketch.add(np.arange(100), np.ones(100))
             sketch.add(np.array([3]), np.array([-delta]))
             assert not np.isfinite(sketch.estimate(np.array([3]))).any()
-
-
-@given(columns=st.lists(st.tuples(*[st.floats(-1e300, 1e300)] * 4), min_size=1, max_size=20))
-def test_median_of_four(columns):
-    four = np.array(columns).T
-    np.testing.assert_array_equal(median_of_four(*four), np.median(four, axis=0))
 
 
 # ---- size ----

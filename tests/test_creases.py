@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beyond import creases
+from beyond.creases import least_squares
 from beyond.creases.fit import EXACT
-from beyond.creases.least_squares import complement, gauss_newton, refined, ridge_inverse
-from beyond.creases.orient import orient
-from beyond.creases.relu_form import energies, fit_budgets, num_weights, relu_neurons, without_rounding, without_weakest
+from beyond.creases.least_squares import fit_budgets, gauss_newton, num_weights, refined
+from beyond.creases.orient import orient, relu_neurons
 from beyond.creases.samples import CreaseSamples, Neurons, NeuronSamples
 from beyond.creases.search import candidates, fitted_weights, leading, merged, relatives, strongest, with_promising
 from instances.planted import planted_net
@@ -83,10 +83,10 @@ def test_the_energy_of_a_weight_is_that_of_what_it_contributes(work, kind, k):
     outer = [np.sum((P @ bend(X @ row)) ** 2) * v**2 for row, v in zip(*net, strict=True)]
     expected = np.hstack([inner, outer])
     data = samples(kind, X, np.ones((500, k)), work)
-    np.testing.assert_allclose(energies(data, net), expected, rtol=1e-4)
-    clean = without_rounding(data, net._replace(W=net.W + 1e-9 * (net.W == 0)))
+    np.testing.assert_allclose(least_squares.energies(data, net), expected, rtol=1e-4)
+    clean = least_squares.without_rounding(data, net._replace(W=net.W + 1e-9 * (net.W == 0)))
     assert ((clean.W != 0) == (net.W != 0)).all()
-    fewer, counted = without_weakest(data, net, 3), expected[:, : 6 if k == 1 else 8]
+    fewer, counted = least_squares.without_weakest(data, net, 3), expected[:, : 6 if k == 1 else 8]
     bar = np.sort(counted[counted > 0])[3]
     assert ((fewer.W != 0) == (expected[:, :6] >= bar)).all() and num_weights(net) - num_weights(fewer) == 3
 
@@ -108,11 +108,12 @@ def test_gauss_newton_steps_converge_on_planted_weights(work, kind, k):
 
 def test_directions_in_which_a_unit_vector_can_turn():
     v = np.array([0, 0.6, 0, -0.8, 0])
-    basis = complement(v)
+    basis = least_squares.complement(v)
     np.testing.assert_allclose(basis @ v, [0], atol=1e-12)
-    assert basis.shape == (1, 5) and not basis[:, v == 0].any() and complement(np.array([0, -1.0])).shape == (0, 2)
+    assert basis.shape == (1, 5) and not basis[:, v == 0].any()
+    assert least_squares.complement(np.array([0, -1.0])).shape == (0, 2)
     K = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1e8]])  # singular, of columns of very different lengths
-    np.testing.assert_allclose(ridge_inverse(K) @ K @ [1, 1, 1], [1, 1, 1], rtol=1e-5)
+    np.testing.assert_allclose(least_squares.ridge_inverse(K) @ K @ [1, 1, 1], [1, 1, 1], rtol=1e-5)
 
 
 # ---- the search ----

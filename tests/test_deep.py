@@ -2,18 +2,17 @@
 
 import numpy as np
 import pytest
-from helpers import assert_close, bits, psnr, sparse
+from helpers import assert_close, psnr, sparse
 
-from beyond.deep import fit, solve
-from beyond.deep.descent import Budget, Penalty, descend, step
-from beyond.deep.eliminate import costless_directions, eliminated, reduced
+from beyond.deep import solve
+from beyond.deep.descent import Budget, Penalty, descend
+from beyond.deep.eliminate import costless_directions, eliminated
 from beyond.deep.network import Samples, TwoLayers, jacobian, loss, normal_equations, tidied
 from beyond.deep.orient import oriented
 from beyond.deep.recovery import compare, normal_form
-from beyond.deep.regrow import correlated_inputs, missing_inputs, with_split, with_weights
+from beyond.deep.regrow import correlated_inputs, with_split, with_weights
 from instances.planted import planted_inputs, planted_net
 from models import SparseLayer, SparseNet
-from numerics.workspace import Workspace
 
 
 def random_net(rng, k2=3, k1=4, d=6, density=0.7):
@@ -70,19 +69,6 @@ def test_normal_equations_are_those_of_the_whole_jacobian_in_either_precision(wo
         assert value == pytest.approx(np.mean(r**2), rel=tolerance) == loss(net, same)
 
 
-def test_a_step_solves_the_damped_normal_equations_with_the_majorised_penalty(work):
-    rng = np.random.default_rng(2)
-    true = random_net(rng)
-    net, data, penalty = true.moved_to(true.theta * 1.01), samples(true, work), Penalty(1e-6, 0.1)
-    G, g, value = normal_equations(net, data)
-    q = 1e-6 / (net.theta**2 + 0.1**2)
-    damping = 1e-3 * np.trace(G + 0) / len(G)
-    expected = net.theta - np.linalg.solve(G + np.diag(q) + damping * np.eye(len(G)), g + q * net.theta)
-    moved, after, next_damping = step(net, data, penalty, value, 1e-3)
-    assert_close(moved.theta, expected, 1e-9)
-    assert after < value and next_damping < 1e-3
-
-
 def test_the_penalty_lies_below_its_majorant_and_touches_it():
     penalty, theta = Penalty(0.3, 0.2), np.linspace(-2, 2, 41)
     for at in (0.0, 0.1, 1.5):
@@ -98,21 +84,6 @@ def test_descent_never_rises_and_reaches_the_planted_weights_from_nearby(work):
     values = [descend(start, data, Budget(99), steps)[1] for steps in range(6)]
     assert values == sorted(values, reverse=True)
     assert descend(start, data, Budget(99), 30)[1] < 1e-20
-
-
-def test_a_spent_budget_stops_the_descent(work):
-    net = random_net(np.random.default_rng(4))
-    budget = Budget(0.05)
-    descend(net.moved_to(net.theta * 1.5), samples(net, work), budget, 100)
-    assert -0.05 < budget.left <= 0
-
-
-def test_balancing_keeps_the_function(work):
-    net = random_net(np.random.default_rng(5))
-    balanced = net.balanced()
-    assert loss(balanced, samples(net, work)) < 1e-25
-    live = (net.W != 0).any(axis=1) & (net.A != 0).any(axis=0)
-    assert_close(np.linalg.norm(balanced.W, axis=1)[live], np.linalg.norm(balanced.A, axis=0)[live], 1e-12)
 
 
 # ---- networks that are equal
@@ -138,13 +109,6 @@ def test_what_is_superfluous_is_taken_out(case, work):
     tidy = tidied(net)
     assert loss(tidy, samples(net, work)) < 1e-25
     assert (tidy.W.shape, tidy.A.shape, tidy.count) == (W.shape, A.shape, 10)
-
-
-def test_rows_are_merged_along_a_chain_of_parallel_ones(work):
-    turns = [[np.cos(a), -np.sin(a), 0.0] for a in (1.0, 1.001, 1.002)]  # the first and the last are not parallel
-    net = TwoLayers(W, np.array(turns))
-    assert len(tidied(net, parallel=np.cos(0.0015)).A) == 1
-    assert loss(tidied(net, parallel=np.cos(0.0015)), samples(net, work)) < 1e-4
 
 
 @pytest.mark.parametrize("number", [4, 20])
@@ -177,12 +141,6 @@ def test_screening_finds_inputs_by_value_and_by_magnitude(work):
     assert correlated_inputs(Samples(np.ascontiguousarray(X.T), y, work)).tolist() == [3, 7]
 
 
-def test_a_missing_input_is_asked_for(work):
-    wide = np.hstack([W, np.zeros((3, 6))])
-    data, lacking = samples(TwoLayers(wide, A), work), TwoLayers(wide * ([1, 1, 1] + 7 * [0]), A)
-    assert missing_inputs(lacking, data, loss(lacking, data)).tolist() == [3]
-
-
 def test_a_missing_weight_is_put_where_it_was(work):
     true = TwoLayers(W, A)
     for lacking in (TwoLayers(W * (W != 3), A), TwoLayers(W, A * (A != -2))):
@@ -212,13 +170,6 @@ def test_elimination_ends_with_the_planted_weights(work):
     assert eliminated(net, data, Budget(9), width=1).A.shape == (2, 3)  # none can go
 
 
-def test_reducing_keeps_the_limits_whatever_it_costs(work):
-    net = random_net(np.random.default_rng(7), k2=6, k1=7, d=9)
-    for s, width in ((20, 9), (50, 3), (5, 2), (1, 1)):
-        small = reduced(net, samples(net, work, n=200), s, width)
-        assert small.count <= s and max(small.A.shape) <= width
-
-
 def test_free_directions_are_counted_beyond_the_scales(work):
     assert costless_directions(TwoLayers(W, A), samples(TwoLayers(W, A), work)) == 0
     twice = TwoLayers(np.vstack([W, W[:1]]), np.hstack([A, A[:, :1]]))  # shares of two equal units
@@ -239,13 +190,6 @@ def test_planted_networks_are_recovered(m, s, seed):
     assert psnr(found.net.predict(X), net.predict(X)) > 110
     measures = compare(found.net, net)
     assert measures["support_precision"] == measures["support_recall"] == 1 and measures["neurons_lost"] == 0
-
-
-def test_the_bits_do_not_depend_on_the_threads():
-    X, y, _ = planted(4, 12, 3, n=2500)
-    with Workspace(threads=2) as two:
-        nets = [fit(X, y, 12, width=4, num_epochs=5), fit(X, y, 12, width=4, num_epochs=5, work=two)]
-    assert bits(nets[0]) == bits(nets[1])
 
 
 def test_the_scale_of_the_targets_does_not_matter():
@@ -272,20 +216,6 @@ def test_an_answer_keeps_the_limits_and_says_how_exact_it_is(m, s, seed, d, widt
     assert details["exact"] == (details["energy_left"] < 1e-10) and (details["exact"] or not details["determined"])
     assert [step for step, _ in seen] == list(range(1, len(seen) + 1))
     assert all(state.loss == pytest.approx(left(state.net()), rel=0.2, abs=1e-9) for _, state in seen)
-
-
-def test_targets_of_zero_give_a_network_without_weights():
-    X, y, _ = planted(3, 10, 0, n=100)
-    found = solve(X, 0 * y, 10, width=3)
-    assert found.net.num_nonzero == found.details["energy_left"] == found.details["steps"] == 0
-
-
-@pytest.mark.parametrize("change, words", [({"num_layers": 1}, "num_layers: beyond.deep.fit fits 2 hidden layers"),
-                                           ({"y": np.zeros((100, 2), np.float32)}, "y: beyond.deep.fit fits 1 output")])
-def test_what_cannot_be_fitted_is_refused(change, words):
-    X, y, _ = planted(3, 10, 0, n=100)
-    with pytest.raises(ValueError, match=words):
-        fit(**({"X": X, "y": y, "s": 10, "width": 3} | change))
 
 
 # ---- recovery measures
@@ -323,5 +253,4 @@ def test_nothing_to_recover_and_no_two_layers():
     assert compare(empty, as_sparse_net(W, A))["support_precision"] is None
     one_layer = SparseNet(as_sparse_net(W, A).layers[:1])
     assert compare(as_sparse_net(W, A), one_layer) == compare(one_layer, empty) == {}
-    with pytest.raises(ValueError, match="two hidden layers"):
-        normal_form(one_layer)
+    assert normal_form(one_layer) is None

@@ -7,7 +7,7 @@ import pytest
 from helpers import sparse
 
 import aiht
-from sensing import RandomGates, WeightGates
+from sensing import WeightGates
 from studies import gate_updates
 from studies.gate_updates import changed_share, planted, trace
 from tasks import score
@@ -28,14 +28,6 @@ def test_the_share_of_changed_bits(work, after, share):
     assert changed_share(X.T, before, weight_gates(after), work) == share
     assert changed_share(X.T, before, before, work) == 0
     assert changed_share(X.T, weight_gates(np.zeros((4, 2))), before, work) == 0
-
-
-def test_the_share_is_that_of_dense_gates(work):
-    X = np.random.default_rng(0).standard_normal((5000, 7), dtype=np.float32)
-    before, W = RandomGates(0, 0, 30, 7), np.random.default_rng(1).standard_normal((30, 7))
-    W[::4] = 0
-    changed = (X @ before.rows(np.arange(30)).T > 0) != (X @ W.T.astype(np.float32) > 0)
-    assert changed_share(X.T, before, weight_gates(W), work) == pytest.approx(changed.mean(), abs=1e-4)
 
 
 @pytest.mark.parametrize("update_every", [1, 3])
@@ -78,19 +70,3 @@ def test_a_curve_is_the_median_of_its_seeds():
     upper, lower = gate_updates.draw(entries).axes
     assert upper.lines[0].get_xydata().tolist() == [[1, 3], [2, 4]]
     assert lower.lines[0].get_xydata().tolist() == [[2, 0.5]] and upper.get_title() == "m = 3"
-
-
-@pytest.mark.parametrize("more, words", [
-    (["--steps", "0"], "argument --steps: '0' is not a whole number from 1"),
-    (["--nmeasurements", "1", "--nonzeros", "1"], "argument --nonzeros: 1 is too few, the labels are all zero"),
-    ("[{", "gates.json cannot be continued (Expecting"), ("{}", "gates.json cannot be continued (it is no list"),
-    ('[{"m": 1, "s": 2, "seed": 0}]', "gates.json cannot be continued (an entry has no n, steps, update_every"),
-])
-def test_a_mistake_is_refused_in_a_line(tmp_path, capsys, more, words):
-    (tmp_path / "logs" / "gates").mkdir(parents=True)
-    if isinstance(more, str):  # what the log holds
-        (tmp_path / "logs" / "gates" / "gates.json").write_text(more)
-        more = []
-    assert gate_updates.main(line(tmp_path, *more)) == 2
-    [message] = capsys.readouterr().err.splitlines()
-    assert message.startswith("python -m studies.gate_updates: error: ") and words in message

@@ -58,11 +58,14 @@ def fakes(monkeypatch):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_gpu_is_taken_once_it_has_computed(fakes, library):
+def test_a_gpu_is_taken_once_it_has_computed_and_its_library_is_named(fakes, monkeypatch, library):
     assert machine.choose_device(settings(library, gpu=1)) == machine.Device("cuda:1", "GPU 1, Fake")
     assert fakes.used == ([1] if library == "cupy" else [])
     with pytest.raises(UsageError, match="argument --gpu: 2 is not there, .* finds GPUs 0 to 1 only"):
         machine.choose_device(settings(library, gpu=2))
+    assert machine.versions(with_cupy=True)["cupy"] == "99.1" and "cupy" not in machine.versions(with_cupy=False)
+    monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
+    assert "cupy" not in machine.versions(with_cupy=True)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

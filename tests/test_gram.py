@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from beyond.gram import cheapest, eliminate, with_ridge
-from beyond.parallel import added_up, first_parallel, unit
+from beyond.gram import added_up, cheapest, eliminate, first_parallel, unit, with_ridge
 
 
 def definite(K):

@@ -11,7 +11,8 @@ import make_figures as mf
 from fits import FitState
 from instances.task import Problem
 from models import SparseLayer, SparseNet
-from plotting import history as curves
+from plotting import lines
+from plotting.logs import find_logs, read_log
 from sweep import history
 from sweep.logbook import Log
 
@@ -114,13 +115,13 @@ def test_curves_are_medians_and_quartiles_over_the_seeds(tmp_path, monkeypatch, 
     save_histories("b", "gnhtp", [[2], [1, 4]], [[10], [20, 30]], num_epochs=5)
     save_histories("c", "gnhtp", [[1]], [[7]], num_epochs=6)
     save_log("no_history", [[[1]]], axes=[[2], [5], [9]])
-    logs = [curves.read_histories(path) for path in sorted(Path("logs").rglob("*.npy")) if curves.has_histories(path)]
-    found = {curve.label: curve for curve in curves.curves(logs, 2, "score")}
+    logs = [log for path in find_logs(Path("logs")) if (log := read_log(path, with_histories=True)).histories]
+    found = {label: (steps, values) for label, steps, values in lines.curves(logs, 2, "score")}
     assert [*found] == ["AIHT, s 5", "GNHTP (num_epochs 5), s 5", "GNHTP (num_epochs 6), s 5"]
-    held = found["GNHTP (num_epochs 5), s 5"]  # a seed keeps its last value, and has none before its first
-    assert held.steps.tolist() == [1, 2, 4]
-    np.testing.assert_equal(held.values, [[np.nan, 10, 10], [20, 20, 30]])
-    ax = curves.draw_history(logs, 2, "score").axes[0]
+    steps, values = found["GNHTP (num_epochs 5), s 5"]  # a seed keeps its last value, and has none before its first
+    assert steps.tolist() == [1, 2, 4]
+    np.testing.assert_equal(values, [[np.nan, 10, 10], [20, 20, 30]])
+    ax = lines.draw_history(logs, 2, "score").axes[0]
     assert ax.get_ylabel() == "PSNR (dB)" and ax.get_xlabel() == "step"
     assert ax.lines[0].get_ydata().tolist() == [2, 4, 6] and ax.lines[1].get_ydata().tolist() == [20, 15, 20]
     band = ax.collections[0].get_paths()[0].vertices[:, 1]

@@ -9,9 +9,8 @@ import os
 import numpy as np
 import pytest
 from helpers import idx, write_files
-from processes import tree
+from processes import assert_refused, tree
 
-import runner
 from instances import files
 from models import SparseNet
 from sweep.flags import parse_arguments
@@ -37,20 +36,11 @@ def files_of(rng, train, test, objects):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder with both data sets. The training images of digit 1 fill up from the test file."""
-    train, test, objects = [5200, 4700, *[20] * 8], [900, 1500, *[10] * 8], [600, 600, *[40] * 8]
-    return write_files(tmp_path_factory.mktemp("data"), files_of(np.random.default_rng(0), train, test, objects))
+    train, test, objects = [5200, 4700, *[5200] * 8], [900, 1500, *[900] * 8], [600, 600, *[40] * 8]
+    return write_files(tmp_path_factory.mktemp("data"), files_of(np.random.default_rng(3), train, test, objects))
 
 
-@pytest.fixture
-def cli(tmp_path, no_network, capfd):
-    """Runs a command line that keeps its results in tmp_path/logs, without network: exit code and stderr."""
-
-    def cli(line, data_dir):
-        options = ["--data_dir", str(data_dir), "--logs_dir", str(tmp_path / "logs"), "--device", "cpu",
-                   "--threads", "1", "--save_results", "--save_models"]
-        return runner.main([*line.split(), *options]), capfd.readouterr().err
-
-    return cli
+KEEP = "--device cpu --threads 1 --save_results --save_models --data_dir"
 
 
 def score_of(problem, outputs):
@@ -73,7 +63,7 @@ def score_of(problem, outputs):
     ("--task inr_cifar10 --mlist 3 --slist 50 --num_epochs 3", 8.0),
 ])
 def test_the_score_in_the_log_is_that_of_the_saved_network_on_the_test_images(cli, tmp_path, data, line, least):
-    assert cli(line, data)[0] == 0
+    assert cli(f"{line} {KEEP} {data}").code == 0
     [model], [table] = (tmp_path.rglob(f"*.{kind}") for kind in ("npz", "npy"))
     problem = parse_arguments([*line.split(), "--data_dir", str(data)]).build(5, 5, 0)
     net, [value] = SparseNet.load(model), np.load(table).ravel()
@@ -83,10 +73,9 @@ def test_the_score_in_the_log_is_that_of_the_saved_network_on_the_test_images(cl
 
 def test_damaged_data_are_refused_before_an_earlier_log_is_touched(cli, tmp_path, data):
     line = "--task inr_mnist --mlist 2 --slist 9 --num_epochs 1"
-    assert cli(line, data)[0] == 0
+    assert cli(f"{line} {KEEP} {data}").code == 0
     before, files = tree(tmp_path / "logs"), {file: (data / file).read_bytes() for file in MNIST_FILES}
     damaged = files.pop(MNIST_FILES[2])
     folder = write_files(tmp_path / "data", files | {f"{MNIST_FILES[2]}.gz": gzip.compress(damaged)[:-7]})
-    code, err = cli(f"{line} --overwrite", folder)
-    assert code == 2 and os.path.basename(MNIST_FILES[2]) in err and "--data_dir" in err and err.count("\n") == 1
+    assert_refused(cli(f"{line} --overwrite {KEEP} {folder}"), os.path.basename(MNIST_FILES[2]), "--data_dir")
     assert tree(tmp_path / "logs") == before and {path[-4:] for path in before} == {".npy", "json", ".npz"}

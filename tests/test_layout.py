@@ -11,8 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = {"aiht", "aiht_vector", "pruning", "instances", "tasks"}
-ARROWS = [{"options"}, {"shell", "numerics"}, {"sensing"}, {"models"}, {"fits"}, PAPER, {"beyond"}, {"sweep"},
-          {"runner", "plotting"}, {"make_figures"}, {"studies", "benchmarks"}]  # each imports itself and those before
+# Each imports those before it, and itself.
+ARROWS = [{"options"}, {"shell", "numerics"}, {"sensing"}, {"models"}, {"units"}, {"fits"}, PAPER, {"beyond"},
+          {"sweep"}, {"runner", "plotting"}, {"make_figures"}, {"studies", "benchmarks"}]
 RANK = {room: rank for rank, rooms in enumerate(ARROWS) for room in rooms}
 FOLDERS = {room for room in RANK if (ROOT / room).is_dir()}
 FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

@@ -1,6 +1,5 @@
 """numerics/: arrays, sparse vectors and the hard threshold, tiles, threads; and the double of CuPy that tests use."""
 
-import sys
 
 import numpy as np
 import pytest
@@ -9,20 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from numerics.arrays import array_module, check_finite, to_device, to_host
+from fits import fit_data
+from numerics.arrays import array_module, to_host
 from numerics.batches import with_samples
-from numerics.products import Positive, each_product, pays, sparse_matrix, times_transposed
-from numerics.sparse import SparseVector, distinct, largest, top_mask
-from numerics.workspace import Workspace, sample_tiles
+from numerics.products import Positive, each_product, sparse_matrix, times_transposed
+from numerics.sparse import SparseVector, largest, top_mask
+from numerics.workspace import Workspace
 
 # ---- arrays ----
-
-
-def test_array_modules(device):
-    array = np.arange(3.0)
-    moved = to_device(array, device.zeros(1))
-    assert array_module(array) is np and array_module(moved) is device is sys.modules[device.__name__]
-    assert to_host(array) is array and to_host(moved).tolist() == [0, 1, 2] and type(to_host(moved)) is np.ndarray
 
 
 @pytest.mark.parametrize("X, y, message", [
@@ -46,10 +39,10 @@ def test_data_must_be_finite_and_of_the_right_shapes(device, X, y, message):
     for xp in (np, device):
         arrays = xp.asarray(X.astype(np.float32)), xp.asarray(y.astype(np.float32))
         if message is None:
-            check_finite(*arrays)
+            fit_data(*arrays)
             continue
         with pytest.raises(ValueError, match=f"{message}$"):
-            check_finite(*arrays)
+            fit_data(*arrays)
 
 
 # ---- sparse vectors and the hard threshold ----
@@ -87,11 +80,6 @@ def test_largest_is_a_stable_sort(values, s):
         assert to_host(entries).tobytes() == values[expected].tobytes()
         mask = to_host(top_mask(xp.asarray(np.abs(values)), s))
         assert mask.dtype == bool and np.flatnonzero(mask).tolist() == expected and len(mask) == len(values)
-
-
-@given(numbers=st.lists(st.integers(0, 9)))
-def test_distinct_numbers(numbers):
-    assert distinct(np.array(sorted(numbers), dtype=np.int64)).tolist() == sorted(set(numbers))
 
 
 # ---- mini-batches ----
@@ -146,22 +134,7 @@ def test_sparse_products_are_dense_ones_and_their_bits_see_no_tile(b, d, n, dens
     np.testing.assert_allclose(times_transposed(W @ X, X), exact @ X.T.astype(np.float64), atol=1e-2)
 
 
-def test_a_product_is_sparse_by_its_shape_and_the_share_of_weights():
-    assert pays(0.05, 20, (1500, 784), np) and not pays(0.05, 20, (1500, 784), strict_array)
-    assert pays(0.02, 20, (1500, 784), strict_array)
-    assert not pays(0.2, 20, (1500, 784), np) and not pays(0.05, 2, (100, 1000), np)
-
-
 # ---- tiles and threads ----
-
-
-@pytest.mark.parametrize("xp", [np, strict_array])
-@given(rows=st.integers(0, 100_000), n=st.integers(1, 300_000))
-def test_tiles_cover_all_samples_once(xp, rows, n):
-    tiles = sample_tiles(rows, n, xp)
-    assert tiles[0].start == 0 and tiles[-1].stop == n
-    assert all(a.stop == b.start for a, b in zip(tiles, tiles[1:], strict=False))
-    assert all(tile.start < tile.stop for tile in tiles)
 
 
 @pytest.mark.parametrize("arguments", [{"threads": 0}, {"threads": -1}, {"memory_budget": Workspace.MIN_BUDGET - 1}])
@@ -220,11 +193,3 @@ def test_the_double_refuses_what_a_device_would():
     for number, slip in enumerate(slips):
         with pytest.raises(TypeError):
             pytest.fail(f"slip {number} gave {slip()!r}")
-
-
-def test_the_double_counts_where_it_waits():
-    array, before = strict_array.asarray(np.arange(6.0)), strict_array.synchronisations
-    total = np.float64(2) * (array * 2 + 1).sum() - array[2]
-    assert total.ndim == 0 and type(total) is strict_array.ndarray and strict_array.synchronisations == before
-    assert float(total) == 70 and strict_array.synchronisations == before + 1
-    assert array[array > 3].tolist() == [4, 5] and strict_array.synchronisations == before + 3

@@ -90,7 +90,9 @@ def suits(task, method):
     return misfit(grid if method != "deep" else Grid(**vars(grid) | {"num_layers": 2}), TASKS[task](), method) is None
 
 
-PAIRS = [(task, method) for method in METHODS for task in TASKS if suits(task, method)]
+PLACES = {(name, repr(declaration.limit)): (task, method, name, declaration.limit)  # of every flag and limit, one
+          for method in METHODS for task in TASKS if suits(task, method)
+          for name, declaration in flags_of(task, method).items() if name not in ("task", "method", "extend")}
 NUMBERS = [-1, 0, 1, 2, 15, 16, 1023, 1024, 10**6, 10**6 + 1, 2**31 - 1, 2**31, 2**32 - 3, 2**32 - 2, 2**40, -300.5,
            -0.5, 0.25, 1.0, 1.5, 300.5, math.inf, math.nan, True, "many", ""]
 PROBES = {int: NUMBERS, float: NUMBERS, str: ["", "no such thing", "-", "x" * 61, "a b", "\0"],
@@ -109,25 +111,22 @@ def outcome(door, *args, **given):
     return None
 
 
-def probes(declaration):
+def probes(limit):
     """Values to try: at the limits of an option, beyond them, and of other types."""
-    if declaration.limit is SWITCH or declaration.name in ("task", "method", "extend"):
+    if limit is SWITCH:
         return []
-    return PROBES[tuple if isinstance(declaration.limit, ListOf) else type(declaration.limit.read("1"))]
+    return PROBES[tuple if isinstance(limit, ListOf) else type(limit.read("1"))]
 
 
-@pytest.mark.parametrize(("task", "method"), PAIRS)
-def test_python_and_the_shell_take_and_refuse_the_same(task, method):
-    for name, declaration in flags_of(task, method).items():
-        for value in probes(declaration):
-            given = {"task": task, "method": method, "mlist": [2], "slist": [5], name: value}
-            lists = {flag: texts for flag, texts in given.items() if isinstance(texts, list)}
-            words = [f"--{flag}={text}" for flag, text in given.items() if flag not in lists]
-            words += [word for flag, texts in lists.items() for word in (f"--{flag}", *map(str, texts))]
-            if [-1] in lists.values():  # "--mlist -1" is another flag to argparse
-                continue
-            typed, passed = outcome(parse_arguments, words), outcome(make_settings, **given)
-            assert typed == passed, (name, value)
+@pytest.mark.parametrize(("task", "method", "flag", "limit"), PLACES.values())
+def test_python_and_the_shell_take_and_refuse_the_same(task, method, flag, limit):
+    for value in probes(limit):
+        given = {"task": task, "method": method, "mlist": [2], "slist": [5], flag: value}
+        lists = {name: texts for name, texts in given.items() if isinstance(texts, list)}
+        words = [f"--{name}={text}" for name, text in given.items() if name not in lists]
+        words += [word for name, texts in lists.items() for word in (f"--{name}", *map(str, texts))]
+        if [-1] not in lists.values():  # "--mlist -1" is another flag to argparse
+            assert outcome(parse_arguments, words) == outcome(make_settings, **given), (task, method, value)
 
 
 def test_options_that_are_no_flags_are_refused_from_python():

@@ -146,13 +146,6 @@ def test_colours_are_the_channels(page, data, logs):
         np.testing.assert_array_equal(first[..., channel], np.clip(output[channel], 0, 1))
 
 
-@pytest.mark.parametrize("shape", [(2, 2), (3, 2, 2)])
-def test_values_are_clipped_to_0_and_1(shape):
-    ax = sp.page.new_figure(1, 1).add_subplot()
-    sp.show(ax, np.resize([-0.5, 0.25, 1, 1.5], shape))
-    np.testing.assert_array_equal(ax.images[0].get_array().data.reshape(2, 2, -1)[..., 0], [[0, 0.25], [1, 1]])
-
-
 def test_what_was_run_is_said(page, logs, data):
     figure = page("--task inr_mnist --num_layers 2 --slist 20")
     assert "2 hidden layers seed 0 convex epochs 3 m: hidden" in said(figure) and titles(figure) == ["AIHT"]
@@ -182,7 +175,7 @@ def test_images_may_have_any_shape(monkeypatch):
     monkeypatch.setitem(TASKS, "inr_ramp", type("Ramp", (InrMnist,), {"image": (4, 9)}))
     problem = image_problem(np.linspace(0, 1, 36).reshape(4, 9), np.zeros((36, 2), np.float32))
     with sp.page.style():
-        figure = sp.draw("inr_ramp", {"aiht": sp.Kept({}, {}, {})}, [2], [20], problem, [])
+        figure = sp.draw("inr_ramp", {"aiht": []}, [2], [20], problem, [])
     original, blank = panels(figure)
     original.apply_aspect()
     assert images(figure)[0].shape == (4, 9)
@@ -261,6 +254,10 @@ def test_a_score_that_is_not_that_of_the_log_is_refused(draw, logs, tmp_path, sh
     scores = np.load(table)
     scores[1, 0, 0] += shift
     np.save(table, scores)
+    said = json.loads(table.with_suffix(".json").read_text())
+    del said["files"]  # as if the log were older than digests
+    said["cells"] = [{name: value for name, value in entry.items() if name != "score"} for entry in said["cells"]]
+    table.with_suffix(".json").write_text(json.dumps(said))
     line = "--task inr_mnist --mlist 3 --slist 20"
     if is_refused:
         path = str(models(logs) / "m3_s20_seed0.npz")
@@ -268,13 +265,6 @@ def test_a_score_that_is_not_that_of_the_log_is_refused(draw, logs, tmp_path, sh
         assert not (tmp_path / "figures").exists()
     else:
         assert draw(line)[0] == 0
-
-
-def test_an_exact_network_has_an_infinite_score(monkeypatch):
-    net = type("Net", (), {"load": lambda path: net, "predict": lambda X: np.zeros(4)})
-    monkeypatch.setattr(sp, "SparseNet", net)
-    problem = image_problem(np.zeros((2, 2)), np.zeros((4, 3), np.float32))
-    assert sp.reconstruct(problem, Path("net.npz"), np.inf)[1] == np.inf
 
 
 @pytest.mark.parametrize("damage", [
@@ -288,13 +278,6 @@ def test_a_wrong_network_is_refused(draw, logs, damage):
     path = models(logs) / "m3_s20_seed0.npz"
     damage(path)
     refused(draw, "--task inr_mnist", str(path), "delete")
-
-
-def test_where_a_network_is_wrong_the_other_task_is_drawn(draw, logs):
-    (models(logs) / "m3_s20_seed0.npz").write_text("not an archive")
-    code, names, err = draw("--slist 20")
-    assert code == 2 and names == FILES[2:] and len(err.splitlines()) == 1 and "m3_s20_seed0.npz" in err
-    assert draw("--task inr_mnist --mlist 2 --slist 20")[0] == 0  # it is not read where it is not drawn
 
 
 def test_a_broken_log_is_refused(draw, logs):
@@ -315,8 +298,7 @@ def test_networks_of_several_settings_are_refused(draw, logs, data):
     ("--task inr_cifar10 --seed 7", ("inr_cifar10", "--num_layers 1", "--seed 7")),
     ("--task inr_mnist --mlist 7 8", ("--mlist 7 8", "--slist 20", "choose among m 2 3 and s 20 60")),
     ("--task inr_mnist --mlist 2 3 2", ("--mlist: 2 is listed twice", "once")),
-    ("--mlist 0", ("--mlist: '0' is not",)), ("--seed -1", ("--seed: '-1' is not",)),
-    ("--task mnist", ("--task", "'mnist'", "inr_mnist")), ("--tas inr_mnist", ("--tas",)),
+    ("--task mnist", ("--task", "'mnist'", "inr_mnist")),
     ("--task inr_mnist --slist 20 60 3 4 5 6 7 8", ("--slist", "8 values", "2 method(s)", "fewer")),
     ("--task inr_mnist --slist 20 --mlist " + " ".join(map(str, range(2, 20))), ("--mlist", "18 values", "fewer")),
 ])

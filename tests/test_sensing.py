@@ -118,17 +118,6 @@ def test_gaussian_columns_do_not_depend_on_the_length_of_the_signal(work):
     assert not np.isclose(few, other).any()
 
 
-@pytest.mark.parametrize("neurons", [[1], [1, 5], [2, 4], [1, 2, 4, 5, 7], [4, 5, 7], [0, 5], [8]])
-def test_columns_of_some_neurons(work, neurons):
-    """Of those with weights (1, 2, 4, 5, 7), in a row or not, and of those without."""
-    X, gates, dense = relu_case("weights")
-    assert list(gates.neurons) == [1, 2, 4, 5, 7]
-    S = np.add.outer(np.array(neurons) * 7, np.array([0, 3])).ravel()
-    x = np.arange(1.0, len(S) + 1)
-    found = relu_operator(X, gates, 9, work).columns(S).apply(x)
-    np.testing.assert_array_equal(found, dense[:, S] @ x)  # whole numbers are exact
-
-
 @pytest.mark.parametrize("kind", ["random", "weights"])
 @pytest.mark.parametrize("block", [2, 256])
 def test_correlations_are_adjoint_and_norms(device, work, monkeypatch, kind, block):
@@ -138,7 +127,7 @@ def test_correlations_are_adjoint_and_norms(device, work, monkeypatch, kind, blo
     r = np.random.default_rng(3).standard_normal(300).astype(np.float32)
     for xp in (np, device):
         A = relu_operator(X, gates, 9, work, xp)
-        found = [[to_host(part) for part in block] for block in A.correlations(xp.asarray(r))]
+        found = [[to_host(part) for part in block] for block in A.adjoint_blocks(xp.asarray(r), norms=True)]
         indices, adjoint, norms = (np.concatenate(parts) for parts in zip(*found, strict=True))
         assert indices.tolist() == [j * 7 + k for j in gates.neurons for k in range(7)]
         assert_close(adjoint, gathered(A, xp.asarray(r))[indices])  # summed in other tiles
@@ -197,36 +186,29 @@ def test_weight_gates_are_the_rows_of_the_weights(device):
     assert not RandomGates(0, 0, 6, 4).rows_are(np.arange(6), W)
 
 
-# ---- bits, threads and memory ----
+# ---- bits and memory ----
 
 
-def products(threads, memory_budget, n, d, m, support):
+def products(memory_budget, n, d, m, support):
     """All products of the three kinds of operators."""
     rng, found = np.random.default_rng(1), []
     XT = rng.standard_normal((d, n), dtype=np.float32)
     w = SparseVector(np.arange(0, m * d, 5), rng.standard_normal(len(range(0, m * d, 5)), dtype=np.float32), m * d)
     S = np.sort(rng.choice(m * d, support, replace=False))
     r, x = rng.standard_normal(n).astype(np.float32), rng.standard_normal(support)
-    with Workspace(threads, memory_budget) as work:
+    with Workspace(1, memory_budget) as work:
         relu = [ReluSensing(XT, gates, m, work) for gates in (RandomGates(0, 0, m, d), WeightGates(w, d))]
         for A in (*relu, GaussianSensing(0, n, m * d, work)):
             A_S = A.columns(S)
             found += [gathered(A, r), A_S.apply(x), A_S.adjoint(r), A_S.gram(x), A_S.gram_matrix(), A_S.norms()]
-        found += [part for A in relu for block in A.correlations(r) for part in block]
+        found += [part for A in relu for block in A.adjoint_blocks(r, norms=True) for part in block]
     return [product.tobytes() for product in found]
-
-
-@pytest.mark.parametrize("memory_budget", [16, 512])
-def test_the_bits_do_not_depend_on_the_threads(memory_budget):
-    shape = {"n": 800, "d": 100, "m": 90, "support": 60}
-    one, *others = [products(threads, memory_budget, **shape) for threads in (1, 2, 3, 64)]
-    assert all(other == one for other in others)
 
 
 def test_the_bits_do_not_depend_on_the_memory_where_a_block_of_neurons_fits():
     shape = {"n": 110_000, "d": 2, "m": 40, "support": 40}  # at 16 MiB neither columns nor gates are held
     assert 4 * shape["n"] * shape["support"] > 2**23 and shape["n"] * shape["m"] > 2**22
-    assert products(1, 16, **shape) == products(1, 512, **shape)
+    assert products(16, **shape) == products(512, **shape)
 
 
 def test_columns_keep_their_memory_until_the_end_of_their_block(work):

@@ -15,7 +15,7 @@ from options import OptionError, flags
 from sweep.flags import flag_table, make_parser, parse_arguments
 from sweep.methods import METHODS
 from sweep.names import log_name
-from sweep.settings import Grid, Run, all_flags, completed, flags_of, logged_flags, make_settings, misfit, setting_words
+from sweep.settings import Grid, Run, all_flags, completed, flags_of, logged_flags, make_settings, setting_words
 from tasks import TASKS
 
 CELL = {"task": "mlp_planted", "mlist": [2], "slist": [5], "save_results": True}
@@ -63,16 +63,6 @@ def test_a_flag_is_refused_exactly_where_it_has_no_effect(flag):
             assert message.startswith(f"{flag}: {value} has no effect ") and "leave it out" in message
 
 
-def test_flags_belong_to_the_tasks_and_methods_that_declare_them():
-    assert "convex" in flags_of("mlp_planted", "aiht") and "convex" not in flags_of("mlp_planted", "gnhtp")
-    assert not {"convex", "num_layers", "save_models"} & flags_of("gaussian_sparse", "aiht").keys()
-    assert "snr" not in flags_of("inr_mnist", "aiht") and "bias" in flags_of("mnist", "pruning")
-    assert "memory_budget" in flags_of("mnist", "aiht") and "memory_budget" not in flags_of("mnist", "rigl")
-    grids = {task: Grid(task=task, mlist=(1,), slist=(1,)) for task in TASKS}
-    suited = [task for task, grid in grids.items() if misfit(grid, TASKS[task](), "creases") is None]
-    assert suited[:3] == ["mlp_planted", "binary_mnist", "binary_cifar10"]
-
-
 @pytest.mark.parametrize("name", FLAGS)
 def test_every_flag_reaches_the_parser_the_table_and_where_it_is_logged_name_and_titles(name):
     assert f"--{name}" in make_parser().format_help()
@@ -112,10 +102,19 @@ def test_mistakes_made_in_python_are_refused_and_methods_have_their_own_defaults
     assert make_settings(**CELL, method="deep").grid.num_layers == 2
 
 
+def test_no_two_flags_lead_to_a_traceback():
+    """They are taken, or refused in one line."""
+    values = {name: other(name, flags(declaring(name)[0])[name]) for name in FLAGS}
+    for pair in itertools.combinations([name for name, value in values.items() if value is not None], 2):
+        for method, task in (("aiht", "mlp_planted"), ("rigl", "mnist"), ("deep", "mlp_planted")):
+            assert "\n" not in refusal(**{"task": task, "method": method} | {name: values[name] for name in pair})
+
+
 COMBINATIONS = [
     ({"convex": True, "update_every": 2}, "update_every: 2 has no effect with convex; leave one out"),
     ({"output_dim": 2, "planted_signs": True}, "planted_signs: True has no effect with output_dim 2; leave one out"),
     ({"input_dist": "mnist", "input_dim": 717}, "input_dim: 717 is over the 716 of input_dist mnist; use fewer"),
+    ({"input_dist": "mnist", "nmeasurements": 50001}, "nmeasurements: 50001 is over the 50000 of input_dist mnist"),
     ({"workers": 2, "scheduler": "tcp://x"}, "workers: 2 has no effect with scheduler; leave one out"),
     ({"workers": 2, "gpu": 1}, "gpu: 1 has no effect where each worker has its GPU; leave it out"),
     ({"device": "cpu", "gpu": 1}, "gpu: 1 has no effect with device cpu; leave it out"),
@@ -176,9 +175,10 @@ def test_a_file_that_adds_a_task_serves_a_sweep_its_workers_and_the_figures(tmp_
     assert said == "runner.py: error: argument --colour: blue has no effect on mlp_planted; leave it out\n"
 
 
-def test_a_file_that_cannot_be_run_is_refused(tmp_path):
-    (tmp_path / "broken.py").write_text("1 / 0")
+def test_a_file_that_cannot_be_run_is_refused(folder, cli, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (folder / "broken.py").write_text("1 / 0")
     for file, reason in (("broken.py", "cannot be run (ZeroDivisionError: division by zero); mend it"),
                          ("missing.py", "is no Python file; give the path of one")):
-        said = python(tmp_path, f"{ROOT}/runner.py --extend {file} --task mlp_planted --mlist 2 --slist 5")
-        assert said == f"runner.py: error: argument --extend: {file} {reason}\n"
+        result = cli(f"--extend {file} --task mlp_planted --mlist 2 --slist 5")
+        assert result.code == 2 and result.err == f"runner.py: error: argument --extend: {file} {reason}\n"

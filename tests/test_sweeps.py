@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -51,24 +50,11 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, capsys):
-    """Runs a command line in tmp_path, in this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def here(line):
-        capsys.readouterr()
-        code = runner.main(line.split())
-        return SimpleNamespace(code=code, **capsys.readouterr()._asdict())
-
-    return here
-
-
-@pytest.fixture
-def assert_goes_on(tmp_path, whole, here):
+def assert_goes_on(tmp_path, whole, cli):
     """Checks that the same command finds some cells, and ends with the table of an uninterrupted sweep."""
 
     def check(found):
-        result = here(GRID)
+        result = cli(GRID)
         assert result.code == 0 and result.err == "" and f"{found} of 120 cells found" in result.out
         assert scores(tmp_path).tobytes() == whole.tobytes()
         assert len(tree(tmp_path)) == 2  # no part of a file is left
@@ -123,13 +109,13 @@ def test_ctrl_c_while_workers_start(tmp_path, until):
 # ---- two at once ----
 
 
-def test_a_second_run_is_refused_while_the_first_lives(tmp_path, here, assert_goes_on):
+def test_a_second_run_is_refused_while_the_first_lives(tmp_path, cli, assert_goes_on):
     first = start(GRID, tmp_path)
     read_lines(first, 4)
     first.send_signal(signal.SIGSTOP)
     before = tree(tmp_path)
-    assert_refused(here(f"{GRID} --overwrite"), ".npy is being written by another run", "--expname")
-    assert here(f"{GRID} --dry_run").code == 0
+    assert_refused(cli(f"{GRID} --overwrite"), ".npy is being written by another run", "--expname")
+    assert cli(f"{GRID} --dry_run").code == 0
     assert tree(tmp_path) == before
     kill(first)
     assert_goes_on(done(tmp_path))

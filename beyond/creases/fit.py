@@ -8,24 +8,20 @@ Ours, not the paper's. It fits Y = sum_j v_j relu(w_j . x), W [m, d] sparse; wit
 and the linear part is what makes recovery ambiguous: relu(z) = relu(-z) + z. So it is taken out of everything
 (samples.py), and what is looked for are the creases |w_j . x|, where the function bends (search.py). A sign is then
 an amplitude, found by least squares. At the end B tells on which side each crease is open (orient.py), and the creases
-become neurons (relu_form.py).
+become neurons, within the budgets (least_squares.py).
 
     python runner.py --task mlp_planted --method creases --mlist 20 --slist 100
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import numpy as np
 
 import options
-from beyond.creases.least_squares import refined
-from beyond.creases.orient import orient
-from beyond.creases.relu_form import fit_budgets, relu_neurons, without_rounding
+from beyond.creases.least_squares import fit_budgets, refined, without_rounding
+from beyond.creases.orient import orient, relu_neurons
 from beyond.creases.samples import CreaseSamples, Neurons, NeuronSamples
 from beyond.creases.search import State, search
 from fits import Callback, FitState, Found, network_of, solver
@@ -59,27 +55,31 @@ def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int, seed: int,
     creases. The details are energy_left, the share |r|^2 / |y|^2 that the network leaves, and the steps of the search.
     """
     xp = array_module(X)
-    YT, exponent = in_range(xp.ascontiguousarray(y.reshape(len(y), -1).T))
-    pursuit, tried = Pursuit(xp.ascontiguousarray(X.T), YT, s, width, work, seed), []
-    report = pursuit.reporter(callback, exponent) if callback else None
-    for budget in hidden_budgets(s, width, len(YT)):
-        tried.append(pursuit.attempt(budget, options.num_epochs, report))
+    XT, YT = xp.ascontiguousarray(X.T), xp.ascontiguousarray(y.reshape(len(y), -1).T)
+    pursuit, tried = Pursuit(XT, YT, s, width, work, seed, callback), []
+    # With several outputs s counts V, too, and how much of it V takes is not known. The first leaves V one weight
+    # for each neuron, the least there can be: what is too much for W costs nothing but time, since it goes in the end.
+    # The second leaves V half, for targets where a fuller W fits noise.
+    budgets = [s] if len(YT) == 1 else sorted({max(s - min(width, s // 2), 1), max(s // 2, 1)}, reverse=True)
+    for budget in budgets:
+        tried.append(pursuit.attempt(budget, options.num_epochs))
         if tried[-1][0] <= EXACT:
             break
     left, steps, neurons = min(tried, key=itemgetter(0))
-    return Found(sparse_net(neurons, width, exponent), {"energy_left": left, "steps": steps})
+    return Found(pursuit.sparse_net(neurons), {"energy_left": left, "steps": steps})
 
 
 class Pursuit:
-    """The stages of a fit, each on samples of its own: the search and the budgets on SEARCH_SAMPLES, the rest on all.
+    """The stages of a fit to XT [d, n] and YT [k, n]: the search and the budgets on SEARCH_SAMPLES, the rest on all."""
 
-    Args:
-        XT: inputs [d, n].  YT: targets [k, n].  s, m: as of `solve`.
-    """
-
-    def __init__(self, XT: Array, YT: Array, s: int, m: int, work: Workspace, seed: int):
-        self.s, self.m, self.seed = s, m, seed
-        part, xp = some_samples(XT.shape[1], seed), array_module(XT)
+    def __init__(self, XT: Array, YT: Array, s: int, m: int, work: Workspace, seed: int, callback: Callback | None):
+        self.s, self.m, self.seed, self.callback, self.numbers = s, m, seed, callback, itertools.count(1)
+        xp, n = array_module(XT), XT.shape[1]
+        part: slice | np.ndarray = slice(None)
+        self.exponent = int(np.frexp(float(xp.abs(YT).max()))[1])
+        YT = xp.ldexp(YT, -self.exponent)  # exact; the largest is 1/2 to 1, so that no square leaves single precision
+        if n > SEARCH_SAMPLES:
+            part = np.sort(Stream.CREASES.generator(seed, 0).choice(n, SEARCH_SAMPLES, replace=False))
         X_part, Y_part = take_samples(XT, part), take_samples(YT, part)
         scale = xp.sqrt(xp.square(X_part).mean(axis=1))
         scale = xp.where(scale > 0, scale, DTYPE(1))
@@ -88,9 +88,10 @@ class Pursuit:
         self.budgeted = NeuronSamples(X_part, Y_part, work)
         self.creases, self.neurons = CreaseSamples(XT, YT, work), NeuronSamples(XT, YT, work)
 
-    def attempt(self, budget: int, steps: int, report: Callable[[State], None] | None) -> tuple[float, int, Neurons]:
+    def attempt(self, budget: int, steps: int) -> tuple[float, int, Neurons]:
         """A fit whose search has `budget` weights: the share of the energy that is left, the steps, and neurons."""
-        creases, steps = search(self.searched, budget, self.m, steps, Stream.CREASES.generator(self.seed, 1), report)
+        rng = Stream.CREASES.generator(self.seed, 1)
+        creases, steps = search(self.searched, budget, self.m, steps, rng, self.report)
         creases = refined(self.creases, Neurons(creases.W / self.scale, creases.V), POLISHING_STEPS[0])
         creases = without_rounding(self.creases, creases)
         neurons = with_sides(self.creases, creases, *self.creases.residual(creases))
@@ -98,44 +99,24 @@ class Pursuit:
         left = self.neurons.squares(self.neurons.residual(neurons)[0]).sum()
         return float(left / self.neurons.energy) if left else 0.0, steps, neurons
 
-    def reporter(self, callback: Callback, exponent: int) -> Callable[[State], None]:
-        """What calls a callback after each step of the searches, for targets that were divided by 2^exponent."""
-        numbers, data = itertools.count(1), self.searched
+    def report(self, now: State) -> None:
+        """Tell the callback, if there is one, of a step of the searches."""
 
-        def report(now: State) -> None:
-            def net() -> SparseNet:
-                neurons = with_sides(data, now.net, now.R, now.B, thorough=False)
-                return sparse_net(Neurons(neurons.W / self.scale, neurons.V), max(self.m, len(neurons.W)), exponent)
+        def net() -> SparseNet:
+            neurons = with_sides(self.searched, now.net, now.R, now.B, thorough=False)
+            return self.sparse_net(Neurons(neurons.W / self.scale, neurons.V))
 
-            callback(next(numbers), FitState(net, float(now.loss / data.energy) if data.energy else 0.0))
+        if self.callback:
+            loss = float(now.loss / self.searched.energy) if self.searched.energy else 0.0
+            self.callback(next(self.numbers), FitState(net, loss))
 
-        return report
-
-
-def in_range(Y: Array) -> tuple[Array, int]:
-    """Y / 2^e and e, with a largest entry of 1/2 to 1: no square of Y leaves single precision. Exact."""
-    xp = array_module(Y)
-    exponent = int(np.frexp(float(xp.abs(Y).max()))[1])
-    return xp.ldexp(Y, -exponent), exponent
-
-
-def some_samples(n: int, seed: int) -> slice | np.ndarray:
-    """SEARCH_SAMPLES of n samples at random, ascending; or all."""
-    if n <= SEARCH_SAMPLES:
-        return slice(None)
-    return np.sort(Stream.CREASES.generator(seed, 0).choice(n, SEARCH_SAMPLES, replace=False))
-
-
-def hidden_budgets(s: int, m: int, k: int) -> list[int]:
-    """Numbers of weights of W to search with, in turn until one is exact.
-
-    With several outputs s counts V, too, and how much of it V takes is not known. The first budget leaves V one weight
-    for each neuron, the least there can be: what is too much for W costs nothing but time, since it goes in the end.
-    The second leaves it half, for targets where a fuller W fits noise.
-    """
-    if k == 1:
-        return [s]
-    return sorted({max(s - min(m, s // 2), 1), max(s // 2, 1)}, reverse=True)
+    def sparse_net(self, net: Neurons) -> SparseNet:
+        """The network in single precision, for targets as they were, with m neurons or more."""
+        m, d, k = max(self.m, len(net.W)), net.W.shape[1], net.V.shape[1]
+        layer = SparseLayer.from_dense(net.W, (m, d))
+        layer = replace(layer, w=replace(layer.w, values=np.ldexp(layer.w.values, self.exponent)))
+        fused = k == 1 and (net.V > 0).all()
+        return SparseNet((layer,), None if fused else SparseLayer.from_dense(net.V.T, (k, m)))
 
 
 def with_sides(data: CreaseSamples, net: Neurons, R: Array, B: np.ndarray, thorough: bool = True) -> Neurons:
@@ -143,15 +124,6 @@ def with_sides(data: CreaseSamples, net: Neurons, R: Array, B: np.ndarray, thoro
     error = np.sqrt(data.squares(R)[:, None] / data.n * np.diag(data.K))
     tolerance = STANDARD_ERRORS * error + ROUNDING * np.linalg.norm(net.W, axis=0)
     return relu_neurons(net, *orient(net, B, tolerance, thorough))
-
-
-def sparse_net(net: Neurons, m: int, exponent: int) -> SparseNet:
-    """The network in single precision, its neurons numbered from 0 among m, its outputs multiplied by 2^exponent."""
-    d, k = net.W.shape[1], net.V.shape[1]
-    layer = SparseLayer.from_dense(net.W, (m, d))
-    layer = replace(layer, w=replace(layer.w, values=np.ldexp(layer.w.values, exponent)))
-    fused = k == 1 and (net.V > 0).all()
-    return SparseNet((layer,), None if fused else SparseLayer.from_dense(net.V.T, (k, m)))
 
 
 fit = network_of(solve)

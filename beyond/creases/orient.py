@@ -15,12 +15,11 @@ B there, and those that no signs explain, where neurons w and -a w stand on one 
 Signs are arrays [J] of -1, 1, and 0 for a crease that is not decided.
 """
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
 
+from beyond.creases.least_squares import normalised
 from beyond.creases.samples import Neurons
 
 DECIDED = 0.1  # distance from +-1 at which least squares has decided
@@ -33,19 +32,22 @@ def orient(net: Neurons, B: np.ndarray, tolerance: np.ndarray,
            thorough: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """The linear part of each crease, v_j |z| + q_j z with z = w_j . x, and of what no crease explains.
 
-    Args:
-        tolerance: of the entries of B [k, d]. What is within it is nothing.
-        thorough: whether signs that least squares does not decide are tried, or rounded.
-    Returns:
-        Q [J, k], rows +-v_j except for creases that are open on both sides; and the rest of B [k, d], mostly zeros.
+    What is within the tolerance of the entries of B [k, d] is nothing. Signs that least squares does not decide are
+    tried, if it is to be `thorough`, or else rounded. Returns Q [J, k], rows +-v_j except for creases that are open on
+    both sides, and the rest of B [k, d], mostly zeros.
     """
-    rounded, signs = least_squares_signs(net, B, tolerance)
+    alone = np.count_nonzero(net.W, axis=1) == 1  # creases of one input
+    inputs = ~net.W[alone].any(axis=0)  # that no crease has alone
+    rounded, signs = least_squares_signs(net, B, tolerance, alone, inputs)
     if thorough:
         signs = decide(net, B, tolerance, signs)
     Q = np.where(signs == 0, rounded, signs)[:, None] * net.V
-    alone = lonely(net.W)
-    if (np.abs(B - Q.T @ net.W) > tolerance)[:, ~net.W[alone].any(axis=0)].any():
-        set_free(net, B, Q, np.flatnonzero((signs == 0) & ~alone))
+    free = np.flatnonzero((signs == 0) & ~alone)
+    if len(free) and (np.abs(B - Q.T @ net.W) > tolerance)[:, inputs].any():
+        missing = B - np.delete(Q, free, axis=0).T @ np.delete(net.W, free, axis=0)
+        q, _, rank, _ = np.linalg.lstsq(net.W[free][:, inputs].T, missing[:, inputs].T, rcond=SINGULAR)
+        if rank == len(free):
+            Q[free] = q
     rest = B - Q.T @ net.W
     rest[np.abs(rest) <= tolerance] = 0
     for j in np.flatnonzero(alone):
@@ -55,31 +57,14 @@ def orient(net: Neurons, B: np.ndarray, tolerance: np.ndarray,
     return Q, rest
 
 
-def set_free(net: Neurons, B: np.ndarray, Q: np.ndarray, rows: np.ndarray) -> None:
-    """Give these creases the linear parts that least squares finds for them, in place, if it finds only one."""
-    others = np.delete(np.arange(len(net.W)), rows)
-    inputs = ~net.W[lonely(net.W)].any(axis=0)
-    missing = (B - Q[others].T @ net.W[others])[:, inputs]
-    free, _, rank, _ = np.linalg.lstsq(net.W[rows][:, inputs].T, missing.T, rcond=SINGULAR)
-    if len(rows) and rank == len(rows):
-        Q[rows] = free
-
-
-def lonely(W: np.ndarray) -> np.ndarray:
-    """Mask [J] of the creases of one input."""
-    return np.count_nonzero(W, axis=1) == 1
-
-
-def least_squares_signs(net: Neurons, B: np.ndarray, tolerance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least squares on the inputs that no crease has alone, rounded to +-1; and that, 0 where it has not decided."""
-    alone = lonely(net.W)
-    inputs = ~net.W[alone].any(axis=0)
+def least_squares_signs(net: Neurons, B: np.ndarray, tolerance: np.ndarray, alone: np.ndarray,
+                        inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares on some inputs, rounded to +-1; and that, 0 where it has not decided."""
     A = net.V[:, :, None] * net.W[:, None, :]  # [J, k, d]
     matters = np.any(np.abs(A) > tolerance, axis=(1, 2))
-    several = matters & ~alone
-    A = A[several][:, :, inputs]
-    o = np.zeros(len(several))
-    o[several] = np.linalg.lstsq(A.reshape(len(A), B[:, inputs].size).T, B[:, inputs].ravel(), rcond=SINGULAR)[0]
+    several, o = matters & ~alone, np.zeros(len(A))
+    A, b = A[several][:, :, inputs], B[:, inputs].ravel()
+    o[several] = np.linalg.lstsq(A.reshape(len(A), len(b)).T, b, rcond=SINGULAR)[0]
     rounded = np.where(o < 0, -1.0, 1.0)
     return rounded, np.where((np.abs(np.abs(o) - 1) < DECIDED) | ~matters, rounded, 0)
 
@@ -106,13 +91,10 @@ def decide(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray
 
 def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray,
          unexplained: set[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Decide signs in place, those inputs first that have few undecided creases: where only one choice fits B.
+    """Decide signs in place where only one choice fits B, those inputs first that have few undecided creases.
 
-    Args:
-        unexplained: inputs that no choice fits, since a crease there is open on both sides. They say nothing of the
-            others; further ones are added.
-    Returns:
-        the undecided creases, and their choices, of each input where several fit.
+    Inputs that no choice fits, since a crease there is open on both sides, say nothing of the others; they are added to
+    those `unexplained`. Returns the undecided creases, and their choices, of each input where several fit.
     """
     several: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     while True:
@@ -121,7 +103,11 @@ def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray,
             rows = undecided[k]
             if len(rows) > MOST_UNDECIDED or k in several and len(several[k][0]) == len(rows):
                 continue
-            choices = fitting(net, B, tolerance, signs, k, rows)
+            others = (net.W[:, k] != 0) & (signs != 0)
+            missing = B[:, k] - (signs * net.W[:, k])[others] @ net.V[others]
+            choices = np.array(list(itertools.product((1.0, -1.0), repeat=len(rows))))
+            misfit = choices @ (net.W[rows, k, None] * net.V[rows]) - missing
+            choices = choices[(np.abs(misfit) <= tolerance[:, k]).all(axis=1)]
             several[k] = rows, choices
             if not len(choices):
                 unexplained.add(k)
@@ -132,11 +118,18 @@ def peel(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray,
             return [entry for k, entry in several.items() if k not in unexplained and len(entry[0])]
 
 
-def fitting(net: Neurons, B: np.ndarray, tolerance: np.ndarray, signs: np.ndarray, k: int,
-            rows: np.ndarray) -> np.ndarray:
-    """All choices [c, rows] of the signs of some creases that fit B at input k, the others being decided."""
-    others = (net.W[:, k] != 0) & (signs != 0)
-    missing = B[:, k] - (signs * net.W[:, k])[others] @ net.V[others]
-    choices = np.array(list(itertools.product((1.0, -1.0), repeat=len(rows))))
-    misfit = choices @ (net.W[rows, k, None] * net.V[rows]) - missing
-    return choices[(np.abs(misfit) <= tolerance[:, k]).all(axis=1)]
+def relu_neurons(net: Neurons, Q: np.ndarray, rest: np.ndarray) -> Neurons:
+    """The neurons of sum_j v_j |w_j . x| + q_j (w_j . x), Q [J, k], and of the linear functions `rest` [k, d].
+
+        v |z| + q z = (v + q) relu(z) + (v - q) relu(-z)
+
+    A linear function takes two neurons for each output, or for each input, whichever are fewer.
+    """
+    inputs, outputs = np.flatnonzero(rest.any(axis=0)), np.flatnonzero(rest.any(axis=1))
+    if len(outputs) < len(inputs):
+        lines, ends = rest[outputs], np.eye(len(rest))[outputs]
+    else:
+        lines, ends = np.eye(rest.shape[1])[inputs], rest.T[inputs]
+    W = np.concatenate([net.W, -net.W, lines, -lines])
+    V = np.concatenate([net.V + Q, net.V - Q, ends, -ends])
+    return normalised(W, V)

@@ -70,11 +70,8 @@ class NeuronSamples:
     def residual(self, net: Neurons) -> tuple[Array, np.ndarray]:
         """R = P(Y - V' f(W X)) [k, n], and B [k, d] with Y = V' f(W X) + B X + R."""
         W, V = self._device(net.W), self._device(net.V)
-
-        def part(tile: slice) -> Array:
-            return self.target[:, tile] - V.T @ self.bend(W @ self.XT[:, tile])
-
-        R, B = self.project(self._concatenate(part, len(net.W)))
+        left = self._concatenate(lambda tile: self.target[:, tile] - V.T @ self.bend(W @ self.XT[:, tile]), len(W))
+        R, B = self.project(left)
         return R, self.linear + B
 
     def gradients(self, H: np.ndarray, R: Array) -> np.ndarray:
@@ -93,14 +90,8 @@ class NeuronSamples:
 
         return self._sum(part, len(H) * len(R)).reshape(len(H), len(R), self.d).transpose(0, 2, 1)
 
-    def products(self, H: np.ndarray, owner: np.ndarray, feature: np.ndarray,
-                 R: Array) -> tuple[np.ndarray, np.ndarray]:
-        """P(C) P(C)' [c, c] and C R' [c, k], for the columns gate(h_owner . x) x_feature and a projected R [k, n]."""
-        gram, correlation = self._products(H, owner, feature, R)
-        return gram, correlation
-
-    def _products(self, H: np.ndarray, owner: np.ndarray, feature: np.ndarray, *functions: Array) -> list[np.ndarray]:
-        """C C' [c, c], then C F' [c, k] for each of some functions F [k, n]."""
+    def products(self, H: np.ndarray, owner: np.ndarray, feature: np.ndarray, *functions: Array) -> list[np.ndarray]:
+        """P(C) P(C)' [c, c], then C F' [c, k] of projected functions F [k, n]; C: gate(h_owner . x) x_feature."""
         h, j, i = self._device(H), to_device(owner, self.XT), to_device(feature, self.XT)
 
         def part(tile: slice) -> Array:
@@ -144,7 +135,6 @@ class CreaseSamples(NeuronSamples):
         b = self._device(B)
         return self._concatenate(lambda tile: Q[:, tile] - b @ self.XT[:, tile], self.d), B
 
-    def products(self, H: np.ndarray, owner: np.ndarray, feature: np.ndarray,
-                 R: Array) -> tuple[np.ndarray, np.ndarray]:
-        gram, correlation, linear = self._products(H, owner, feature, R, self.XT)
-        return gram - linear @ self.K @ linear.T + np.diag(NOISE * np.diag(gram)), correlation
+    def products(self, H: np.ndarray, owner: np.ndarray, feature: np.ndarray, *functions: Array) -> list[np.ndarray]:
+        gram, *correlations, linear = super().products(H, owner, feature, *functions, self.XT)
+        return [gram - linear @ self.K @ linear.T + np.diag(NOISE * np.diag(gram)), *correlations]

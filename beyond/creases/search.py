@@ -15,9 +15,9 @@ import numpy as np
 
 from beyond.creases.least_squares import gauss_newton, ridge_inverse
 from beyond.creases.samples import CreaseSamples, Neurons
-from beyond.gram import eliminate
-from beyond.parallel import added_up, first_parallel, unit
+from beyond.gram import added_up, eliminate, first_parallel, unit
 from numerics.arrays import Array
+from numerics.sparse import top_mask
 
 ROUNDS = (1, 2, 0)  # power rounds of a step, in turn: each number alone has fixed points
 ALIKE, SAME, NEARLY_SAME = 0.95, 1 - 1e-7, 1 - 1e-6  # cosine of candidates not tried, creases made one, and at the end
@@ -42,13 +42,11 @@ class State(NamedTuple):
 
 
 def search(data: CreaseSamples, s: int, m: int, steps: int, rng: np.random.Generator,
-           report: Callable[[State], None] | None = None) -> tuple[Neurons, int]:
+           report: Callable[[State], None]) -> tuple[Neurons, int]:
     """At most m creases with s weights that leave little of the targets; and the number of steps taken.
 
-    After PATIENCE steps in vain it goes on from the best creases without about half of them.
-
-    Args:
-        report: called with the state after each step.
+    After PATIENCE steps in vain it goes on from the best creases without about half of them. At the end nearly equal
+    creases become one, where that loses nothing.
     """
     nothing = Neurons(np.zeros((0, data.d)), np.zeros((0, len(data.target))))
     now = best = State(nothing, data.target, data.linear, data.energy)
@@ -56,30 +54,22 @@ def search(data: CreaseSamples, s: int, m: int, steps: int, rng: np.random.Gener
     for number in range(steps):
         now = step(data, now, s, m, ROUNDS[number % len(ROUNDS)], vain > 0, rng)
         best = min(best, now, key=lambda state: state.loss)
-        if report:
-            report(now)
+        report(now)
         if best.loss <= EXACT * data.energy:
             break
         record, vain = (now.loss, 0) if now.loss < GAIN * record else (record, vain + 1)
         if vain == PATIENCE:
             now = State.of(data, best.net.take(rng.random(len(best.net.W)) < 0.5))
             record, vain = math.inf, 0
-    return simplest(data, best).net, number + 1
-
-
-def simplest(data: CreaseSamples, best: State) -> State:
-    """With nearly equal creases as one, where that loses nothing."""
     once = descended(data, State.of(data, merged(best.net, NEARLY_SAME)), GAUSS_NEWTON_STEPS[0])
-    return once if once.loss <= max(best.loss, EXACT * data.energy) else best
+    return (once if once.loss <= max(best.loss, EXACT * data.energy) else best).net, number + 1
 
 
 def step(data: CreaseSamples, now: State, s: int, m: int, rounds: int, in_vain: bool,
          rng: np.random.Generator) -> State:
-    """One step: the creases after it.
+    """One step, with so many power rounds of the candidates; after none, creases may split, too.
 
-    Args:
-        rounds: power rounds of the candidates; after none, creases may split, too.
-        in_vain: whether the last step made no progress. Then more ways to split are tried, some of them at random.
+    If the last step was in vain, more ways to split are tried, some of them at random.
     """
     creases = unit(now.net.W)
     new = candidates(data, now.R, creases, rounds, s, m)
@@ -94,37 +84,23 @@ def step(data: CreaseSamples, now: State, s: int, m: int, rounds: int, in_vain: 
     return descended(data, State.of(data, net))
 
 
-# ---- candidates ----
-
-
 def candidates(data: CreaseSamples, R: Array, creases: np.ndarray, rounds: int, s: int, m: int) -> np.ndarray:
     """Unit rows along which R bends most, not ALIKE each other or the creases there are; at least one, up to m in all.
 
     From the axes, each of some power rounds turns every row h towards the few weights w that best explain R as |w . x|
     with the signs of h . x.
     """
-    H = np.eye(data.d)
+    H, few, chosen = np.eye(data.d), 2 * math.ceil(s / m) + 1, list[int]()
     for _ in range(rounds):
-        H = unit(largest_weights(leading(data.gradients(H, R), H).W, 2 * math.ceil(s / m) + 1))
+        W = leading(data.gradients(H, R), H).W
+        np.put_along_axis(W, np.argsort(-np.abs(W), axis=1, kind="stable")[:, few:], 0, axis=1)
+        H = unit(W)
     gain = np.linalg.norm(np.einsum("hd,hdk->hk", H, data.gradients(H, R)), axis=1)
-    return H[distinct(H, gain, creases, max(1, m - len(creases)))]
-
-
-def largest_weights(W: np.ndarray, count: int) -> np.ndarray:
-    """The `count` largest weights of each row, the others 0; of equal ones the first."""
-    W = W.copy()
-    np.put_along_axis(W, np.argsort(-np.abs(W), axis=1, kind="stable")[:, count:], 0, axis=1)
-    return W
-
-
-def distinct(H: np.ndarray, gain: np.ndarray, creases: np.ndarray, count: int) -> list[int]:
-    """The `count` rows of H of largest gain, none ALIKE another or one of the creases there are."""
-    chosen: list[int] = []
     for row in np.argsort(-gain, kind="stable"):
         others = np.concatenate([creases, H[chosen]])
-        if len(chosen) < count and gain[row] > 0 and not (np.abs(others @ H[row]) > ALIKE).any():
+        if len(chosen) < max(1, m - len(creases)) and gain[row] > 0 and not (np.abs(others @ H[row]) > ALIKE).any():
             chosen.append(int(row))
-    return chosen
+    return H[chosen]
 
 
 def relatives(creases: np.ndarray, num_weights: int, rng: np.random.Generator) -> np.ndarray:
@@ -140,15 +116,11 @@ def relatives(creases: np.ndarray, num_weights: int, rng: np.random.Generator) -
     return rows[np.cumsum((rows != 0).sum(axis=1)) <= num_weights]
 
 
-# ---- weights ----
-
-
 def with_promising(data: CreaseSamples, R: Array, gates: np.ndarray, pool: np.ndarray, count: int) -> np.ndarray:
     """A mask [h, d] of weights of gates, and beside them the `count` others of steepest gradient."""
-    promise = np.linalg.norm(data.gradients(gates, R), axis=2)
-    order = np.argsort(-np.where(pool, 0, promise), axis=None, kind="stable")[:count]
-    pool = pool.copy()
-    pool.flat[order[promise.flat[order] > 0]] = True
+    promise = np.where(pool, 0, np.linalg.norm(data.gradients(gates, R), axis=2))
+    order, pool = np.argsort(-promise, axis=None, kind="stable")[:count], pool.copy()
+    pool.flat[order] |= promise.flat[order] > 0
     return pool
 
 
@@ -196,4 +168,4 @@ def merged(net: Neurons, cosine: float) -> Neurons:
 
 def strongest(net: Neurons, m: int) -> Neurons:
     """The m creases of largest weight."""
-    return net.take(np.sort(np.argsort(-np.linalg.norm(net.W, axis=1), kind="stable")[:m]))
+    return net.take(top_mask(np.linalg.norm(net.W, axis=1), m))

@@ -7,8 +7,7 @@ The penalty is pen sum log(1 + (w / eps)^2); it is majorised at the current weig
 which adds a diagonal to the normal equations (iteratively reweighted least squares, Candes, Wakin and Boyd 2008).
 """
 
-from __future__ import annotations
-
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,30 +54,13 @@ class Penalty:
         return self.weight / (theta**2 + self.eps**2)
 
 
-def solve(G: np.ndarray, g: np.ndarray, damping: float) -> np.ndarray | None:
-    """-(G + damping I)^-1 g, None where that matrix has no Cholesky factor."""
-    from scipy.linalg import cho_factor, cho_solve
-
-    H = G.copy()
-    H[np.diag_indices_from(H)] += damping
-    try:
-        return -cho_solve(cho_factor(H, overwrite_a=True, check_finite=False), g, check_finite=False)
-    except np.linalg.LinAlgError:
-        return None
-
-
 def descend(net: TwoLayers, data: Samples, budget: Budget, steps: int, penalty: Penalty = Penalty(),
             target: float = 0.0, damping: float = DAMPING) -> tuple[TwoLayers, float]:
-    """At most `steps` steps, each accepted only if the loss plus the penalty falls.
+    """The network, balanced, and its loss after `steps` steps at most, each accepted only if loss plus penalty fall.
 
-    Args:
-        target: of the loss, at which it is over; with a penalty it is not looked at.
-        damping: of the first step.
-    Returns:
-        the network, balanced, and its loss.
+    It is over at the target of the loss, at which a descent with a penalty does not look.
     """
-    slow = 0
-    net = net.balanced()
+    net, slow = net.balanced(), 0
     value = loss(net, data)
     for _ in range(steps):
         if budget.left <= 0 or not net.count or (value <= target and not penalty.weight):
@@ -102,18 +84,19 @@ def polish(net: TwoLayers, data: Samples, budget: Budget, steps: int, target: fl
 def step(net: TwoLayers, data: Samples, penalty: Penalty, value: float,
          damping: float) -> tuple[TwoLayers, float, float]:
     """One step: the network, its loss, and the damping for the next; the same network where no damping helps."""
-    G, g, _ = normal_equations(net, data)
-    theta = net.theta
-    q = penalty.curvature(theta)
-    unit = np.trace(G) / len(G)
-    G[np.diag_indices_from(G)] += q
-    before = value + penalty.of(theta)
+    from scipy.linalg import cho_factor, cho_solve
+
+    (G, g, _), theta = normal_equations(net, data), net.theta
+    q, diagonal, unit = penalty.curvature(theta), np.diag_indices_from(G), np.trace(G) / len(G)
+    G[diagonal] += q
     for _ in range(TRIALS):
-        move = solve(G, g + q * theta, damping * unit)
-        if move is not None:
-            moved = net.moved_to(theta + move)
+        damped = G.copy()
+        damped[diagonal] += damping * unit
+        with contextlib.suppress(np.linalg.LinAlgError):  # it has no Cholesky factor
+            factor = cho_factor(damped, overwrite_a=True, check_finite=False)
+            moved = net.moved_to(theta - cho_solve(factor, g + q * theta, check_finite=False))
             after = loss(moved, data)
-            if after + penalty.of(moved.theta) < before:
+            if after + penalty.of(moved.theta) < value + penalty.of(theta):
                 return moved, after, max(damping / 5, 1e-12)
         damping *= 5
     return net, value, damping

@@ -1,7 +1,5 @@
 """Backward elimination: the weights that cost least go, as long as the fit stays exact."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from beyond.deep.descent import EXACT, Budget, descend, polish
@@ -55,12 +53,8 @@ def costless_directions(net: TwoLayers, data: Samples) -> int:
 
 def without_neuron(net: TwoLayers, data: Samples) -> TwoLayers:
     """The network without the weakest neuron of the wider layer, by the mean square of its activations."""
-
-    def squares(XT: np.ndarray, _: np.ndarray) -> np.ndarray:
-        H, Z = net.hidden(XT)
-        return np.concatenate([np.sum(H**2, axis=1), np.sum(np.maximum(Z, 0) ** 2, axis=1)])
-
-    power, (k2, k1) = data.mean(squares), net.A.shape
+    power = data.mean(lambda XT, _: np.concatenate([np.sum(np.maximum(Z, 0) ** 2, axis=1) for Z in net.hidden(XT)]))
+    k2, k1 = net.A.shape
     if k1 >= k2:
         k = np.argmin(power[:k1] * np.sum(net.A**2, axis=0))
         return tidied(TwoLayers(np.delete(net.W, k, axis=0), np.delete(net.A, k, axis=1)))

@@ -2,16 +2,16 @@
 
     y = sum_j relu(A_j relu(W x)),   at most s nonzero weights in W [m, d] and A [m, m] together
 
-Fitting one layer after the other, as AIHT does, stops at 10 to 40 dB: no first layer alone is close to y, so nothing
-says which one is right. Descent on both from a sparse start never leaves its basin either (1 of 18 small cells). What
-works is to fit first and to make sparse afterwards:
+No first layer alone is close to y, so fitting one after the other, as AIHT does, stops at 10 to 40 dB. Descent on both
+from a sparse start never leaves its basin either (1 of 18 small cells). What works is to fit first,
+and to make sparse afterwards:
 
  1. Screening. The inputs that correlate with y, themselves or in magnitude, are in use from the start; the others come
     in when the residual asks for them (regrow.py).
  2. A dense fit. Both layers begin random, a little wider than the planted ones can be, and go to zero loss by
     Levenberg-Marquardt steps on all weights of the inputs in use (descent.py, network.py).
  3. A penalty, log(1 + (w / eps)^2), from strong to weak. On the way small weights are cut off, parallel units merged,
-    and the rest fitted again (sparsify.py). Where that leaves a little, missing weights are added, or a row of A that
+    and the rest fitted again (search.py). Where that leaves a little, missing weights are added, or a row of A that
     should be two is split (regrow.py).
  4. Backward elimination while the fit stays exact (eliminate.py), then a few steps on all samples.
 
@@ -20,18 +20,13 @@ A sparse network that does not fit yet, but comes closer, is filled up with smal
 finds (orient.py): relu(z) = z + relu(-z), so a row of A may be turned round; rows or units that stand for one are
 merged.
 
-`num_epochs` bounds the work of all this, in steps on 1000 free weights and 5000 samples (descent.Budget), so that a fit
-is the same on every run; such a step takes 0.11 s on one core of an AMD EPYC. What was measured (n = 10000, d = 100):
-(m, s) = (5, 10) to (20, 50) in 0.1 to 7 s, 30 of 30 exact; (5, 50), (10, 100), (50, 100) in 1 to 95 s, 12 of 12;
-(20, 100) in 15 to 28 s, 7 of 8 (the miss ends at 97 dB after 108 s); (20, 200) is not found (30 to 33 dB).
+`num_epochs` bounds the work of all this, so that a fit is the same on every run (descent.Budget); a unit of it takes
+0.11 s on 5000 samples on one core of an AMD EPYC. docs/recovery.md has what was measured.
 
     python runner.py --task mlp_planted --method deep --mlist 5 --slist 20 --nmeasurements 10000
 """
 
-from __future__ import annotations
-
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,14 +72,21 @@ def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int, seed: int,
     X, y = to_host(X), to_host(y)
     scale = float(np.sqrt(np.mean(y.astype(np.float64) ** 2))) or 1.0
     data = Samples(np.ascontiguousarray(X.T, dtype=DTYPE), (y / scale).astype(DTYPE), work)
-    steps = options.num_epochs if y.any() else 0
-    search = Search(data, s, width, steps, Stream.TRIALS.generator(seed), reporter(callback, width, scale))
+    steps, number = options.num_epochs if y.any() else 0, itertools.count(1)
+
+    def report(net: TwoLayers, value: float) -> None:
+        if callback:
+            callback(next(number), FitState(lambda: sparse_net(net, width, scale), float(value), layer=1))
+
+    search = Search(data, s, width, steps, Stream.TRIALS.generator(seed), report)
     net = search.run()
     held_out = loss(net, search.held) if len(search.held) else None
     accurate = data.astype(np.float64)
     net, left = polish(net, accurate, Budget(LAST_STEPS), LAST_STEPS, ROUNDING / 10)
-    if left > EXACT:
-        other, other_left = greedy(X, y / scale, s, width, seed, data)
+    if left > EXACT:  # AIHT's answer, layer after layer, and a few joint steps on its weights
+        start = aiht.fit(X, y / scale, s, width=width, num_layers=2, seed=seed, work=work)
+        layers = (layer.dense().astype(np.float64) for layer in start.layers)
+        other, other_left = descend(TwoLayers(*layers), data, Budget(LAST_STEPS), LAST_STEPS)
         if other_left < left:
             net, left, held_out = other, other_left, None
     determined = left < ROUNDING and (held_out or 0) <= 10 * ROUNDING and not costless_directions(net, accurate)
@@ -93,28 +95,10 @@ def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int, seed: int,
     return Found(sparse_net(net, width, scale), details)
 
 
-def greedy(X: np.ndarray, y: np.ndarray, s: int, width: int, seed: int, data: Samples) -> tuple[TwoLayers, float]:
-    """AIHT's answer, layer after layer, and a few joint steps on its weights; its loss on `data`, y in their units."""
-    net = aiht.fit(X, y, s, width=width, num_layers=2, seed=seed, work=data.work)
-    return descend(TwoLayers(*(layer.dense().astype(np.float64) for layer in net.layers)), data, Budget(LAST_STEPS),
-                   LAST_STEPS)
-
-
 def sparse_net(net: TwoLayers, width: int, scale: float) -> SparseNet:
     """As a SparseNet on the host with `width` neurons per layer or more, its outputs multiplied by `scale`."""
     d, width = net.W.shape[1], max(width, *net.A.shape)
     return SparseNet((SparseLayer.from_dense(net.W, (width, d)), SparseLayer.from_dense(scale * net.A, (width, width))))
-
-
-def reporter(callback: Callback | None, width: int, scale: float) -> Callable[[TwoLayers, float], None]:
-    """The function with which a Search calls a callback; see sparse_net."""
-    number = itertools.count(1)
-
-    def report(net: TwoLayers, value: float) -> None:
-        if callback:
-            callback(next(number), FitState(lambda: sparse_net(net, width, scale), float(value), layer=1))
-
-    return report
 
 
 fit = network_of(solve)

@@ -11,11 +11,11 @@ already made, so it is built tile by tile and never stored (in all it would be n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from beyond.parallel import PARALLEL, added_up, first_parallel, unit
+from beyond.gram import PARALLEL, added_up, first_parallel, unit
 from numerics.workspace import Workspace
 
 TILE = 1024  # samples per block of the Jacobian: 1000 columns in float32 take 4 MB
@@ -78,7 +78,7 @@ class TwoLayers:
         """The same function, with |row k of W| = |column k of A| for every hidden unit that has both."""
         rows, columns = np.linalg.norm(self.W, axis=1), np.linalg.norm(self.A, axis=0)
         live = (rows > 0) & (columns > 0)
-        scale = np.where(live, np.sqrt(np.where(live, columns, 1) / np.where(live, rows, 1)), 1)
+        scale = np.sqrt(np.where(live, columns, 1) / np.where(live, rows, 1))
         return TwoLayers(self.W * scale[:, None], self.A / scale)
 
     def hidden(self, XT: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,10 +86,6 @@ class TwoLayers:
         H = self.W.astype(XT.dtype) @ XT
         np.maximum(H, 0, out=H)
         return H, self.A.astype(XT.dtype) @ H
-
-    def predict(self, XT: np.ndarray) -> np.ndarray:
-        """y_hat [t] of a tile."""
-        return np.maximum(self.hidden(XT)[1], 0).sum(axis=0, dtype=np.float64)
 
     def path_gains(self, Z: np.ndarray, H: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The open gates 1{z_j > 0} [k2, t] and the slopes c_k = d y_hat / d (w_k x) [k1, t]."""
@@ -101,7 +97,7 @@ class TwoLayers:
 
 def loss(net: TwoLayers, data: Samples) -> float:
     """Mean square of the residual y_hat - y."""
-    return float(data.mean(lambda XT, y: np.sum((net.predict(XT) - y) ** 2)))
+    return float(data.mean(lambda XT, y: np.sum(residual(net.hidden(XT)[1], y) ** 2)))
 
 
 def jacobian(net: TwoLayers, XT: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -119,7 +115,7 @@ def jacobian(net: TwoLayers, XT: np.ndarray, y: np.ndarray) -> np.ndarray:
     return J
 
 
-def residual(Z: np.ndarray, y: np.ndarray) -> np.ndarray:
+def residual(Z: np.ndarray, y: np.ndarray | float) -> np.ndarray:
     """sum_j relu(z_j) - y [t], added up in float64, as the difference of nearly equal numbers that it becomes."""
     return np.maximum(Z, 0).sum(axis=0, dtype=np.float64) - y
 
@@ -142,17 +138,12 @@ def tidied(net: TwoLayers, parallel: float = PARALLEL) -> TwoLayers:
     Rows that are positive multiples of each other are added, and so are parallel rows of W.
     """
     while True:
-        before, net = net, merged_rows(merged_units(live(net), parallel), parallel)
+        A = net.A[(net.A > 0).any(axis=1)]
+        used = net.W.any(axis=1) & A.any(axis=0)
+        live = TwoLayers(net.W[used], A[:, used][(A[:, used] > 0).any(axis=1)])
+        before, net = net, merged_rows(merged_units(live, parallel), parallel)
         if (net.count, net.A.shape) == (before.count, before.A.shape):
             return net
-
-
-def live(net: TwoLayers) -> TwoLayers:
-    """Without rows of A that have no positive weight, and without units that have no input or no use."""
-    A = net.A[(net.A > 0).any(axis=1)]
-    used = (net.W != 0).any(axis=1) & (A != 0).any(axis=0)
-    A = A[:, used]
-    return TwoLayers(net.W[used], A[(A > 0).any(axis=1)])
 
 
 def merged_units(net: TwoLayers, parallel: float) -> TwoLayers:
@@ -164,11 +155,10 @@ def merged_units(net: TwoLayers, parallel: float) -> TwoLayers:
 
 def merged_rows(net: TwoLayers, parallel: float) -> TwoLayers:
     """Rows of A that are active at the same samples as one: parallel ones, and all without negative weights."""
-    first = first_in_line(net.A, parallel)
-    passing = np.flatnonzero((net.A >= 0).all(axis=1))
-    if len(passing):
-        first[np.isin(first, passing)] = passing[0]
-    return replace(net, A=added_up(net.A, first)[first == np.arange(len(first))])
+    first, passing = first_in_line(net.A, parallel), np.all(net.A >= 0, axis=1)
+    if passing.any():
+        first[passing[first]] = np.argmax(passing)
+    return TwoLayers(net.W, added_up(net.A, first)[first == np.arange(len(first))])
 
 
 def first_in_line(rows: np.ndarray, parallel: float) -> np.ndarray:

@@ -6,15 +6,13 @@ All orientations fit equally well, and a dense fit ends in any of them; the plan
 with the sparsest p is looked for: over all of them while there are few rows, by turning one or two at a time otherwise.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from beyond.deep.network import TwoLayers, first_in_line, tidied
-from beyond.parallel import unit
+from beyond.gram import unit
 
 NEGLIGIBLE = 0.01  # entry of p that counts as zero, in units of what its terms add up to in magnitude
 FORBIDDEN = 10.0  # a negative entry of p counts as so many weights
@@ -26,26 +24,18 @@ FEW = 12  # rows: 4096 orientations
 def oriented(net: TwoLayers, almost: float = 0.0) -> TwoLayers:
     """The network with its rows of A turned so that the row which passes h on has the fewest weights.
 
-    Args:
-        almost: a row counts as one that passes h on, and loses its negative weights, if they are at most this share of
-            its positive ones. That changes the function a little.
-
     The same function up to entries of p that are NEGLIGIBLE, which are dropped, and FORBIDDEN ones, which stay only
-    where there is nothing better.
+    where there is nothing better; and up to the negative weights of rows that `almost` pass h on, being at most this
+    share of the positive ones, which are dropped.
     """
-    rows, passed = without_opposites(passing_on(net, almost))
+    strength = net.A * np.linalg.norm(net.W, axis=1)
+    few = np.maximum(-strength, 0).sum(axis=1) <= almost * np.maximum(strength, 0).sum(axis=1)
+    rows, passed = without_opposites(np.where(few[:, None], np.maximum(net.A, 0), net.A))
     bar = NEGLIGIBLE * abs(net.A).sum(axis=0)
     turned = best_turns(rows, passed, bar)
     p = passed + rows[turned].sum(axis=0)
     p[abs(p) < bar] = 0
     return tidied(TwoLayers(net.W, np.vstack([np.where(turned[:, None], -rows, rows), p])))
-
-
-def passing_on(net: TwoLayers, almost: float) -> np.ndarray:
-    """A [k2, k1] with the negative weights of the rows that almost pass h on set to zero."""
-    strength = net.A * np.linalg.norm(net.W, axis=1)
-    few = np.maximum(-strength, 0).sum(axis=1) <= almost * np.maximum(strength, 0).sum(axis=1)
-    return np.where(few[:, None], np.maximum(net.A, 0), net.A)
 
 
 def without_opposites(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,14 +71,6 @@ def with_merged_units(net: TwoLayers) -> TwoLayers:
     return tidied(TwoLayers(np.delete(W, other, axis=0), np.delete(A, other, axis=1)))
 
 
-def with_merged_rows(net: TwoLayers) -> TwoLayers:
-    """The network with its two most similar rows of A as one, their sum."""
-    A = net.A.copy()
-    j, other = most_similar(A * np.linalg.norm(net.W, axis=1))
-    A[j] += A[other]
-    return tidied(TwoLayers(net.W, np.delete(A, other, axis=0)))
-
-
 def most_similar(rows: np.ndarray) -> tuple[int, int]:
     """The pair of rows with the largest cosine; rows [a], a > 1."""
     U = unit(rows)
@@ -103,7 +85,10 @@ def moves(net: TwoLayers) -> Iterator[TwoLayers]:
     if len(net.W) > 1:
         yield with_merged_units(net)
     if len(net.A) > 1:
-        yield with_merged_rows(net)
+        A = net.A.copy()
+        j, other = most_similar(A * np.linalg.norm(net.W, axis=1))
+        A[j] += A[other]
+        yield tidied(TwoLayers(net.W, np.delete(A, other, axis=0)))
 
 
 def best_turns(rows: np.ndarray, passed: np.ndarray, bar: np.ndarray) -> np.ndarray:

@@ -13,8 +13,6 @@ not undone, so that a network may be equivalent in spite of a low precision:
     relu(a relu(p) - c relu(q)) = relu(a relu(p - (c / a) q) - c relu(-q)) for a, c > 0: a row and two units of its own.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from beyond.deep.network import TwoLayers, tidied
@@ -22,38 +20,18 @@ from beyond.recovery import best_matching, share
 from models import SparseNet
 
 
-def has_normal_form(net: SparseNet) -> bool:
-    """Whether it has two hidden layers of ReLU units, one output, their sum, and finite weights."""
-    return (len(net.layers) == 2 and net.output is None and net.gates is None
-            and all(np.isfinite(layer.w.values).all() for layer in net.layers))
-
-
-def normal_form(net: SparseNet) -> TwoLayers:
+def normal_form(net: SparseNet) -> TwoLayers | None:
     """W [a, d] with rows of unit length, and A [b, a], in which the row that passes h on comes first, if there is one.
 
-    Raises:
-        ValueError: it has no such form, see has_normal_form.
+    None unless it has two hidden layers of ReLU units, one output, their sum, and finite weights.
     """
-    if not has_normal_form(net):
-        raise ValueError(f"{net!r} is no network with two hidden layers whose outputs are summed")
+    if (len(net.layers) != 2 or net.output is not None or net.gates is not None
+            or not all(np.isfinite(layer.w.values).all() for layer in net.layers)):
+        return None
     form = tidied(TwoLayers(*(layer.dense().astype(np.float64) for layer in net.layers)))
     length = np.linalg.norm(form.W, axis=1)
     order = np.argsort((form.A < 0).any(axis=1), kind="stable")
     return TwoLayers(form.W / length[:, None], (form.A * length)[order])
-
-
-def aligned(fitted: TwoLayers, true: TwoLayers) -> tuple[TwoLayers, TwoLayers]:
-    """The matched units and rows of two normal forms, in the same order.
-
-    Units match by u . u' |A_k| |A'_k|, rows by the product of their weights on matched units, but the row that passes h
-    on only with its like: units and rows that lie at more than a right angle never match.
-    """
-    strength = [np.linalg.norm(form.A, axis=0) for form in (fitted, true)]
-    k, k_true = best_matching(np.maximum(fitted.W @ true.W.T, 0) * np.outer(*strength))
-    A, B = fitted.A[:, k], true.A[:, k_true]
-    passing = [np.all(form.A >= 0, axis=1) for form in (fitted, true)]
-    i, j = best_matching(np.maximum(A @ B.T, 0) * (passing[0][:, None] == passing[1]))
-    return TwoLayers(fitted.W[k], A[i]), TwoLayers(true.W[k_true], B[j])
 
 
 def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]:
@@ -69,16 +47,21 @@ def compare(net: SparseNet, planted: SparseNet) -> dict[str, float | int | None]
         weights_planted, weights_used: nonzero weights of the normal forms.
         neurons_planted, neurons_lost: units and rows, and those without a match.
     """
-    if not (has_normal_form(net) and has_normal_form(planted)):
-        return {}
     fitted, true = normal_form(net), normal_form(planted)
-    a, b = aligned(fitted, true)
-    both = [int(np.count_nonzero(product)) for product in (a.W * b.W, a.A * b.A)]
-    measures: dict[str, float | int | None] = {}
+    if fitted is None or true is None:
+        return {}
+    # Units match by u . u' |A_k| |A'_k|, rows by the product of their weights on matched units, but the row that passes
+    # h on only with its like. Units and rows that lie at more than a right angle never match.
+    strength, strength_true = (np.linalg.norm(form.A, axis=0) for form in (fitted, true))
+    k, k_true = best_matching(np.maximum(fitted.W @ true.W.T, 0) * np.outer(strength, strength_true))
+    passing, passing_true = (np.all(form.A >= 0, axis=1) for form in (fitted, true))
+    A, B = fitted.A[:, k], true.A[:, k_true]
+    j, j_true = best_matching(np.maximum(A @ B.T, 0) * (passing[:, None] == passing_true))
+    both, measures = TwoLayers(fitted.W[k] * true.W[k_true], A[j] * B[j_true]), dict[str, float | int | None]()
     for name, form in (("precision", fitted), ("recall", true)):
-        counts = [int(np.count_nonzero(weights)) for weights in (form.W, form.A)]
-        measures[f"support_{name}"] = share(sum(both), sum(counts))
-        measures |= {f"layer{number}_{name}": share(both[number], counts[number]) for number in range(2)}
+        measures[f"support_{name}"] = share(both.count, form.count)
+        for layer, pair in enumerate(((both.W, form.W), (both.A, form.A))):
+            measures[f"layer{layer}_{name}"] = share(*(int(np.count_nonzero(weights)) for weights in pair))
     neurons = len(true.W) + len(true.A)
     return measures | {"weights_planted": true.count, "weights_used": fitted.count, "neurons_planted": neurons,
-                       "neurons_lost": neurons - len(b.W) - len(b.A)}
+                       "neurons_lost": neurons - len(both.W) - len(both.A)}

@@ -4,8 +4,6 @@ The gain of a column a [n] against the residual r = y_hat - y is (a . r)^2 / |a|
 is added.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from beyond.deep.descent import Budget, polish
@@ -16,6 +14,8 @@ NEW_INPUTS = 8  # at once, of those that are not certain
 OUTSTANDING = 2.0  # gain of a new input, in units of the median gain
 NOISE, SIGNIFICANT, CERTAIN = 10.0, 25.0, 40.0  # that it must exceed, that suffices, that is beyond doubt (chi-square)
 TINY = 1e-12
+ROUNDS, NEW_WEIGHTS, STEPS = 4, 4, 10  # of regrowth; weights at once; steps after each
+WORTHWHILE = 0.8  # a round that leaves more than this share of the loss is the last
 
 
 def correlated_inputs(data: Samples) -> np.ndarray:
@@ -50,16 +50,12 @@ def missing_inputs(net: TwoLayers, data: Samples, value: float) -> np.ndarray:
     """
     g, q = (part[: net.W.size].reshape(net.W.shape) for part in gradients(net, data))
     gain = (g**2 / (q + TINY)).max(axis=0, initial=0) * len(data) / value  # chi-square of one degree under noise
-    unused = np.flatnonzero(~(net.W != 0).any(axis=0))
+    unused = np.flatnonzero(~net.W.any(axis=0))
     if not len(unused):
         return unused
     bar = min(max(NOISE, OUTSTANDING * np.median(gain[unused])), SIGNIFICANT)
     order = unused[np.argsort(-gain[unused], kind="stable")]
     return order[gain[order] > bar][: max(NEW_INPUTS, np.count_nonzero(gain[unused] > CERTAIN))]
-
-
-ROUNDS, NEW_WEIGHTS, STEPS = 4, 4, 10  # of regrowth; weights at once; steps after each
-WORTHWHILE = 0.8  # a round that leaves more than this share of the loss is the last
 
 
 def with_weights(net: TwoLayers, data: Samples, number: int) -> TwoLayers:

@@ -1,34 +1,37 @@
 """The search of the joint fit: trials that go from a random dense network to a sparse one; see fit.py."""
 
-from __future__ import annotations
-
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from beyond.deep.descent import EXACT, ROUNDING, Budget, descend, polish
+from beyond.deep.descent import EXACT, ROUNDING, Budget, Penalty, descend, polish
 from beyond.deep.eliminate import SURE, eliminated, reduced
-from beyond.deep.network import Samples, TwoLayers, loss
+from beyond.deep.network import Samples, TwoLayers, loss, residual, tidied
 from beyond.deep.orient import moves
 from beyond.deep.regrow import correlated_inputs, missing_inputs, regrown
-from beyond.deep.sparsify import FITTED, sparsified
 
 SAMPLES, PER_WEIGHT = 5000, 4  # drawn at random for the trials; at least so many per weight of a dense net
 HELD_OUT = 0.1  # share of the samples that only the last steps use
-SIZES = [(1.2, 0.8), (1.8, 1.2), (1.5, 1.0), (2.4, 1.6)]  # of the dense networks (k1, k2), in units of `units_in_use`
+# Units and rows of the dense networks, in units of the hidden units that have an input and a use when s / 2 weights of
+# each layer are in random places.
+SIZES = [(1.2, 0.8), (1.8, 1.2), (1.5, 1.0), (2.4, 1.6)]
 SPARE = 2  # and so many units and rows more
 ROUNDS = 6  # of dense and sparse fits in a trial
 DENSE_STEPS, INPUT_ROUNDS = 12, 6  # between additions of inputs; how often
 HOPELESS = 2e-3  # loss of a dense fit that is not worth making sparse
 PROGRESS = 0.1  # a round must bring the loss below this share of that of the round before
+
+FITTED = 1e-6  # loss below which the dense network counts as fitted
+LEVELS = [(1e-6, 0.1), (1e-7, 0.03), (1e-8, 0.01), (1e-9, 0.003), (1e-10, 0.001)]  # of (weight, eps) then
+UNFITTED_LEVELS = [(1.0, 0.05), (0.1, 0.03), (0.01, 0.01)]  # otherwise, the weight in units of the loss
+PENALISED_STEPS, REFIT_STEPS, SPARSE_STEPS = 12, 15, 40
+MOVED = 2.0  # times the loss that a network with fewer weights may have
+REGROWABLE = 2e-5  # loss above which a sparse network lacks too much
+
 LAST_STEPS = 20  # on all samples, in double precision
 FILL = 0.02  # deviation of the weights that fill up a sparse network, and of those of new rows of A, tenfold
 NEW_INPUT = 0.001  # the same for an input that comes in; from 1e-4 to 1e-1 it solves as many cells (19 or 20 of 20)
-
-
-def units_in_use(s: int, m: int) -> float:
-    """How many of m hidden units have an input and a use when s / 2 weights of each layer are in random places."""
-    return m * (1 - np.exp(-s / (2 * max(m, 1)))) ** 2
 
 
 class Search:
@@ -56,27 +59,22 @@ class Search:
 
     def sizes(self, units: float, rows: float) -> tuple[int, int]:
         """(k1, k2) of a dense network, from an entry of SIZES."""
-        k = units_in_use(self.s, self.width)
-        return int(units * k) + SPARE, int(rows * k) + SPARE
-
-    def fits(self, net: TwoLayers) -> bool:
-        """Whether it has at most s weights and m neurons per layer."""
-        return net.count <= self.s and max(net.A.shape) <= self.width
+        used = self.width * (1 - np.exp(-self.s / (2 * self.width))) ** 2
+        return int(units * used) + SPARE, int(rows * used) + SPARE
 
     def run(self) -> TwoLayers:
         """The best network that fits the limits; the empty one if no trial came close."""
-        empty = np.zeros((0, len(self.data.XT)))
-        best, lowest, trial = TwoLayers(empty, np.zeros((0, 0))), 1.0, 0
+        best, lowest = TwoLayers(np.zeros((0, len(self.data.XT))), np.zeros((0, 0))), 1.0
+        sizes = itertools.cycle(SIZES)
         while self.budget.left > 0 and lowest >= EXACT:
-            for net, value in self.trial(*SIZES[trial % len(SIZES)]):
-                if not self.fits(net):
+            for net, value in self.trial(*next(sizes)):
+                if net.count > self.s or max(net.A.shape) > self.width:
                     net = reduced(net, self.data, self.s, self.width)
                     value = loss(net, self.data)
                     if value < EXACT:
                         net, value = self.smallest(net, value)
                 if value < lowest:
                     best, lowest = net, value
-            trial += 1
         return best
 
     def trial(self, units: float, rows: float) -> Iterator[tuple[TwoLayers, float]]:
@@ -87,7 +85,7 @@ class Search:
             self.report(net, value)
             if value > HOPELESS or self.budget.left <= 0:
                 return
-            net, value = sparsified(net, self.data, value, self.budget)
+            net, value = self.sparsified(net, value)
             self.report(net, value)
             if value < EXACT:
                 yield self.smallest(net, value)
@@ -97,17 +95,50 @@ class Search:
                 return
             net, before = self.filled_up(net), value
 
+    def sparsified(self, net: TwoLayers, value: float) -> tuple[TwoLayers, float]:
+        """The sparse network of least loss along the path of penalties, and its loss; the first that is exact."""
+        levels = LEVELS if value < FITTED else [(weight * value, eps) for weight, eps in UNFITTED_LEVELS]
+        best, lowest = net, np.inf
+        for weight, eps in levels:
+            net, _ = descend(net, self.data, self.budget, PENALISED_STEPS, Penalty(weight, eps))
+            large = TwoLayers(net.W * (abs(net.W) >= eps / 3), net.A * (abs(net.A) >= eps / 3))
+            sparse, value = self.rearranged(*self.refitted(tidied(large)))
+            if value < lowest:
+                best, lowest = sparse, value
+            if value < EXACT or self.budget.left <= 0:
+                break
+        if EXACT < lowest < REGROWABLE:
+            best, lowest = polish(best, self.data, self.budget, SPARSE_STEPS, EXACT / 100)
+        return best, lowest
+
+    def refitted(self, net: TwoLayers) -> tuple[TwoLayers, float]:
+        """After a descent, with what it still lacks added where that is little; its loss."""
+        net, value = polish(net, self.data, self.budget, REFIT_STEPS, EXACT / 100)
+        return regrown(net, self.data, value, self.budget, EXACT / 100) if EXACT < value < REGROWABLE else (net, value)
+
+    def rearranged(self, net: TwoLayers, value: float) -> tuple[TwoLayers, float]:
+        """A network that fits better, or as well with fewer weights, from moves that no descent finds; its loss."""
+        while EXACT < value < REGROWABLE and self.budget.left > 0:
+            for other in moves(net):
+                other, after = self.refitted(other)
+                if after < value / MOVED or (after < MOVED * value and other.count < net.count):
+                    net, value = other, after
+                    break
+            else:
+                break
+        return net, value
+
     def smallest(self, net: TwoLayers, value: float) -> tuple[TwoLayers, float]:
         """An exact network with as few weights as elimination finds, and its loss."""
         if value > ROUNDING:
             net, value = polish(net, self.data, self.budget, LAST_STEPS, ROUNDING)
-        net = self.eliminated(net)
+        net = eliminated(net, self.accurate, self.budget, self.width)
         while simpler := self.simpler(net):
             net = simpler
         if (value := loss(net, self.accurate)) > SURE and net.count:
             grown, value = regrown(net, self.accurate, value, self.budget, SURE)
             if value < SURE:
-                net = self.eliminated(grown)
+                net = eliminated(grown, self.accurate, self.budget, self.width)
         value = loss(net, self.accurate)
         self.report(net, value)
         return net, value
@@ -117,14 +148,10 @@ class Search:
         for other in moves(net):
             other, value = polish(other, self.accurate, self.budget, LAST_STEPS, ROUNDING)
             if value < EXACT:
-                other = self.eliminated(other)
+                other = eliminated(other, self.accurate, self.budget, self.width)
                 if other.count < net.count:
                     return other
         return None
-
-    def eliminated(self, net: TwoLayers) -> TwoLayers:
-        """An exact network after backward elimination."""
-        return eliminated(net, self.accurate, self.budget, self.width)
 
     def random_net(self, units: float, rows: float) -> TwoLayers:
         """Random weights from the screened inputs, with outputs of mean square 1; the first row of A passes h on."""
@@ -134,7 +161,7 @@ class Search:
         A = self.rng.normal(size=(k2, k1)) / k1**0.5
         A[0] = abs(A[0])
         net = TwoLayers(W, A)
-        power = float(self.data.mean(lambda XT, _: np.sum(net.predict(XT) ** 2)))
+        power = float(self.data.mean(lambda XT, _: np.sum(residual(net.hidden(XT)[1], 0) ** 2)))
         scale = power**-0.25 if power > 0 else 1.0  # no row may be active
         return TwoLayers(W * scale, A * scale)
 

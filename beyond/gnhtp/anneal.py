@@ -4,8 +4,6 @@ In ablations of a prototype (n = 10000, 4 cells x 3 seeds) 12 fits were exact wi
 without a second cycle, 10 without merging, 3 without candidates, 4 without Gauss-Newton steps.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,11 +12,10 @@ import numpy as np
 
 from beyond.gnhtp.layer import POLISHING_STEPS, SAME, Iterate, LayerProblem, merge, num_active, renumber
 from beyond.gnhtp.regrow import EXCHANGES, SHARES, regrow
-from beyond.gnhtp.supports import CandidateGates, draw_singles, keep_best, select, splits
+from beyond.gnhtp.supports import CandidateGates, draw_singles, keep_best, select, splits, with_singles
 from numerics.arrays import to_host
 from numerics.sparse import SparseVector, top_mask
 from numerics.streams import Stream
-from sensing import ReluSensing
 
 PERIOD = 18  # outer steps per cycle
 AT_S = 3  # the last of them, with s~ = s
@@ -30,7 +27,7 @@ NEARLY_EXACT = 1e-9  # |r|^2 / |y|^2 of a fit with room to spare that is worth r
 
 
 class Step(NamedTuple):
-    """What one outer step may do."""
+    """What an outer step may do."""
 
     s: int  # s~, its budget
     m: int  # m~, its width
@@ -51,40 +48,34 @@ def schedule(layer: LayerProblem, number: int, period: int, kick: bool) -> Step:
                 split=cycle > 0 and layer.cg_steps is None, kick=kick, key=(*layer.key, number))
 
 
-def proposals(layer: LayerProblem, A: ReluSensing, w: SparseVector, s: int,
-              parts: np.ndarray | None = None) -> Iterator[SparseVector]:
-    """New weights on at most s coordinates, those that change the support most first.
-
-    First come supports chosen by backward elimination, if there are `parts`; then least squares for each step scale;
-    last the weights that are there, cut to s.
-
-    Args:
-        parts: coordinates of neurons that others could be split into, or None.
-    """
-    supports = select(A, w, layer.residual(w), s)
-    if parts is not None:
-        for pool in ([supports[0], supports[-1], parts], [supports[-1], parts]):
-            yield layer.solve(A, keep_best(layer, A, np.unique(np.concatenate(pool)), s), w)
-    for S in supports[:-1] if len(w) else supports[:1]:  # without weights the step scales select the same
-        yield layer.solve(A, S, w)
-    if len(w):
-        kept = np.isin(w.indices, supports[-1])
-        yield SparseVector(w.indices[kept], w.values[kept], w.size)
-
-
 def trials(layer: LayerProblem, now: Iterate, step: Step) -> Iterator[Iterate]:
-    """What an outer step may go to: new neurons are offered, and each proposal is followed by Gauss-Newton steps."""
-    d = layer.d
+    """What an outer step may go to, with new neurons on offer; those first that change the support most.
+
+    First come supports chosen by backward elimination, where neurons may be split; then least squares for each step
+    scale; last the weights that are there, cut to s~. Gauss-Newton steps follow.
+    """
+    d, active = layer.d, num_active(now.w, layer.d)
     parts = splits(now.w, d) if step.split else np.zeros((0, 2), dtype=np.int64)
-    active = num_active(now.w, d)
     free = max(min(step.m, 2 * step.s + 8) - active, 0)  # new gates; no more than s~ neurons can get weights
     singles = np.concatenate([parts, draw_singles(now.w, d, parts, free // 2, Stream.CANDIDATES.generator(*step.key))])
     slots = active + len(parts) + free
     w = renumber(now.w, d, slots)
-    A = layer.sensing(CandidateGates(w, d, singles, slots, step.key), slots)
-    places = (active + np.arange(len(parts))) * d + parts[:, 0] if step.split and len(w) else None
-    for v in proposals(layer, A, w, step.s, places):
-        yield layer.gauss_newton(merge(v.nonzero(), d, step.cosine, step.m))
+    gates = with_singles(w, d, singles)
+    A = layer.sensing(CandidateGates(gates, d, slots, step.key), slots)
+
+    def finished(v: SparseVector) -> Iterate:
+        return layer.gauss_newton(merge(v.nonzero(), d, step.cosine, step.m))
+
+    supports = select(A, w, layer.residual(w), step.s)
+    if step.split and len(w):
+        places = gates.indices[len(w) :][: len(parts)]
+        for pool in ([supports[0], supports[-1], places], [supports[-1], places]):
+            yield finished(layer.solve(A, keep_best(layer, A, np.unique(np.concatenate(pool)), step.s), w))
+    for S in supports[:-1] if len(w) else supports[:1]:  # without weights the step scales select the same
+        yield finished(layer.solve(A, S, w))
+    if len(w):
+        kept = np.isin(w.indices, supports[-1])
+        yield finished(SparseVector(w.indices[kept], w.values[kept], w.size))
 
 
 def outer_step(layer: LayerProblem, now: Iterate, step: Step) -> Iterate:
@@ -121,10 +112,8 @@ def anneal(layer: LayerProblem, steps: int) -> Iterate:
     """Cycles of outer steps, from no weights; the best answer of all.
 
     AIHT's answer competes with the first cycle's. Every later cycle ends by regrowing the best support, and the next
-    one starts from the result even where that is worse: from where it was, the search would only come back.
-
-    Args:
-        steps: number of outer steps, at most; exchanges are not counted.
+    one starts from the result even where that is worse: from where it was, the search would only come back. `steps`
+    bounds the number of outer steps; exchanges are not counted.
     """
     now = best = Iterate(SparseVector.zeros(layer.m * layer.d), layer.energy)
     period, stuck = min(PERIOD, steps), 0

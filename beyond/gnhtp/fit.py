@@ -1,7 +1,7 @@
 """Gauss-Newton hard thresholding pursuit (GNHTP): recovers planted networks where AIHT stops.
 
 Ours, not the paper's. It looks for what aiht.py looks for, a network y_hat = sum_j relu(X w_j) with at most s nonzero
-weights and m neurons, on the same operators. Read aiht.py first; docs/gnhtp.md has the measurements.
+weights and m neurons, on the same operators. Read aiht.py first; docs/gnhtp.md has the measurements and the variants.
 
     python runner.py --task mlp_planted --method gnhtp --mlist 20 --slist 100
 
@@ -15,21 +15,17 @@ neuron take the budget of others, or one neuron stands for several. So here:
     relu(X w_j), N the norms of the columns: a hard thresholded gradient step, as in AIHT, but on columns of unit norm.
     mu = 1, 1/4, ... until |r| does not grow (supports.py).
  3. Least squares on the support, as in hard thresholding pursuit (Foucart 2011) and CoSaMP (Needell and Tropp 2009), in
-    place of AIHT's gradient steps: by Cholesky factors, or by conjugate gradients (least_squares.py).
+    place of AIHT's gradient steps (least_squares.py).
  4. Gauss-Newton steps: the gates follow the weights, and a step is taken as far as |r| falls. Neurons that have become
     parallel are added up (layer.py).
  5. Room to spare. The budget s~ = c s and the width m~ = c m start above s and m and come down, in cycles; the theory
     asks for s~ > s, too (Jain, Tewari and Kar 2014; the paper's theorem). Later cycles split neurons that stand for
     two, and choose among correlated columns by backward elimination (anneal.py).
 
-That is for targets that a sparse network made. On others the support grows from below: exchanges add coordinates and
-eliminate others, and count only where |r| falls; then the support is cut back and regrown, several times (regrow.py).
-Either search is deterministic under a seed, and AIHT's answer takes over after a first cycle that did worse.
-
-What was measured for single choices stands with them: constants in the files named above, variants in docs/gnhtp.md.
+On targets that no sparse network made the support grows from below: exchanges add coordinates and eliminate others, and
+count only where |r| falls; then it is cut back and regrown, several times (regrow.py). In both searches AIHT's answer
+takes over after a first cycle that did worse.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 

@@ -15,7 +15,7 @@ import numpy as np
 
 import aiht
 from beyond.gnhtp.least_squares import cholesky, conjugate_gradients
-from beyond.parallel import added_up, unit
+from beyond.gram import added_up, unit
 from fits import Progress
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.batches import Schedule
@@ -47,10 +47,8 @@ class LayerProblem:
 
     Args:
         XT: inputs, feature-major [d, n].  y: targets [n], on the same device.
-        s, m: nonzero weights and neurons of an answer.
         key: seed and number of the layer, for the random streams.
         cg_steps: of conjugate gradients per least squares problem; None: Cholesky factors instead.
-        progress: is told of each iterate.
     """
 
     def __init__(self, XT: Array, y: Array, s: int, m: int, *, key: tuple[int, int], cg_steps: int | None,
@@ -162,8 +160,8 @@ class LayerProblem:
     def aiht_answer(self) -> Iterate:
         """What AIHT finds, full batch: it takes over where a first cycle fails (on images, with large s and m)."""
         gates, schedule = RandomGates(*self.key, self.m, self.d), Schedule(self.n, AIHT_STEPS)
-        w = aiht.fit_scalar_layer(self.XT, self.y, self.s, gates, schedule, self.work).to_host()
-        return Iterate(w, self.loss(w))
+        *_, (w, _) = aiht.iterates(self.XT, self.y, self.s, gates, schedule, self.work)
+        return Iterate(w.to_host(), self.loss(w.to_host()))
 
     def _dense(self, w: SparseVector) -> tuple[Array, Array]:
         """The inputs in use, and the weights of the active neurons on them [b, inputs]."""

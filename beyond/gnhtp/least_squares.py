@@ -4,8 +4,6 @@ Columns that coincide, vanish or outnumber the samples are no error: a ridge, or
 moderate size. A_S is a sensing.Columns; y and starting values live where its samples are, solutions on the host.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 

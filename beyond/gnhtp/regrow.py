@@ -6,17 +6,13 @@ this search 34.8 and 3.2). An exchange is a step forward and backward (as in Zha
 coordinates of largest gain and eliminates others.
 """
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np
 
 from beyond.gnhtp.layer import SAME, Iterate, LayerProblem, merge, num_active, renumber
-from beyond.gnhtp.supports import best_singles, keep_best, newcomers
-from numerics.arrays import DTYPE
+from beyond.gnhtp.supports import best_singles, keep_best, newcomers, with_singles
 from numerics.sparse import SparseVector
-from sensing import WeightGates
 
 SHARES = (0.5, 0.7, 0.85)  # of s, to which the second, third, fourth cycle cuts the support back; and so on in turn
 EXCHANGES = 18  # per cycle, at most
@@ -33,34 +29,22 @@ def exchange(layer: LayerProblem, w: SparseVector, count: int) -> Iterate:
     d, r = layer.d, layer.residual(w)
     active = num_active(w, d)
     singles = best_singles(layer, w, r, min(count, layer.m - active))
-    slots = active + len(singles)
-    w = renumber(w, d, slots)
-    k, sign = singles.T
-    gates = SparseVector(np.concatenate([w.indices, (active + np.arange(len(singles))) * d + k]),
-                         np.concatenate([w.values, sign.astype(DTYPE)]), w.size)
-    A = layer.sensing(WeightGates(gates, d), slots)
+    w = renumber(w, d, active + len(singles))
+    A = layer.sensing_at(with_singles(w, d, singles))
     pool = np.union1d(w.indices, newcomers(A, w, r, count))
     S = keep_best(layer, A, pool, min(layer.s, len(w) + max(1, count // 2)))
     return layer.gauss_newton(merge(layer.damped_solution(A, S, w).nonzero(), d, SAME, layer.m))
 
 
-def cut_back(layer: LayerProblem, w: SparseVector, s: int) -> Iterate:
-    """Keep the s weights that survive backward elimination."""
-    A = layer.sensing_at(w)
-    return layer.gauss_newton(layer.damped_solution(A, keep_best(layer, A, w.indices, s), w).nonzero())
-
-
 def regrow(layer: LayerProblem, now: Iterate, share: float, most: int) -> tuple[Iterate, int]:
     """One cycle: cut the support back to share s weights, and let it grow again by exchanges that lower |r|^2.
 
-    An exchange that is refused is tried again with half as many coordinates.
-
-    Args:
-        most: number of exchanges, at most.
-    Returns:
-        the state at the end, which may be worse than `now`, and how many exchanges were tried.
+    An exchange that is refused is tried again with half as many coordinates, `most` times in all. Returns the state at
+    the end, which may be worse than `now`, and how many exchanges were tried.
     """
-    now = cut_back(layer, now.w, int(share * layer.s))
+    A = layer.sensing_at(now.w)
+    S = keep_best(layer, A, now.w.indices, int(share * layer.s))  # what survives backward elimination
+    now = layer.gauss_newton(layer.damped_solution(A, S, now.w).nonzero())
     count = largest = max(2, int(2 * (1 - share) * layer.s / GROWTH))
     refused, tried = 0, 0
     while tried < most and count and refused < MOST_REFUSED and not layer.is_exact(now):
@@ -77,10 +61,7 @@ def regrow(layer: LayerProblem, now: Iterate, share: float, most: int) -> tuple[
 def grow_from_below(layer: LayerProblem, steps: int) -> Iterate:
     """Grow a support from nothing, then regrow the best so far, until no share of SHARES improves it any more.
 
-    AIHT's answer competes with the first cycle's.
-
-    Args:
-        steps: number of exchanges, at most.
+    AIHT's answer competes with the first cycle's. `steps` bounds the number of exchanges.
     """
     best, tried = regrow(layer, Iterate(SparseVector.zeros(0), layer.energy), 0.0, min(steps, EXCHANGES))
     if not layer.is_exact(best):

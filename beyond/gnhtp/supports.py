@@ -5,8 +5,6 @@ the columns. A column alone, with its best weight, lowers |r|^2 by (G / N)^2: |G
 matching pursuit).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
@@ -17,38 +15,34 @@ from beyond.gnhtp.least_squares import factored
 from beyond.gram import eliminate
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.sparse import SparseVector, largest
-from numerics.streams import Stream, draw_rows
+from numerics.streams import Stream
 from sensing import Gates, ReluSensing
 
 STEP_SCALES = (1.0, 0.25, 0.06, 0.0)  # mu of select, tried in this order; 0 adds no new coordinate
 
 
 class CandidateGates(Gates):
-    """Gate generators of an outer step: the active neurons' weights, then single inputs +-e_k, then draws of N(0, I_d).
+    """Gate generators of an outer step: those given, see with_singles, then draws of N(0, I_d), `slots` in all.
 
     The draws are made when asked for, on the host: block by block, so that any rows can be drawn again.
-
-    Args:
-        w: the iterate, neurons 0 ... active - 1.  singles: (k, sign) [c, 2], the gates sign e_k of c further neurons.
-        slots: number of gates in all.  key: of the random stream.
     """
 
-    def __init__(self, w: SparseVector, d: int, singles: np.ndarray, slots: int, key: tuple[int, ...]):
-        self.w, self.d, self.singles, self.key = w, d, singles, key
-        self.active = num_active(w, d)
-        self.neurons = np.arange(slots)
+    def __init__(self, given: SparseVector, d: int, slots: int, key: tuple[int, ...]):
+        self.given, self.d, self.key = given, d, key
+        self.first_drawn, self.neurons = num_active(given, d), np.arange(slots)
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """Gate generators [b, d] for ascending neurons [b]."""
-        first, last = np.searchsorted(neurons, [self.active, self.active + len(self.singles)])
-        rows = self.w.rows(neurons, self.d)
-        k, sign = self.singles[neurons[first:last] - self.active].T
-        rows[np.arange(first, last), k] = sign
-        rows[last:] = draw_rows(neurons[last:], len(self.neurons), self.d, self._draw)
+        rows, drawn = self.given.rows(neurons, self.d), neurons >= self.first_drawn
+        rows[drawn] = Stream.CANDIDATES.rows(neurons[drawn], (len(self.neurons), self.d), *self.key)
         return rows
 
-    def _draw(self, block: int, count: int) -> np.ndarray:
-        return Stream.CANDIDATES.generator(*self.key, block).standard_normal((count, self.d), dtype=DTYPE)
+
+def with_singles(w: SparseVector, d: int, singles: np.ndarray) -> SparseVector:
+    """Gate generators: the weights w of neurons 0, 1, ..., then single inputs sign e_k, for (k, sign) [c, 2]."""
+    k, sign = singles.T
+    places = (num_active(w, d) + np.arange(len(singles))) * d + k
+    return SparseVector(np.concatenate([w.indices, places]), np.concatenate([w.values, sign.astype(DTYPE)]), w.size)
 
 
 def select(A: ReluSensing, w: SparseVector, r: Array, s: int) -> list[np.ndarray]:
@@ -69,13 +63,12 @@ def newcomers(A: ReluSensing, w: SparseVector, r: Array, count: int) -> np.ndarr
 def leading(A: ReluSensing, w: SparseVector, r: Array, s: int, criteria: list[Callable]) -> list[np.ndarray]:
     """For each criterion the s coordinates, ascending, where it is largest in magnitude and not 0; one pass over A.
 
-    Args:
-        criteria: functions (weights, G, N) -> numbers to compare, all of the same coordinates [b].
+    A criterion is a function (weights, G, N) -> numbers to compare, all of the same coordinates [b].
     """
     xp = array_module(r)
     w = SparseVector(to_device(w.indices, r), to_device(w.values, r), w.size)
     tops = [(w.indices[:0], w.values[:0]) for _ in criteria]
-    for place, G, N in A.correlations(r):
+    for place, G, N in A.adjoint_blocks(r, norms=True):
         N += COLUMN_FLOOR * math.sqrt(len(r))
         weights = w.at(place)
         tops = [largest(xp.concatenate([indices, place]),
@@ -91,15 +84,10 @@ def keep_best(layer: LayerProblem, A: ReluSensing, pool: np.ndarray, s: int) -> 
     return pool[eliminate(inverse, to_host(A_P.adjoint(layer.y)), s)[0]]
 
 
-def signed_inputs(w: SparseVector, d: int) -> np.ndarray:
-    """Input and sign (k, sign) [len(w), 2] of each weight."""
-    return np.stack([w.indices % d, np.sign(w.values).astype(np.int64)], axis=1)
-
-
-def alone(w: SparseVector, d: int) -> np.ndarray:
-    """Whether each weight [len(w)] is the only one of its neuron."""
-    neuron = w.indices // d
-    return np.bincount(neuron, minlength=1)[neuron] == 1
+def signed_inputs(w: SparseVector, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Input and sign (k, sign) [len(w), 2] of each weight, and whether it is the only one of its neuron [len(w)]."""
+    neuron, k = np.divmod(w.indices, d)
+    return np.stack([k, np.sign(w.values).astype(np.int64)], axis=1), np.bincount(neuron, minlength=1)[neuron] == 1
 
 
 def splits(w: SparseVector, d: int) -> np.ndarray:
@@ -108,7 +96,8 @@ def splits(w: SparseVector, d: int) -> np.ndarray:
     The usual last mistake is a neuron that stands for two planted ones of nearly the same direction, one of them with a
     single weight. No correlation shows it: their columns differ in the few samples between the two gates only.
     """
-    return np.unique(signed_inputs(w, d)[~alone(w, d)], axis=0)
+    singles, alone = signed_inputs(w, d)
+    return np.unique(singles[~alone], axis=0)
 
 
 def draw_singles(w: SparseVector, d: int, taken: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -116,8 +105,9 @@ def draw_singles(w: SparseVector, d: int, taken: np.ndarray, count: int, rng: np
 
     Not those of `taken`, nor the gate of a neuron that is there with its one weight: its columns would be there twice.
     """
+    singles, alone = signed_inputs(w, d)
     everything = [(k, sign) for k in np.unique(w.indices % d) for sign in (-1, 1)]
-    known = set(map(tuple, np.concatenate([taken, signed_inputs(w, d)[alone(w, d)]])))
+    known = set(map(tuple, np.concatenate([taken, singles[alone]])))
     free = np.array([single for single in everything if single not in known], dtype=np.int64).reshape(-1, 2)
     return rng.permutation(free)[:count]
 
@@ -128,8 +118,9 @@ def best_singles(layer: LayerProblem, w: SparseVector, r: Array, count: int) -> 
     Not those of neurons that are there with this one weight.
     """
     gains = to_host(layer.single_gains(r)).reshape(2, layer.d)
-    for k, sign in signed_inputs(w, layer.d)[alone(w, layer.d)]:
-        gains[0 if sign > 0 else 1, k] = 0
+    singles, alone = signed_inputs(w, layer.d)
+    k, sign = singles[alone].T
+    gains[(sign < 0).astype(int), k] = 0
     order = np.argsort(-gains, axis=None, kind="stable")[:count]
     row, k = np.divmod(order[gains.ravel()[order] > 0], layer.d)
     return np.stack([k, 1 - 2 * row], axis=1)
