@@ -113,17 +113,14 @@ def outputs_words(row: Row) -> str:
 
 def column_notes(row: Row) -> dict[str, str]:
     """{heading: how this column was trained}; {} where that is the same for all columns."""
-    common = common_settings(row)
-    if {"num_epochs", "finetune_epochs"} <= common.keys():
-        return {}
-    notes = {}
+    flags, common, notes = flags_of_row(row), common_settings(row), {}
     for heading, selection in row.columns.items():
         settings = completed(selection)
         epochs = [settings.get(name, 0) for name in ("num_epochs", "finetune_epochs")]
         if ANY not in epochs:
-            batch = "" if "batch_size" in common else f"\nbatch {settings.get('batch_size') or 'all'}"
+            batch = f"\nbatch {settings.get('batch_size') or 'all'}" if "batch_size" in flags.keys() - common else ""
             notes[heading] = f"epochs {' + '.join(str(number) for number in epochs if number)}{batch}"
-    return notes
+    return notes if len({notes.get(heading) for heading in row.columns}) > 1 else {}
 
 
 # ---- numbers ----
