@@ -160,18 +160,21 @@ def kills(count: int, seed: int) -> Counter[str]:
             whole[line] = contents(Path(name, f"whole{number}")), time.monotonic() - started
         while outcomes["kills"] < count:
             line = rng.choice(SWEEPS)
-            expected, seconds = whole[line]
+            (expected, seconds), alone = whole[line], True
             with tempfile.TemporaryDirectory() as place:
                 while outcomes["kills"] < count:
+                    began = time.monotonic()
                     process = subprocess.Popen(command(line, Path(place)), cwd=ROOT, stdout=subprocess.DEVNULL,
                                                stderr=subprocess.DEVNULL, start_new_session=True)
                     try:
-                        process.wait(timeout=rng.uniform(0.5, 1.1) * seconds)
+                        process.wait(timeout=rng.uniform(0.3, 1.0) * seconds)
+                        if alone:  # a whole run: the machine may be quieter by now
+                            whole[line] = expected, time.monotonic() - began
                         break
                     except subprocess.TimeoutExpired:
                         os.killpg(process.pid, signal.SIGKILL)
                         process.wait()
-                        outcomes["kills"] += 1
+                        outcomes["kills"], alone = outcomes["kills"] + 1, False
                 done = subprocess.run(command(line, Path(place)), cwd=ROOT, capture_output=True, text=True)
                 same = done.returncode == 0 and contents(Path(place)) == expected
                 outcomes["sweeps with the same bytes" if same else f"FAULT: {line}: {done.stderr[-300:]}"] += 1
