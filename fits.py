@@ -31,7 +31,7 @@ from numerics.sparse import SparseVector
 from numerics.workspace import Workspace
 from options import SEED, SIZE, OptionError, Options, at_least, declarations, made, one_of, option, text
 from sensing import RandomGates
-from units import Units, shifted
+from units import Units, largest, shifted
 
 Details = dict[str, Any]  # for the log: what JSON holds
 
@@ -245,9 +245,8 @@ def fit_data(X: Array, y: Array) -> tuple[Array, Array]:
     if y.ndim == 2 and y.shape[1] == 1:  # predictions would be [n], and differences [n, n]
         raise ValueError(f"y has the shape {y.shape}: give one output as y[:, 0]")
     for name, array in (("X", X), ("y", y)):
-        largest = max(abs(float(array.min())), abs(float(array.max())))
-        if 0 < largest < LEAST:
-            raise ValueError(f"{name} is at most {largest:.3g}, where single precision ends: give it in another unit")
+        if 0 < (size := largest(array)) < LEAST:
+            raise ValueError(f"{name} is at most {size:.3g}, where single precision ends: give it in another unit")
     with np.errstate(over="ignore"):
         X, y, xp = X.astype(DTYPE, copy=False), y.astype(DTYPE, copy=False), array_module(X)
     for name, array, column in (("X", X, "input"), ("y", y, "output")):

@@ -49,8 +49,13 @@ class Units:
 
 def exponent(array: Array, usual: tuple[float, float]) -> int:
     """The power of two above the largest magnitude of an array; 0 where that is usual, or 0."""
-    largest = max(abs(float(array.min())), abs(float(array.max())))
-    return 0 if largest == 0 or usual[0] <= largest <= usual[1] else int(np.frexp(largest)[1])
+    size = largest(array)
+    return 0 if size == 0 or usual[0] <= size <= usual[1] else int(np.frexp(size)[1])
+
+
+def largest(array: Array) -> float:
+    """The largest magnitude of an array; min and max take no memory, as its absolute values would."""
+    return max(abs(float(array.min())), abs(float(array.max())))
 
 
 def shifted(array: Array, shift: int) -> Array:
