@@ -27,11 +27,13 @@ import numpy as np
 import options
 from models import SparseLayer, SparseNet
 from numerics.arrays import DTYPE, Array, array_module, real_array, to_device, to_host
+from numerics.batches import batches_per_epoch
 from numerics.sparse import SparseVector
+from numerics.training import LEARNING_RATE, Rate
 from numerics.workspace import Workspace
-from options import SEED, SIZE, OptionError, Options, at_least, declarations, made, one_of, option, text
+from options import SEED, SIZE, SWITCH, OptionError, Options, at_least, declarations, made, one_of, option, real, text
 from sensing import RandomGates
-from units import Units, largest, shifted
+from units import SCALES, Units, largest, shifted
 
 Details = dict[str, Any]  # for the log: what JSON holds
 
@@ -183,7 +185,7 @@ def solver(declared: type[Options], **needs: Any) -> Callable[[Callable[..., Fou
             if misfit := asks.misfit(n, d, k, num_layers):
                 raise ValueError(f"{misfit[0]}: {function.__module__} {misfit[1]}")
             chosen.check_data(n, d, k)
-            units = Units.of(X, y, getattr(chosen, "loss", "squared"))
+            units = units_of(X, y, chosen)
             X, y = units.divide(X, y)
             with Workspace() if work is None else contextlib.nullcontext(work) as space:
                 found = function(X, y, s, width=width, num_layers=num_layers, seed=seed, work=space,
@@ -194,6 +196,11 @@ def solver(declared: type[Options], **needs: Any) -> Callable[[Callable[..., Fou
         return cast(Solver, solve)
 
     return decorate
+
+
+def units_of(X: Array, y: Array, options: Options) -> Units:
+    """The units in which a fit with these options takes its data."""
+    return Units.of(X, y, getattr(options, "loss", "squared"), getattr(options, "input_scale", "none"))
 
 
 def in_units(callback: Callback, units: Units) -> Callback:
@@ -261,6 +268,8 @@ def fit_data(X: Array, y: Array) -> tuple[Array, Array]:
 # ---- options that several methods have ----
 
 LOSSES = ("squared", "cross_entropy")
+SHARE = real("0, or a number between 0 and 1", lambda value: 0 <= value < 1)
+RATE = real("a number above 0 and at most 1", lambda value: 0 < value <= 1)
 TORCH_DEVICE = text('"cpu" or "cuda:N"', lambda value: re.fullmatch(r"cpu|cuda:\d+", value) is not None)
 
 
@@ -288,9 +297,25 @@ class EpochOptions(Epochs):
 
 @dataclass(frozen=True)
 class TorchOptions(EpochOptions):
-    """Of a method that trains with torch."""
+    """Of a method that trains with torch; the defaults are the published ones."""
 
+    input_scale: str = option("none", one_of(SCALES), "what inputs are divided by in training, and the first weights "
+                              "afterwards; largest: the power of two nearest to their largest magnitude",
+                              words="inputs over their {}")
+    output_share: float = option(0.0, SHARE, "share of the s weights that the output layer gets, rounded up; 0: what "
+                                 "the ranking of all weights, or mask_init, gives it", words="output share {:g}")
+    learning_rate: float = option(LEARNING_RATE, RATE, "of Adam", words="learning rate {:g}")
+    rate_decay: bool = option(False, SWITCH, "let the learning rate fall linearly to 0", words="decaying")
     device: str = option("cpu", TORCH_DEVICE, "where it trains", flag=False)
+
+    @property
+    def rate(self) -> Rate:
+        """The learning rate of every training."""
+        return Rate(self.learning_rate, self.rate_decay)
+
+    def num_steps(self, n: int) -> int:
+        """The gradient steps of num_epochs passes through n samples."""
+        return self.num_epochs * batches_per_epoch(n, self.batch_size)
 
 
 # ---- layer by layer ----

@@ -164,7 +164,8 @@ class Rounds:
         for t, count in enumerate(run.counts):
             if t:
                 weights = self.rewound(masks, t)
-            masks = kept_masks(weights, masks, count, RANKINGS[self.options.prune_score])
+            masks = kept_masks(weights, masks, count, RANKINGS[self.options.prune_score],
+                               self.options.output_share)
             weights = masked(weights, masks)
             if callback:
                 left = tuple(s for s, last in run.last.items() if last >= t)
@@ -194,7 +195,7 @@ class Rounds:
     def _trained(self, weights: list[Tensor], masks: list[Tensor], epochs: int, stream: Stream, t: int) -> list[Tensor]:
         """Trained copies of the weights; round t of the stream gives the order of mini-batches."""
         batches = split_batches(self.X, self.Y, self.options.batch_size, stream.generator(self.seed, t))
-        return train_round(weights, masks, batches, epochs, self.options.loss, self.threads)
+        return train_round(weights, masks, batches, epochs, self.options, self.threads)
 
     def outputs(self, weights: list[Tensor]) -> np.ndarray | None:
         """Outputs [n_eval], or [n_eval, k] for k > 1, of a network, a piece of X_eval at a time."""
@@ -221,7 +222,7 @@ def split_batches(X: Tensor, Y: Tensor, batch_size: int, rng: np.random.Generato
 
 
 def train_round(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epochs: int,
-                loss: str, threads: int = 1) -> list[Tensor]:
+                options: Options, threads: int = 1) -> list[Tensor]:
     """Trained copies of masked weights; those that are on no path from an input to an output take no part.
 
     Raises FloatingPointError when one becomes non-finite.
@@ -232,7 +233,8 @@ def train_round(weights: list[Tensor], masks: list[Tensor], batches: Batches, nu
     columns = units[0].nonzero()[:, 0]
     if len(columns) < len(units[0]):
         batches = [(X.T.index_select(0, columns).T, Y) for X, Y in batches]
-    trained = train(trim(weights, units), trim(masks, units), batches, num_epochs, loss, threads)
+    trained = train(trim(weights, units), trim(masks, units), batches, num_epochs, options.loss, threads,
+                    options.rate)
     if not all(W.isfinite().all() for W in trained):
         raise FloatingPointError(f"training diverged: a weight is not finite after {num_epochs} epochs")
     return untrim(weights, trained, units)

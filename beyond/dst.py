@@ -19,8 +19,8 @@ training. What the papers leave open, or this file does otherwise:
 - Of equal gradients, random ones are taken. They are all 0 at a neuron without weights; if the first ones were taken,
   a layer without gradients would grow the same weights at every update.
 - SET drops by magnitude, not the same share of the positive and of the negative weights.
-- Mini-batches have a new order in every epoch. (pruning.py keeps one for a round, since the published code does.)
-- A weight that is on no path from an input to an output has no gradient and rests: Adam's momentum does not move it.
+
+beyond/masked.py has the gradient steps between the updates.
 
 torch is imported where it is needed, so that importing this file costs nothing.
 """
@@ -31,26 +31,25 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
-from itertools import islice, pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fits import Callback, FitState, Found, TorchOptions, network_of, solver
+from beyond.masked import MaskedLayer, MaskOptions, Period, on_device, training
+from fits import Callback, Found, network_of, solver
 from models import SparseNet, mlp_weights
 from numerics.arrays import Array
-from numerics.batches import batches_per_epoch
-from numerics.masks import count_kept, kept_masks, live_units, magnitude, trim, untrim
+from numerics.masks import count_kept, kept_masks, live_units, magnitude, output_count
 from numerics.streams import Stream
-from numerics.training import EPSILON, LEARNING_RATE, MEAN_DECAY, SQUARE_DECAY, gradient
+from numerics.training import gradient
 from numerics.workspace import Workspace, one_thread
-from options import at_least, between, one_of, option
+from options import between, one_of, option
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Rows = slice | Tensor  # those of the data that a step takes
+    from beyond.masked import Rows
 
 MOVING_PART = 0.75  # of the training, after which no weight moves (RigL's paper: 25,000 of 32,000 steps)
 GROWTH = ("random", "gradient")  # SET, RigL
@@ -61,27 +60,15 @@ PROPORTIONS = {  # the number of weights of a layer is proportional to this func
 
 
 @dataclass(frozen=True)
-class Options(TorchOptions):
+class Options(MaskOptions):
     """How SET and RigL train, and how their weights move. RigL's paper updates the masks every 100 steps."""
 
-    update_every: int = option(100, at_least(1), "steps from one update of the masks to the next", unnamed=1,
-                               words="updates every {} steps")
     mask_init: str = option("erk", one_of(PROPORTIONS), "shares of the layers in the s weights; erk: proportional to "
                             "inputs plus outputs of the layer; uniform: to their product", words="{} masks")
     drop_fraction: float = option(0.3, between(0, 1), "share of its weights that a layer drops and regrows in the "
                                   "first update, rounded down; it falls to 0", words="drops {:g}")
     grow: str = option("gradient", one_of(GROWTH), "where weights grow: at random (SET) or by the gradient (RigL)",
                        flag=False)
-
-
-class MaskedLayer(NamedTuple):
-    """A layer in training: tensors [out, in], those of Adam with one entry per weight."""
-
-    W: Tensor  # 0 outside the mask
-    mask: Tensor  # bool
-    mean: Tensor  # of the gradient
-    square: Tensor  # mean of its square
-    age: Tensor  # steps since the weight was grown
 
 
 @solver(Options)
@@ -93,65 +80,56 @@ def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int, seed: int,
     an input to an output is left; steps, the gradient steps; moved, the weights that were dropped and replaced by
     another, over all updates. FloatingPointError where a weight becomes non-finite.
     """
-    import torch
-
-    inputs = torch.tensor(np.asfortranarray(X), device=options.device)  # torch takes no negative strides
-    targets = torch.tensor(np.ascontiguousarray(y), device=options.device).view(len(y), -1)
-    sizes, rng = (X.shape[1], *[width] * num_layers, targets.shape[1]), Stream.DST.generator(seed)
-    steps, moved = options.num_epochs * batches_per_epoch(len(y), options.batch_size), 0
+    inputs, targets = on_device(X, y, options)
+    sizes, rng, moved = (X.shape[1], *[width] * num_layers, targets.shape[1]), Stream.DST.generator(seed), 0
     with one_thread():
-        layers = initial_layers(sizes, layer_counts(sizes, s, options.mask_init), seed, rng, options.device)
-        for number, period in enumerate(periods(layers, inputs, targets, seed, rng, options), 1):
-            if callback:
-                net = partial(SparseNet.from_torch, [layer.W for layer in period.trained])
-                callback(number, FitState(net, steps=math.ceil(steps / options.update_every)))
+        counts = layer_counts(sizes, s, options.mask_init, options.output_share)
+        layers = initial_layers(sizes, counts, seed, rng, options.device)
+        for period in periods(layers, inputs, targets, seed, rng, options, callback):
             layers, moved = period.updated, moved + period.moved
     connected = live_units([layer.mask for layer in layers]) is not None
     return Found(SparseNet.from_torch(layer.W for layer in layers),
-                 {"connected": connected, "steps": steps, "moved": moved})
+                 {"connected": connected, "steps": options.num_steps(len(y)), "moved": moved})
 
 
 fit = network_of(solve)
 
 
-class Period(NamedTuple):
-    """The steps from one update of the masks to the next."""
-
-    batches: list[Rows]
-    trained: list[MaskedLayer]  # after these steps
-    updated: list[MaskedLayer]  # after the update that follows
-
-    @property
-    def moved(self) -> int:
-        """Weights that the update has dropped and replaced by another."""
-        return count_kept(new.mask & ~old.mask for old, new in zip(self.trained, self.updated, strict=True))
-
-
-def periods(layers: list[MaskedLayer], X: Tensor, Y: Tensor, seed: int, rng: np.random.Generator,
-            options: Options) -> Iterator[Period]:
+def periods(layers: list[MaskedLayer], X: Tensor, Y: Tensor, seed: int, rng: np.random.Generator, options: Options,
+            callback: Callback | None = None) -> Iterator[Period]:
     """The training of the layers on X [n, d] and Y [n, k]."""
-    batches = list_batches(len(X), options.batch_size, options.num_epochs, seed, options.device)
-    steps, step = options.num_epochs * batches_per_epoch(len(X), options.batch_size), 0
-    while chunk := list(islice(batches, options.update_every)):
-        layers, step = advance(layers, X, Y, chunk, options.loss), step + len(chunk)
-        if not all(layer.W.isfinite().all() for layer in layers):
-            raise FloatingPointError(f"training diverged: a weight is not finite after {step} steps")
-        share, updated = moving_share(options.drop_fraction, step, steps), layers
+    steps = options.num_steps(len(X))
+
+    def update(layers: list[MaskedLayer], step: int, rows: Rows) -> list[MaskedLayer]:
+        share = moving_share(options.drop_fraction, step, steps)
         counts = [int(share * count_kept([layer.mask])) for layer in layers]  # to drop and to grow, rounded down
-        if any(counts):
-            G: Sequence[Tensor | None] = [None] * len(layers)
-            if options.grow == "gradient":
-                G = gradient([layer.W for layer in layers], X[chunk[-1]], Y[chunk[-1]], options.loss)
-            updated = [move(*fields, rng) for fields in zip(layers, counts, G, strict=True)]
-        yield Period(chunk, layers, updated)
-        layers = updated
+        if not any(counts):
+            return layers
+        G: Sequence[Tensor | None] = [None] * len(layers)
+        if options.grow == "gradient":
+            G = gradient([layer.W for layer in layers], X[rows], Y[rows], options.loss)
+        return [move(*fields, rng) for fields in zip(layers, counts, G, strict=True)]
+
+    return training(layers, X, Y, seed, options, update, callback)
 
 
 # ---- the start ----
 
 
-def layer_counts(sizes: Sequence[int], s: int, mask_init: str) -> list[int]:
+def layer_counts(sizes: Sequence[int], s: int, mask_init: str, output_share: float = 0) -> list[int]:
     """How many of s weights each layer of a network with layer sizes (d, m, ..., m, k) gets; they sum to s exactly.
+
+    Where the output layer has a share of its own, the others divide what is left.
+    """
+    if not output_share:
+        return proportional_counts(sizes, s, mask_init)
+    weights = [fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
+    output = output_count(weights, min(s, sum(weights)), output_share)
+    return [*proportional_counts(sizes[:-1], s - output, mask_init), output]
+
+
+def proportional_counts(sizes: Sequence[int], s: int, mask_init: str) -> list[int]:
+    """How many of s weights each layer gets by PROPORTIONS.
 
     The counts are proportional to PROPORTIONS[mask_init], but between 1 (0 where s is less than the number of layers)
     and the size of the layer; what a full layer cannot take goes to the others. Numbers with a fraction are rounded
@@ -186,53 +164,8 @@ def initial_layers(sizes: Sequence[int], counts: list[int], seed: int, rng: np.r
     for W, count in zip(mlp_weights(sizes, seed), counts, strict=True):
         mask = torch.zeros(W.numel(), dtype=torch.bool)
         mask[torch.from_numpy(rng.choice(W.numel(), count, replace=False, shuffle=False))] = True
-        W, mask = W.to(device), mask.view_as(W).to(device)
-        layers.append(MaskedLayer(W * mask, mask, *(torch.zeros_like(W) for _ in range(3))))
+        layers.append(MaskedLayer.fresh(W.to(device), mask.view_as(W).to(device)))
     return layers
-
-
-# ---- gradient steps ----
-
-
-def list_batches(n: int, batch_size: int, num_epochs: int, seed: int, device: str) -> Iterator[Rows]:
-    """The rows of the data that each step takes: all of them, or a piece of the random order of the epoch."""
-    import torch
-
-    for epoch in range(num_epochs):
-        if batches_per_epoch(n, batch_size) == 1:
-            yield slice(None)
-        else:
-            order = Stream.DST_BATCHES.generator(seed, epoch).permutation(n)
-            yield from torch.from_numpy(order).to(device).split(batch_size)
-
-
-def advance(layers: list[MaskedLayer], X: Tensor, Y: Tensor, batches: list[Rows], loss: str) -> list[MaskedLayer]:
-    """The layers after a gradient step on each of the batches, which are rows of X [n, d] and Y [n, k].
-
-    As in pruning.py, only the units on a path from input to output take part.
-    """
-    units = live_units([layer.mask for layer in layers])
-    if units is None:
-        return layers
-    X = X.index_select(1, units[0].nonzero()[:, 0])
-    wholes = list(zip(*layers, strict=True))  # the weights of all layers, then their masks, and so on
-    inner = [MaskedLayer(*fields) for fields in zip(*(trim(tensors, units) for tensors in wholes), strict=True)]
-    for rows in batches:
-        gradients = gradient([layer.W for layer in inner], X[rows], Y[rows], loss)
-        inner = [adam_step(layer, G) for layer, G in zip(inner, gradients, strict=True)]
-    tensors = [untrim(whole, part, units) for whole, part in zip(wholes, zip(*inner, strict=True), strict=True)]
-    return [MaskedLayer(*fields) for fields in zip(*tensors, strict=True)]
-
-
-def adam_step(layer: MaskedLayer, G: Tensor) -> MaskedLayer:
-    """The layer after a step of Adam with the gradient G [out, in], in which every weight counts its own steps."""
-    G, age = G * layer.mask, layer.age + 1
-    mean = layer.mean.lerp(G, 1 - MEAN_DECAY)
-    square = layer.square.lerp(G * G, 1 - SQUARE_DECAY)
-    unbiased_mean, unbiased_square = (moment / -(age * math.log(decay)).expm1()  # 1 - decay^age without cancellation
-                                      for moment, decay in ((mean, MEAN_DECAY), (square, SQUARE_DECAY)))
-    W = layer.W - LEARNING_RATE * unbiased_mean / (unbiased_square.sqrt() + EPSILON)
-    return MaskedLayer(W, layer.mask, mean, square, age)
 
 
 # ---- updates of the masks ----
@@ -255,5 +188,4 @@ def move(layer: MaskedLayer, count: int, G: Tensor | None, rng: np.random.Genera
         places = places[np.argsort(-G.abs().flatten().cpu().numpy()[places], kind="stable")]
     mask = kept.clone()
     mask.view(-1)[places[:count]] = True
-    stays = mask & layer.mask
-    return MaskedLayer(layer.W * stays, mask, layer.mean * stays, layer.square * stays, layer.age * stays)
+    return layer.under(mask)

@@ -6,7 +6,9 @@ it is needed, so that importing this file costs nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -59,10 +61,29 @@ Ranking = Callable[["Tensor", "Tensor"], "Tensor"]  # (W, mask) -> what active w
 RANKINGS: dict[str, Ranking] = {"magnitude": magnitude, "lamp": lamp}
 
 
-def kept_masks(weights: Sequence[Tensor], masks: Sequence[Tensor], count: int, ranking: Ranking) -> list[Tensor]:
-    """Masks of the `count` active weights that rank highest over all layers; of equal ones the first stays."""
+def output_count(sizes: Sequence[int], count: int, share: float) -> int:
+    """How many of `count` weights the output layer gets, of layers with so many weights in all, for its share > 0.
+
+    It is the share, rounded up, where the layer has as many and the others can take the rest. Neither this number nor
+    what it leaves for the others grows while `count` falls.
+    """
+    *hidden, output = sizes
+    return min(max(math.ceil(Fraction(str(share)) * count), count - sum(hidden)), output)
+
+
+def kept_masks(weights: Sequence[Tensor], masks: Sequence[Tensor], count: int, ranking: Ranking,
+               output_share: float = 0) -> list[Tensor]:
+    """Masks of the `count` active weights that rank highest over all layers; of equal ones the first stays.
+
+    Args:
+        output_share: where it is not 0, the output layer keeps output_count of them, and the others the rest.
+    """
     import torch
 
+    if output_share:
+        last = output_count([mask.numel() for mask in masks], count, output_share)
+        return [*kept_masks(weights[:-1], masks[:-1], count - last, ranking),
+                *kept_masks(weights[-1:], masks[-1:], last, ranking)]
     ranks = [ranking(W, mask).where(mask, -1).flatten() for W, mask in zip(weights, masks, strict=True)]
     order = torch.cat(ranks).sort(descending=True, stable=True).indices
     kept = torch.zeros_like(order, dtype=torch.bool)

@@ -20,7 +20,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,22 @@ CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**27}
 SPARSE_DENSITY = 1 / 8
 
 
+class Rate(NamedTuple):
+    """The learning rate of a training: constant, or falling linearly from `first` to 0."""
+
+    first: float = LEARNING_RATE
+    decays: bool = False
+
+    def at(self, step: int, steps: int) -> float:
+        """That of a step, from 0, of so many."""
+        return self.first * (1 - step / steps) if self.decays else self.first
+
+
+PUBLISHED = Rate()
+
+
 def train(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epochs: int, loss: str,
-          threads: int = 1) -> list[Tensor]:
+          threads: int = 1, rate: Rate = PUBLISHED) -> list[Tensor]:
     """Copies of masked weights [out, in] after num_epochs of Adam, all its moments zero at the start.
 
     Args:
@@ -57,9 +71,9 @@ def train(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epoc
     with ThreadPoolExecutor(threads) as pool:
         gradients = Gradients(weights, masks, threads, pool.map if threads > 1 else map)
         adam = Adam(gradients.values)
-        for _ in range(num_epochs):
-            for batch in tiles:
-                adam.step(gradients.of(batch, loss))
+        for epoch in range(num_epochs):
+            for number, batch in enumerate(tiles, epoch * len(tiles)):
+                adam.step(gradients.of(batch, loss), rate.at(number, num_epochs * len(tiles)))
     return gradients.network.weights()
 
 
@@ -296,7 +310,7 @@ class Adam:
         self.values, self.steps = values, 0
         self.mean, self.square, self._root = (values.new_zeros(len(values)) for _ in range(3))
 
-    def step(self, slopes: Tensor) -> None:
+    def step(self, slopes: Tensor, rate: float = LEARNING_RATE) -> None:
         """One step; the two bias corrections are factors of the step and of epsilon."""
         import torch
 
@@ -305,4 +319,4 @@ class Adam:
         self.mean.lerp_(slopes, 1 - MEAN_DECAY)
         self.square.mul_(SQUARE_DECAY).addcmul_(slopes, slopes, value=1 - SQUARE_DECAY)
         torch.sqrt(self.square, out=self._root).add_(EPSILON * unbiased)
-        self.values.addcdiv_(self.mean, self._root, value=-LEARNING_RATE * unbiased / (1 - MEAN_DECAY**self.steps))
+        self.values.addcdiv_(self.mean, self._root, value=-rate * unbiased / (1 - MEAN_DECAY**self.steps))

@@ -14,15 +14,15 @@ import numpy as np
 
 import aiht
 import pruning
-from beyond import creases, deep, dst, gnhtp
-from fits import Callback, Epochs, Found, Solver, in_units, restored
+from beyond import creases, deep, dst, gmp, gnhtp
+from fits import Callback, Epochs, Found, Solver, in_units, restored, units_of
 from instances.task import Problem, SignalProblem
 from numerics.gpus import cupy_on, torch_on
 from numerics.sparse import SparseVector
 from numerics.workspace import Workspace
 from options import Options, declarations
 from sensing import GaussianSensing
-from units import Units, shifted
+from units import shifted
 
 Begin = Callable[[Sequence[int]], Callback]  # the s that a fit serves -> its callback; called when the fit begins
 
@@ -68,6 +68,8 @@ METHODS = {
                       creases.solve, renumbers=True),
     "deep": Method("Joint", "two hidden layers at once, beyond the paper: planted networks", deep.solve, library="",
                    renumbers=True),
+    "gmp": Method("GMP", "gradual magnitude pruning, in one training", gmp.solve, library="torch", step="update",
+                  splits_budget=False),
     "set": Method("SET", "sparse evolutionary training, which moves weights to random places", dst.solve,
                   given={"grow": "random"}, library="torch", step="update", splits_budget=False),
     "rigl": Method("RigL", "the same, to the places of the largest gradients", dst.solve, given={"grow": "gradient"},
@@ -91,7 +93,7 @@ def solve_cells(method: Method, problem: Problem, m: int, slist: Sequence[int], 
     shared: dict[str, Any] = {"width": m, "num_layers": num_layers, "seed": seed, "work": work,
                               "options": replace(options, **own)}
     if method.solve_list:
-        units = Units.of(X, y, problem.loss)
+        units = units_of(X, y, shared["options"])
         X, y = units.divide(X, y)
         X_eval = X if problem.X_eval is problem.X else shifted(problem.X_eval, -units.inputs)
         found = method.solve_list(X, y, slist, X_eval=X_eval, callback=in_units(begin(slist), units) if begin else None,

@@ -1,4 +1,4 @@
-"""SET and RigL: exact counts, the right weights grown, and agreement with one optimizer for every weight."""
+"""Training under masks that change, SET, RigL, gradual pruning: counts, growth, one optimizer for every weight."""
 
 import itertools
 from functools import reduce
@@ -10,7 +10,7 @@ from helpers import bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beyond import dst
+from beyond import dst, gmp, masked
 from models import SparseNet, mlp_forward, mlp_weights
 from numerics.streams import Stream
 
@@ -143,7 +143,7 @@ def test_rigl_grows_where_the_gradient_of_the_current_batch_is_largest(loss, k, 
 
 def test_set_grows_anywhere():
     mask = torch.rand((4, 10), generator=torch.Generator().manual_seed(0)) < 0.5
-    layer, free = dst.MaskedLayer(mask * 1.0, mask, *[mask * 1.0] * 3), ~mask
+    layer, free = masked.MaskedLayer(mask * 1.0, mask, *[mask * 1.0] * 3), ~mask
     grown = sum((dst.move(layer, 2, None, np.random.default_rng(seed)).mask & free).int() for seed in range(1000))
     expected = 1000 * 2 / (int(free.sum()) + 2)
     assert (abs(grown[free] - expected) < 5 * expected**0.5).all()
@@ -171,12 +171,12 @@ def on_paths(masks):
     return found
 
 
-def one_optimizer_per_weight(start, periods, X, Y):
+def one_optimizer_per_weight(start, periods, X, Y, rate=1e-3, decays=False):
     """The weights at the end, if each is a parameter with an Adam of its own, made when it is grown.
 
     The masks and the batches are those of the periods.
     """
-    weights = {}
+    weights, total, steps = {}, sum(len(batches) for batches, *_ in periods), 0
 
     def dense():
         return [torch.stack([weights.get((layer, place), (torch.zeros((), dtype=torch.float64),))[0]
@@ -189,7 +189,7 @@ def one_optimizer_per_weight(start, periods, X, Y):
             del weights[gone]
         for new in active.keys() - weights.keys():
             parameter = active[new].clone().requires_grad_()
-            weights[new] = parameter, torch.optim.Adam([parameter], lr=1e-3)
+            weights[new] = parameter, torch.optim.Adam([parameter])
 
     refill(start, [layer.W for layer in start])
     for batches, before, after in periods:
@@ -198,9 +198,11 @@ def one_optimizer_per_weight(start, periods, X, Y):
             x, y = torch.tensor(X)[rows].double(), torch.tensor(Y)[rows].double()
             (mlp_forward(dense(), x) - y).square().mean().backward()
             for (layer, place), (parameter, optimizer) in weights.items():
+                optimizer.param_groups[0]["lr"] = rate * (1 - steps / total if decays else 1)
                 if live[layer].flat[place]:
                     optimizer.step()
                 parameter.grad = None
+            steps += 1
         refill(after, [torch.zeros_like(layer.W) for layer in after])
     return [W.detach().numpy() for W in dense()]
 
@@ -215,8 +217,22 @@ def test_a_training_is_that_of_one_optimizer_per_weight(grow, batch_size, seed):
     assert close([layer.W for layer in periods[-1].updated], one_optimizer_per_weight(start, periods, X, Y))
 
 
+@pytest.mark.parametrize("choices", [{}, {"learning_rate": 0.02}, {"learning_rate": 0.02, "rate_decay": True},
+                                     {"output_share": 0.5, "batch_size": 5}], ids=str)
+def test_gradual_pruning_is_that_of_one_optimizer_per_weight(choices):
+    (X, Y), options = problem(n=12, d=5, k=2), gmp.Options(num_epochs=40, update_every=3, **choices)
+    weights = mlp_weights((5, 4, 4, 2), 0)
+    start = [masked.MaskedLayer.fresh(W, torch.ones_like(W).bool()) for W in weights]
+    periods = list(gmp.periods(start, torch.tensor(X), torch.tensor(Y), 14, 0, options))
+    rate = choices.get("learning_rate", 1e-3), "rate_decay" in choices
+    expected = one_optimizer_per_weight(start, periods, X, Y, *rate)
+    assert close([layer.W for layer in periods[-1].updated], expected)
+    assert bits(gmp.fit(X, Y, 14, width=4, num_layers=2, **vars(options))) == bits(
+        SparseNet.from_torch(layer.W for layer in periods[-1].updated))
+
+
 def test_every_epoch_has_its_own_order():
-    epochs = list(dst.list_batches(20, 8, 3, 0, "cpu"))
+    epochs = list(masked.list_batches(20, dst.Options(num_epochs=3, batch_size=8), 0))
     assert [len(rows) for rows in epochs] == [8, 8, 4] * 3
     orders = {tuple(torch.cat(epochs[i : i + 3]).tolist()) for i in (0, 3, 6)}
     assert len(orders) == 3 and all(sorted(order) == list(range(20)) for order in orders)

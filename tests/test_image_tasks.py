@@ -56,6 +56,10 @@ def score_of(problem, outputs):
     ("--task binary_mnist --mlist 4 --slist 40 --num_epochs 3 --batch_size 1000", 0.9),
     ("--task binary_mnist --mlist 4 --slist 40 --num_epochs 3 --batch_size 1000 --bias --convex", 0.9),
     ("--task binary_mnist --method pruning --mlist 10 --slist 9000 --num_epochs 2 --batch_size 500 --seedlist 1", 0.9),
+    ("--task binary_mnist --method pruning --mlist 10 --slist 500 --num_epochs 5 --batch_size 100 "
+     "--input_scale largest --output_share 0.02 --learning_rate 0.01", 0.9),
+    ("--task mnist --method gmp --mlist 10 --slist 500 --num_epochs 5 --batch_size 100 --input_scale largest "
+     "--output_share 0.2 --learning_rate 0.01 --rate_decay", 0.9),
     ("--task binary_mnist --method set --mlist 10 --slist 2000 --num_epochs 3 --batch_size 100 --update_every 50", 0.7),
     ("--task mnist --method rigl --mlist 20 --slist 3000 --num_epochs 2 --batch_size 100 --num_layers 2", 0.9),
     ("--task mnist --mlist 10 --slist 500 --num_epochs 3 --batch_size 500", 0.9),

@@ -19,7 +19,7 @@ from processes import assert_refused, cell_lines, statuses, tree
 import aiht
 import pruning
 import runner
-from beyond import dst, gnhtp
+from beyond import dst, gmp, gnhtp
 from instances.task import Measure, Problem, Task
 from models import SparseNet
 from numerics import training
@@ -31,7 +31,7 @@ from sweep.settings import logged
 from tasks import TASKS
 
 # One thread: on a busy machine the threads of torch wait for each other, and these nets are tiny.
-EVERYWHERE = ("aiht", "pruning", "gnhtp", "set", "rigl")  # they fit two hidden layers of sums of neurons
+EVERYWHERE = ("aiht", "pruning", "gnhtp", "gmp", "set", "rigl")  # they fit two hidden layers of sums of neurons
 PLANTED = "--task mlp_planted --mlist 2 --slist 5 --nmeasurements 50 --num_epochs 2 --device cpu --threads 1"
 IMAGE = "--task inr_mnist --mlist 2 --slist 5 --num_epochs 2 --device cpu"
 SIGNAL = "--task gaussian_sparse --mlist 20 30 --slist 2 --seedlist 0 1 --nmeasurements 50 --num_epochs 2 --device cpu"
@@ -274,7 +274,8 @@ def test_a_python_without_numpy_is_told_what_to_do(script):
 @pytest.mark.parametrize("flags", [
     "", "--batch_size 1000 --update_every 2", "--convex", "--num_layers 2", "--output_dim 3", "--task gaussian_sparse",
     "--output_dim 3 --batch_size 1000", "--method gnhtp", "--method gnhtp --least_squares cg", "--method pruning",
-    "--method pruning --num_layers 2 --batch_size 1000", "--method rigl", "--method creases", "--method deep"])
+    "--method pruning --num_layers 2 --batch_size 1000", "--method gmp", "--method rigl", "--method creases",
+    "--method deep"])
 def test_the_same_command_gives_the_same_bits_with_any_number_of_threads(cli, monkeypatch, flags):
     monkeypatch.setitem(training.CHUNK_VALUES, "cpu", 20 * 400)  # several tiles in a batch
     line = f"--task mlp_planted --mlist 20 --slist 30 --nmeasurements 2200 --num_epochs 3 --device cpu {flags}"
@@ -319,6 +320,7 @@ DYNAMIC = {"mask_init": "uniform", "update_every": 2, "drop_fraction": 0.5, "bat
     (TOY, "gnhtp", gnhtp.fit, {"least_squares": "cholesky"}),
     (TOY, "pruning", pruning.fit, {}), (TOY, "pruning", pruning.fit, LAMP),
     (TOY, "set", dst.fit, DYNAMIC | {"grow": "random"}), (TOY, "rigl", dst.fit, DYNAMIC | {"grow": "gradient"}),
+    (TOY, "gmp", gmp.fit, {"output_share": 0.4, "prune_end": 0.5, "update_every": 1, "learning_rate": 0.01}),
     (TOY, "aiht", aiht.fit, {"batch_size": 7, "update_every": 3}),
 ])
 def test_a_sweep_fits_what_the_method_fits_with_the_same_options(cli, toy, line, method, fit, options):

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from models import mlp_forward
 from numerics import training
-from numerics.training import Gradients, cut, gradient, is_sparse, train
+from numerics.training import Gradients, Rate, cut, gradient, is_sparse, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 LOSSES = {"squared": functional.mse_loss, "cross_entropy": functional.cross_entropy}
@@ -54,20 +54,23 @@ def test_gradients_are_those_of_autograd(monkeypatch, num_layers, k, loss):
             torch.testing.assert_close(gradients.network.weights(), masked, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("density", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("density, rate", [(0.05, Rate()), (0.5, Rate()), (1.0, Rate()), (0.5, Rate(0.02)),
+                                           (0.5, Rate(0.02, decays=True))])
 @pytest.mark.parametrize("num_layers, k, loss", CASES)
-def test_a_training_is_that_of_torch(num_layers, k, loss, density):
+def test_a_training_is_that_of_torch(num_layers, k, loss, density, rate):
     weights, masks, X, Y = instance(num_layers, k, density, loss, seed=1)
     batches = list(zip(X.split(25), Y.split(25), strict=True))
     expected = [W.clone() for W in weights]
-    optimizer = torch.optim.Adam(expected, lr=1e-3)
+    optimizer = torch.optim.Adam(expected, lr=rate.first)
+    falling = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / 60 if rate.decays else 1)
     for _ in range(20):
         for x, y in batches:
             for W, G, mask in zip(expected, by_autograd(expected, x, y, loss), masks, strict=True):
                 W.grad = G * mask
             optimizer.step()
+            falling.step()
     before = [W.clone() for W in weights]
-    trained = train(weights, masks, batches, 20, loss)
+    trained = train(weights, masks, batches, 20, loss, rate=rate)
     torch.testing.assert_close(trained, expected, rtol=1e-3, atol=1e-5)
     assert all(torch.equal(W, V) for W, V in zip(weights, before, strict=True))
     assert not any(W[~mask].any() for W, mask in zip(trained, masks, strict=True))
