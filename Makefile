@@ -1,5 +1,5 @@
 # make setup | demo | test | lint | extend | draw | medians | tables | figure1 ... figure5 | figure-baselines, ... of FIGURES |
-#      pictures | ablation | inputs | conditions | bench | memory | clean
+#      pictures | ablation | inputs | conditions | yardsticks | bench | memory | clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test lint extend draw medians tables figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions bench memory clean
+.PHONY: setup demo test lint extend draw medians tables figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions yardsticks bench memory clean
 
 setup: $(STAMP)
 
@@ -72,6 +72,10 @@ medians-%: $(STAMP)
 # The tables of the docs, from the same logs.
 tables: $(STAMP)
 	$(RUN) -m studies.tables
+
+# Linear models, trees and transforms beside every method on real data: what the shipped logs lack, and all figures.
+yardsticks: $(STAMP)
+	$(RUN) -m studies.yardsticks --logs_dir logs/reference --figures_dir figures/reference
 
 # The images of Figures 4 and 5 as networks of some of their cells give them back; their logs have names of their own.
 PICTURES4 := --task inr_mnist --mlist 5 20 100 --slist 20 100 500 --save_results --save_models

@@ -84,7 +84,7 @@ class Task(Options, ABC):
         depends_on_s: whether the data depend on the number of nonzeros.
         is_network: whether a network is fitted; a sparse vector otherwise.
         is_planted: whether a sparse network made the targets.
-        image: shape of the fitted image, (rows, columns) or (channels, rows, columns), where there is one.
+        image_shape: shape of the fitted image, (rows, columns) or (channels, rows, columns), where there is one.
     """
 
     summary: ClassVar[str]
@@ -94,7 +94,7 @@ class Task(Options, ABC):
     depends_on_s: ClassVar[bool] = False
     is_network: ClassVar[bool] = True
     is_planted: ClassVar[bool] = False
-    image: ClassVar[tuple[int, ...] | None] = None
+    image_shape: ClassVar[tuple[int, ...] | None] = None
 
     @property
     @abstractmethod

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.gridspec import GridSpec
 
 PROG = "python -m studies.pictures"
-IMAGES = [name for name, task in TASKS.items() if task.image]  # the tasks that fit one
+IMAGES = [name for name, task in TASKS.items() if task.image_shape]  # the tasks that fit one
 MLIST, SLIST = (5, 20, 100), (20, 100, 500)  # drawn unless the flags say otherwise, where all of them are there
 TOLERANCE = 0.01  # dB between the score in a log and that of its network; they differ by rounding alone
 
@@ -160,7 +160,7 @@ def reconstruct(problem: Problem, path: Path, expected: float) -> tuple[np.ndarr
 def draw(task: str, kept: Kept, mlist: Sequence[int], slist: Sequence[int], problem: Problem, notes: Sequence[str],
          seed: int = 0, errors: bool = False) -> page.Figure:
     """The figure of one task, of images or of their errors. Raises UsageError."""
-    shape = TASKS[task].image or ()
+    shape = TASKS[task].image_shape or ()
     ratio, block = shape[-2] / shape[-1], len(slist) + 1  # columns of the grid that a method takes, the first a gap
     figure, grid = make_page(ratio, len(mlist), len(slist), len(kept))
     original = figure.add_subplot(grid[1:, 0])

@@ -27,6 +27,7 @@ from plotting.words import depth_words, outputs_words
 from shell.command import Program
 from shell.files import fill_blocks, replace_files
 from shell.program import UsageError
+from studies import real_data
 from studies.contents import BY_NUMBER, EASY, FITS, IMAGE, PARTS, SIGNS, WORDS, Axes, Settings
 from sweep.flags import flag_table
 from sweep.logbook import Log
@@ -227,6 +228,11 @@ def other_inputs() -> Rows:
         yield words, *(exact(cells(drawn | given, axes), "mlp_planted") for axes, given in columns)
 
 
+def beside_yardsticks(task: str, image: int | None) -> Rows:
+    """Every method on real data beside the yardsticks."""
+    yield from real_data.rows(shipped(), real_data.kept(LOGS), task, image)
+
+
 # ---- the tables ----
 
 COLUMNS = ("", "method", "cells", "mean", "median", "exact")
@@ -247,6 +253,8 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[], Rows]]] = {  # headings and 
     "planted_gnhtp": (EXACT_FITS, partial(fits, "gnhtp")),
     "other_inputs": (("inputs", "signs, crease pursuit", "the paper's task, crease pursuit", "the paper's task, gnhtp"),
                      other_inputs),
+    **{real_data.table_name(task, image): (real_data.headings(task, image), partial(beside_yardsticks, task, image))
+       for task in real_data.WORDS for image in real_data.panels(task)},
 }
 
 

@@ -83,3 +83,42 @@ def test_damaged_data_are_refused_before_an_earlier_log_is_touched(cli, tmp_path
     folder = write_files(tmp_path / "data", files | {f"{MNIST_FILES[2]}.gz": gzip.compress(damaged)[:-7]})
     assert_refused(cli(f"{line} --overwrite {KEEP} {folder}"), os.path.basename(MNIST_FILES[2]), "--data_dir")
     assert tree(tmp_path / "logs") == before and {path[-4:] for path in before} == {".npy", "json", ".npz"}
+
+
+def image_of(files, task, number):
+    """The test image of the first two classes with this number: digits by class, objects as they are stored."""
+    if task == "inr_cifar10":
+        records = np.frombuffer(files[CIFAR_FILES[5]], np.uint8).reshape(-1, 3073)
+        return records[records[:, 0] < 2][number, 1:] / 255
+    images, labels = (np.concatenate([np.frombuffer(files[file], np.uint8, offset=offset)
+                                      for file in MNIST_FILES[first::2]]) for first, offset in ((0, 16), (1, 8)))
+    own = np.flatnonzero(labels == number // 1000)[5000:]
+    return images.reshape(-1, 784)[own[number % 1000]] / 255
+
+
+@pytest.mark.parametrize("task", ["inr_mnist", "inr_cifar10"])
+def test_the_image_is_that_of_its_number(data, task):
+    """One after the other in one process, whatever was kept of the last."""
+    files = {file: (data / file).read_bytes() for file in (*MNIST_FILES, *CIFAR_FILES)}
+    for number in (1000, 7, 1007, 7):
+        given = [] if number == 1000 else ["--image", str(number)]
+        settings = parse_arguments(["--task", task, "--mlist", "2", "--slist", "5", "--data_dir", str(data), *given])
+        np.testing.assert_array_equal(settings.build(2, 5, 0).Y, image_of(files, task, number).astype(np.float32))
+
+
+@pytest.mark.parametrize("flags, words", [
+    ("--task inr_mnist --image 2000", "argument --image: '2000' is not a whole number from 0 to 1999"),
+    ("--task inr_cifar10 --image -1", "argument --image: '-1' is not a whole number"),
+    ("--task mnist --image 3", "argument --image: 3 has no effect on mnist"),
+    ("--task inr_cifar10 --image 1200", "the test batch has 1200 airplanes and automobiles where image 1200 is fitted"),
+])
+def test_an_image_that_is_not_there_is_refused_before_any_work(cli, tmp_path, data, flags, words):
+    assert_refused(cli(f"{flags} --mlist 2 --slist 9 {KEEP} {data}"), words)
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_logs_of_other_images_have_other_names(cli, tmp_path, data):
+    for flags in ("", "--image 1000", "--image 9"):
+        assert cli(f"--task inr_mnist --mlist 2 --slist 9 --num_epochs 1 {flags} {KEEP} {data}").code == 0
+    default, other = sorted(path.stem for path in tmp_path.rglob("*.npy"))
+    assert other == f"{default}_image9" and default.endswith("_bias0_1epochs")

@@ -32,6 +32,10 @@ small: --task gaussian_sparse --nmeasurements 300 --num_epochs 50 --expname x
     gaussian_sparse_aiht_hidden1_m5_s20_seed0_convex0_bs0_bias0_50epochs_nmeasurements300__x
 small: --task binary_mnist --batch_size 1000 --bias
     binary_mnist_aiht_hidden1_m5_s20_seed0_convex0_bs1000_bias1_15epochs
+small: --task inr_mnist --num_epochs 100
+    inr_mnist_aiht_hidden1_m5_s20_seed0_convex0_bs0_bias0_100epochs
+small: --task inr_cifar10 --method gnhtp --image 1000
+    inr_cifar10_gnhtp_hidden1_m5_s20_seed0_convex0_bs0_bias0_108epochs
 """
 
 

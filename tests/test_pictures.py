@@ -172,7 +172,7 @@ def test_errors_are_distances_to_the_original_20_times_as_bright(draw, page, sav
 
 
 def test_images_may_have_any_shape(monkeypatch):
-    monkeypatch.setitem(TASKS, "inr_ramp", type("Ramp", (InrMnist,), {"image": (4, 9)}))
+    monkeypatch.setitem(TASKS, "inr_ramp", type("Ramp", (InrMnist,), {"image_shape": (4, 9)}))
     problem = image_problem(np.linspace(0, 1, 36).reshape(4, 9), np.zeros((36, 2), np.float32))
     with sp.page.style():
         figure = sp.draw("inr_ramp", {"aiht": []}, [2], [20], problem, [])

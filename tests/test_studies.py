@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from benchmarks import memory, speed, workers
-from studies import conditions, gate_updates
+from studies import conditions, gate_updates, yardsticks
 
 KEPT = {"broken": "[{", "foreign": "{}", "other": '[{"m": 1, "s": 2, "seed": 0}]'}  # logs of gate_updates, by folder
 
@@ -21,6 +21,8 @@ KEPT = {"broken": "[{", "foreign": "{}", "other": '[{"m": 1, "s": 2, "seed": 0}]
     (gate_updates, "--logs_dir broken", "gates.json cannot be continued (Expecting"),
     (gate_updates, "--logs_dir foreign", "gates.json cannot be continued (it is no list"),
     (gate_updates, "--logs_dir other", "gates.json cannot be continued (an entry has no n, steps, update_every"),
+    (yardsticks, "--tasks mlp_planted", "argument --tasks: 'mlp_planted' is not one of mnist, binary_mnist"),
+    (yardsticks, "--logs_dir file", "argument --logs_dir: cannot write to"),
     (speed, "--repeats x", "argument --repeats: "), (speed, "--figure --scaling", "argument --figure: "),
     (speed, "--page no/such/page.md", "argument --page: "), (speed, "--page file", "argument --page: "),
     (memory, "--widths 0", "argument --widths: "), (workers, "--workers 0", "argument --workers: "),
