@@ -43,6 +43,7 @@ class Stream(IntEnum):
     TRIALS = 17  # random starts of beyond/deep, and its samples
     HISTORY = 18  # samples of the loss and the score of sweep/history.py
     PICTURE = 19  # samples of the picture of studies/creases.py
+    CURVATURE = 20  # beyond/obs; key: 0 for the order of its samples, 1 for its search, 2 for what is held out
 
     def generator(self, seed: int, *key: int) -> np.random.Generator:
         """The generator of this stream under a seed."""

@@ -14,7 +14,7 @@ import numpy as np
 
 import aiht
 import pruning
-from beyond import creases, deep, dst, gmp, gnhtp
+from beyond import creases, deep, dst, gmp, gnhtp, obs
 from fits import Callback, Epochs, Found, Solver, in_units, restored, units_of
 from instances.task import Problem, SignalProblem
 from numerics.gpus import cupy_on, torch_on
@@ -70,6 +70,8 @@ METHODS = {
                    renumbers=True),
     "gmp": Method("GMP", "gradual magnitude pruning, in one training", gmp.solve, library="torch", step="update",
                   splits_budget=False),
+    "obs": Method("OBS", "pruning by curvature and cycles that grow and prune, beyond the paper: real data", obs.solve,
+                  library="", step="cycle", renumbers=True, splits_budget=False),
     "set": Method("SET", "sparse evolutionary training, which moves weights to random places", dst.solve,
                   given={"grow": "random"}, library="torch", step="update", splits_budget=False),
     "rigl": Method("RigL", "the same, to the places of the largest gradients", dst.solve, given={"grow": "gradient"},
@@ -87,7 +89,8 @@ def solve_cells(method: Method, problem: Problem, m: int, slist: Sequence[int], 
     """
     xp = work_module(method, device)
     X, y = xp.asarray(problem.X), xp.asarray(problem.Y)
-    known = {"loss": problem.loss, "device": device, "realizable": problem.planted is not None and num_layers == 1}
+    known = {"loss": problem.loss, "device": device, "realizable": problem.planted is not None and num_layers == 1,
+             "interpolate": problem.X_eval is problem.X}
     known |= method.given
     own = {name: value for name, value in known.items() if name in declarations(type(options))}
     shared: dict[str, Any] = {"width": m, "num_layers": num_layers, "seed": seed, "work": work,

@@ -1,0 +1,160 @@
+"""Sparse networks for targets that no network made: digits, photographs, tables. Ours, not the paper's.
+
+    python runner.py --task mnist --method obs --mlist 20 --slist 200 --save_results
+
+A small dense network is trained and pruned to s weights. What is pruned is chosen by the curvature of the loss, with
+the others moved to make up for it: the optimal brain surgeon (Hassibi and Stork 1993). That alone is no better than a
+good linear classifier. The gain is in cycles at a constant s (search.py): a cycle
+
+ 1. adds units, each made for a random direction of the residual (grow.py: born),
+ 2. adds 0.3 to 4 s weights where gradient^2 / curvature is largest (grow.py: grown),
+ 3. trains, then prunes to s weights and m units in rounds, with training after each (prune.py),
+ 4. and counts only if the objective falls.
+
+Two things make it work. Rescaling a hidden unit changes nothing, so its curvature is 0, and the surgeon would repair
+every loss by it for free: the curvature is made stiff there (curvature.py). And the rates, the growth and the pace of
+pruning are drawn anew in each cycle, since which of them helps differs from network to network.
+
+With few weights a fit has several starts, and half of them goes on each time. With one output and no more than 1500
+weights the training is Levenberg and Marquardt's (levenberg.py), and AIHT's and GNHTP's networks are among the starts.
+docs/real-data.md has the measurements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+import aiht
+import options
+from beyond import gnhtp
+from beyond.obs.search import Candidate, Search
+from beyond.obs.student import Data, alive, objective
+from fits import LOSSES, Callback, FitState, Found, network_of, solver
+from models import SparseLayer, SparseNet
+from numerics.arrays import DTYPE, Array
+from numerics.streams import Stream
+from numerics.workspace import Workspace, one_thread
+from options import SWITCH, at_least, between, one_of, option, real
+
+INPUT_SCALE = 3.0  # inputs are divided by so many root mean squares: pixels of digits then lie between 0 and 1
+L2 = (0.0025, 0.01, 0.03, 0.1, 0.3)  # strengths to choose from
+CHOICE = 1 / 8  # of the epochs, for each of them
+AIHT_EPOCHS = 100  # the paper's number for images
+
+
+@dataclass(frozen=True)
+class Options(options.Options):
+    """How it searches."""
+
+    num_epochs: int = option(1000, at_least(1), "passes through the data, in all cycles; up to 300 weights three times "
+                             "as many, for several starts", words="epochs {}")
+    l2: float = option(0.01, real("a number that is not negative", lambda value: value >= 0), "strength of weight "
+                       "decay, in units of s / samples; none where the score is on the training samples",
+                       words="l2 {:g}")
+    held_out: float = option(0.0, between(0, 0.5), "share of the training samples on which l2 is chosen; 0: l2 as "
+                             "given", words="held out {:g}")
+    loss: str = option("squared", one_of(LOSSES), "what is minimised; cross_entropy: of one-hot targets", flag=False)
+    interpolate: bool = option(False, SWITCH, "whether the score is on the training samples", flag=False)
+
+
+@solver(Options)
+def solve(X: Array, y: Array, s: int, *, width: int, num_layers: int, seed: int, work: Workspace,
+          callback: Callback | None, options: Options) -> Found:
+    """Fit a ReLU network of at most s weights and `width` neurons in each hidden layer, for any loss and outputs.
+
+    With one output the output weights are +1 or -1 and do not count. The callback is called after each cycle with the
+    best network of its start. Details: objective, in units of the mean square of the targets where the loss is squared;
+    l2; cycles; units, those in use in each hidden layer.
+    """
+    with one_thread():
+        return Fit(X, y, s, width, num_layers, seed, work, callback, options).found()
+
+
+fit = network_of(solve)
+
+
+class Fit:
+    """A fit to X [n, d] and y: its data in units of about 1, its searches, and its network in those of the data."""
+
+    def __init__(self, X: np.ndarray, y: np.ndarray, s: int, m: int, depth: int, seed: int, work: Workspace,
+                 callback: Callback | None, options: Options):
+        self.given, self.s, self.m, self.depth, self.seed, self.work = (X, y), s, m, depth, seed, work
+        self.callback, self.options, self.cycles = callback, options, 0
+        self.scale = INPUT_SCALE * root_mean_square(X)
+        self.target_scale = root_mean_square(y) if options.loss == "squared" else 1.0
+        self.X, self.Y = X / DTYPE(self.scale), y.reshape(len(y), -1) / DTYPE(self.target_scale)
+
+    def found(self) -> Found:
+        """The network of the longest search."""
+        l2 = 0.0 if self.options.interpolate else self.chosen_l2() if self.options.held_out else self.options.l2
+        data = self.data(slice(None), l2)
+        best = self.search(data, self.options.num_epochs, self.report).run(self.others(data))
+        details = {"objective": best.objective, "l2": l2, "cycles": self.cycles,
+                   "units": [len(W) for W in alive(best.weights)[:-1]]}
+        return Found(self.net(best.weights), details)
+
+    def data(self, part: slice | np.ndarray, l2: float) -> Data:
+        """Some of the samples, with a weight decay of l2 s / samples."""
+        X, Y = self.X[part], self.Y[part]
+        return Data.of(X, Y, self.options.loss, l2 * self.s / len(X), Stream.CURVATURE.generator(self.seed, 0))
+
+    def search(self, data: Data, epochs: float, report) -> Search:
+        """A search on some data."""
+        return Search(data, self.s, self.m, self.depth, epochs, Stream.CURVATURE.generator(self.seed, 1), report)
+
+    def chosen_l2(self) -> float:
+        """The strength with the least loss on the samples that are held out, by short searches on the others."""
+        order = Stream.CURVATURE.generator(self.seed, 2).permutation(len(self.X))
+        held, rest = np.split(order, [max(int(self.options.held_out * len(order)), 1)])
+        judge = self.data(held, 0.0)
+
+        def loss(l2: float) -> float:
+            search = self.search(self.data(rest, l2), CHOICE * self.options.num_epochs, lambda _: None)
+            return objective(search.run().weights, judge)
+
+        return min(L2, key=loss)
+
+    def others(self, data: Data) -> Sequence[Candidate]:
+        """The networks of AIHT and GNHTP, where they can fit the targets: one output that is nowhere negative."""
+        X, y = self.given
+        if y.ndim > 1 or y.min() < 0 or not self.options.interpolate:
+            return []
+        shared = {"width": self.m, "num_layers": self.depth, "seed": self.seed, "work": self.work}
+        nets = aiht.fit(X, y, self.s, num_epochs=AIHT_EPOCHS, **shared), gnhtp.fit(X, y, self.s, **shared)
+        found = [self.weights(net) for net in nets if net.num_nonzero]
+        return [Candidate(objective(weights, data), weights) for weights in found]
+
+    def report(self, now: Candidate) -> None:
+        """Tell the callback, if there is one, of a cycle."""
+        self.cycles += 1
+        if self.callback:
+            self.callback(self.cycles, FitState(lambda: self.net(now.weights)))
+
+    def net(self, weights: Sequence) -> SparseNet:
+        """A network in the units of the data."""
+        layers = [W.double().numpy() for W in weights]
+        layers[0] = layers[0] / self.scale
+        last = -2 if self.Y.shape[1] == 1 else -1  # signs have no scale
+        layers[last] = layers[last] * self.target_scale
+        *hidden, V = layers
+        sizes = [self.X.shape[1], *[self.m] * self.depth]
+        placed = tuple(SparseLayer.from_dense(W, (m, d)) for W, m, d in zip(hidden, sizes[1:], sizes, strict=False))
+        summed = self.Y.shape[1] == 1 and (V > 0).all()
+        return SparseNet(placed, None if summed else SparseLayer.from_dense(V, (len(V), self.m)))
+
+    def weights(self, net: SparseNet) -> list:
+        """A network of summed outputs, in the units of the search."""
+        import torch
+
+        layers = [torch.tensor(layer.dense()) for layer in net.layers]
+        layers[0] /= self.scale**-1
+        layers[-1] /= self.target_scale
+        return alive([*layers, torch.ones(1, len(layers[-1]))])
+
+
+def root_mean_square(array: np.ndarray) -> float:
+    """Of all entries; 1 where all are 0."""
+    return float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) or 1.0
