@@ -47,7 +47,7 @@ ablation: $(STAMP)
 conditions: $(STAMP)
 	$(RUN) -m studies.conditions
 
-FIGURES := 1 2 3 4 5 baselines dst opponents recovery recovery2 gnhtp inputs
+FIGURES := 1 2 3 4 5 obs3 obs4 obs5 baselines dst opponents recovery recovery2 gnhtp inputs
 
 # The commands of a figure, into ./logs, then the figure. They resume if called again.
 $(FIGURES:%=figure-%): figure-%: $(STAMP)

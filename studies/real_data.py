@@ -99,10 +99,12 @@ def method_lines(logs: Sequence[Log], task: str, image: int | None) -> Iterator[
 
 
 def form(log: Log, published: Sequence[Selection]) -> str:
-    """What follows the name of a method that the paper has: whether its settings are those of the paper."""
-    if log.settings["method"] not in [selection["method"] for selection in published]:
-        return ""
-    return " as published" if any(agrees(log, selection) for selection in published) else ", other settings"
+    """What follows the name of a method: whether its settings are those of the paper, or else its defaults."""
+    method = log.settings["method"]
+    if method in [selection["method"] for selection in published]:
+        return " as published" if any(agrees(log, selection) for selection in published) else ", other settings"
+    usual = {name: declaration.default for name, declaration in flags(METHODS[method].solve.Options).items()}
+    return "" if method != "obs" or usual.items() <= log.settings.items() else ", other settings"
 
 
 def best_line(title: str, groups: Sequence[Sequence[Log]], task: str) -> Line:

@@ -29,6 +29,7 @@ from shell.files import fill_blocks, replace_files
 from shell.program import UsageError
 from studies import real_data
 from studies.contents import BY_NUMBER, EASY, FITS, IMAGE, PARTS, SIGNS, WORDS, Axes, Settings
+from studies.standing import standing
 from sweep.flags import flag_table
 from sweep.logbook import Log
 from sweep.table import DONE, NOT_RUN, SKIPPED
@@ -228,6 +229,17 @@ def other_inputs() -> Rows:
         yield words, *(exact(cells(drawn | given, axes), "mlp_planted") for axes, given in columns)
 
 
+def repeated(task: str, m: int, slist: Sequence[int], settings: Settings) -> Rows:
+    """Pruning by curvature on two sets of seeds: means, the lowest and highest, and the seconds of a fit."""
+    both = [cells({"task": task, "method": "obs"} | settings, ((m,), slist), seeds) for seeds in ((0, 1, 2), (3, 4, 5))]
+    for place, s in enumerate(slist):
+        scores = [grid.values(SCORE)[0, place] for grid in both]
+        every, seconds = present(np.concatenate(scores)), np.concatenate([g.values("seconds")[0, place] for g in both])
+        if every.size:
+            yield (s, *(f"{present(own).mean():.4f}" if present(own).size else "" for own in scores),
+                   f"{every.min():.4f} to {every.max():.4f}", every.size, f"{np.nanmedian(seconds):.0f}")
+
+
 def beside_yardsticks(task: str, image: int | None) -> Rows:
     """Every method on real data beside the yardsticks."""
     yield from real_data.rows(shipped(), real_data.kept(LOGS), task, image)
@@ -236,6 +248,7 @@ def beside_yardsticks(task: str, image: int | None) -> Rows:
 # ---- the tables ----
 
 COLUMNS = ("", "method", "cells", "mean", "median", "exact")
+REPEATED = ("s", "mean of seeds 0 1 2", "of seeds 3 4 5", "lowest to highest", "fits", "seconds of a fit, median")
 EXACT_FITS = ("cells of `mlp_planted`, d = 100", "n", "exact", "lowest PSNR", "seconds in all")
 TABLES: dict[str, tuple[Sequence[str], Callable[[], Rows]]] = {  # headings and rows
     "verdicts": (("figure", "seeds of a cell: AIHT", "IMP", "AIHT ahead in", "as in the paper"), verdicts),
@@ -243,6 +256,11 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[], Rows]]] = {  # headings and 
                 figures),
     "parts": (("figure", "cells", "AIHT ahead in", f"AIHT {MINUS} IMP: least", "median", "largest"), parts),
     "recovered": (("networks recovered exactly", IMP, AIHT, "ours"), recovered),
+    "standing": (("pairs (m, s) of the five figures", "with an instance", "one of ours was run", "and is best of all"),
+                 lambda: standing(shipped())),
+    "obs_mnist": (REPEATED, partial(repeated, "mnist", 200, (100, 200, 500, 1000, 2000), {})),
+    "obs_binary_cifar10": (REPEATED, partial(repeated, "binary_cifar10", 50, (20, 100, 500, 2000),
+                                                 {"held_out": 0.1})),
     "opponents": (("task", "method", "median over the seeds, by s", "seeds"), opponents),
     **{name: (COLUMNS, partial(columns_of, name))
        for name in ("recovery", "recovery2", "baselines", "dst", "gnhtp", "inputs")},

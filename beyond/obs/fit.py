@@ -22,7 +22,7 @@ docs/real-data.md has the measurements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +101,7 @@ class Fit:
         X, Y = self.X[part], self.Y[part]
         return Data.of(X, Y, self.options.loss, l2 * self.s / len(X), Stream.CURVATURE.generator(self.seed, 0))
 
-    def search(self, data: Data, epochs: float, report) -> Search:
+    def search(self, data: Data, epochs: float, report: Callable[[Candidate], object]) -> Search:
         """A search on some data."""
         return Search(data, self.s, self.m, self.depth, epochs, Stream.CURVATURE.generator(self.seed, 1), report)
 
