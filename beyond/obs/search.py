@@ -63,8 +63,11 @@ class Search:
     report: Callable[[Candidate], object]
 
     def run(self, others: Sequence[Candidate] = ()) -> Candidate:
-        """The best candidate. Half of the epochs is for all starts, half of what is left for the better half, ..."""
-        starts = 1 if others or self.s > FEW else STARTS
+        """The best candidate, from others or from starts of its own.
+
+        Half of the epochs is for all of them, half of what is left for the better half, and so on.
+        """
+        starts = 0 if others else STARTS if self.s <= FEW else 1
         self.epochs *= MORE_EPOCHS if starts > 1 else 1
         found: Sequence[Candidate | None] = [*others, *[None] * starts]
         while len(found) > 1:
