@@ -15,9 +15,9 @@ Two things make it work. Rescaling a hidden unit changes nothing, so its curvatu
 every loss by it for free: the curvature is made stiff there (curvature.py). And the rates, the growth and the pace of
 pruning are drawn anew in each cycle, since which of them helps differs from network to network.
 
-With few weights a fit has several starts, and half of them goes on each time. Where the score is on the training samples
-of one output, as with images, the networks of AIHT and GNHTP are the starts: nothing that was found from a dense network
-came near them. On few samples and weights the training is Levenberg and Marquardt's (levenberg.py).
+With few weights a fit has several starts, and half of them goes on each time. Where the score is on the training
+samples of one output, as with images, the networks of AIHT and GNHTP are the starts: nothing that was found from a
+dense network came near them. On few samples and weights the training is Levenberg and Marquardt's (levenberg.py).
 docs/real-data.md has the measurements.
 """
 
