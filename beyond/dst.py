@@ -39,11 +39,12 @@ import numpy as np
 
 from fits import Callback, FitState, Found, TorchOptions, network_of, solver
 from models import SparseNet, mlp_weights
+from numerics.adam import EPSILON, LEARNING_RATE, MEAN_DECAY, SQUARE_DECAY
 from numerics.arrays import Array
 from numerics.batches import batches_per_epoch
 from numerics.masks import count_kept, kept_masks, live_units, magnitude, trim, untrim
 from numerics.streams import Stream
-from numerics.training import EPSILON, LEARNING_RATE, MEAN_DECAY, SQUARE_DECAY, gradient
+from numerics.training import gradient
 from numerics.workspace import Workspace, one_thread
 from options import at_least, between, one_of, option
 
