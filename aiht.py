@@ -19,12 +19,13 @@ import numpy as np
 from aiht_vector import VectorFit, fit_vector_layer
 from fits import Callback, EpochOptions, Found, Progress, layer_by_layer, network_of, solver
 from models import SparseNet
-from numerics.arrays import Array, array_module
+from numerics.arrays import Array, array_module, to_device
 from numerics.batches import Schedule, Step, with_samples
-from numerics.sparse import SparseVector, largest
+from numerics.columns import Columns
+from numerics.sparse import Largest, SparseVector
 from numerics.workspace import Workspace
 from options import SWITCH, OptionError, at_least, option
-from sensing import Columns, Gates, GaussianSensing, RandomGates, ReluSensing, WeightGates
+from sensing import Gates, GaussianSensing, RandomGates, ReluSensing, WeightGates
 
 FIRST_STEP = 1e-14  # step size while the support is empty: that step only chooses the support (the paper's value)
 INNER_STEPS = 10  # on the support, per step (the paper's value)
@@ -65,45 +66,43 @@ def aiht_step(A: ReluSensing | GaussianSensing, y: Array, w: SparseVector, s: in
         return descend_on_support(A_S, y, new, mu, inner_steps)
 
 
-def residual_and_step(A_S: Columns, w: SparseVector, y: Array) -> tuple[Array, Array | float]:
+def residual_and_step(A_S: Columns, w: SparseVector, y: Array) -> tuple[Array, float]:
     """r = A w - y [n] and the step size mu = |g_S|^2 / |A g_S|^2, exact along the gradient g = A' r on the support."""
     r, g = A_S.residual(w.values, y)
     return r, (g @ g) / (g @ A_S.gram(g) + 1e-8) if len(w) else FIRST_STEP
 
 
-def hard_threshold(w: SparseVector, mu: Array | float, gradient: Iterable, s: int) -> SparseVector:
+def hard_threshold(w: SparseVector, mu: float, gradient: Iterable, s: int) -> SparseVector:
     """The s entries of w - mu g largest in magnitude, for a gradient that comes in blocks; of equal ones the first.
 
     Args:
-        gradient: yields (ascending indices [b], entries of g there [b]); the blocks ascend and cover the support of w.
+        gradient: yields (ascending indices [b] on the host, entries of g there [b]); the blocks ascend and cover the
+            support of w.
     """
-    xp = array_module(w.values)
-    indices, values = w.indices[:0], w.values[:0]
+    top = Largest(s)
     for place, g in gradient:
-        u = (-mu * g + w.at(place)).astype(w.values.dtype)
-        indices, values = largest(xp.concatenate([indices, place]), xp.concatenate([values, u]), s)
-    return SparseVector(indices, values, w.size).nonzero()
+        u = -mu * g
+        at, weights = w.stored_at(place)
+        array_module(u).add.at(u, to_device(at, u), to_device(weights.astype(u.dtype), u))
+        top.add(place, u.astype(w.values.dtype), at)
+    return SparseVector(top.indices, top.values, w.size).nonzero()
 
 
-def descend_on_support(A_S: Columns, y: Array, w: SparseVector, mu: Array | float, inner_steps: int) -> SparseVector:
+def descend_on_support(A_S: Columns, y: Array, w: SparseVector, mu: float, inner_steps: int) -> SparseVector:
     """Gradient steps x <- x - mu g on a fixed support, each with a step size halved until it is accepted.
 
     A step is accepted when |A_S x - y|^2 falls by at least 0.9 mu |g|^2. The objective is quadratic, so that is
     mu |A_S g|^2 <= 1.1 |g|^2, and the next gradient is g - mu A_S' A_S g: one pass over A_S per step, no trial
     evaluations. After REFUSALS refusals the iterate goes back to w. The step size carries over.
     """
-    xp = array_module(w.values)
-    halves = 0.5 ** xp.arange(REFUSALS)
     x = start = w.values.astype(np.float64)
-    _, start_g = A_S.residual(x, y)
-    g = start_g
+    g = start_g = A_S.gradient(x, y)
     for _ in range(inner_steps):
         q = A_S.gram(g)  # g . q = |A_S g|^2
-        refusals = xp.count_nonzero(mu * halves * (g @ q) > 1.1 * (g @ g))
-        mu = mu * 0.5**refusals
-        accepted = refusals < REFUSALS
-        x = xp.where(accepted, x - mu * g, start)
-        g = xp.where(accepted, g - mu * q, start_g)
+        refusals, length, bent = 0, g @ g, g @ q
+        while refusals < REFUSALS and mu * bent > 1.1 * length:
+            mu, refusals = mu / 2, refusals + 1
+        x, g = (x - mu * g, g - mu * q) if refusals < REFUSALS else (start, start_g)
     return SparseVector(w.indices, x.astype(w.values.dtype), w.size).nonzero()
 
 
@@ -120,7 +119,7 @@ def iterates(XT: Array, y: Array, s: int, gates: RandomGates, schedule: Iterable
         after each step w and the gates for the next: the random ones, or those of w itself (sequential convex).
     """
     d = len(XT)
-    w, A = SparseVector.zeros(gates.m * d, array_module(XT)), ReluSensing(XT, gates, gates.m, work)
+    w, A = SparseVector.zeros(gates.m * d), ReluSensing(XT, gates, gates.m, work)
     for _, X_b, y_b, update in with_samples(schedule, XT, y, work):
         A = A.on(X_b, A.gates)
         w = aiht_step(A, y_b, w, s, INNER_STEPS)
@@ -172,8 +171,8 @@ fit = network_of(solve)
 
 
 def recover(A: GaussianSensing, y: Array, s: int, num_epochs: int) -> SparseVector:
-    """Recover w [p] with at most s nonzeros from y = A w [n]: the Gaussian sanity check, without gates; on the host."""
-    w = SparseVector.zeros(A.shape[1], A.xp)
+    """Recover w [p] with at most s nonzeros from y = A w [n]: the Gaussian sanity check, without gates."""
+    w = SparseVector.zeros(A.shape[1])
     for _ in range(num_epochs):
         w = aiht_step(A, y, w, s, GAUSSIAN_INNER_STEPS)
-    return w.to_host()
+    return w

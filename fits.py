@@ -99,7 +99,7 @@ class Progress:
 
         def net() -> SparseNet:
             layer = self.place(w)
-            V = None if output is None else SparseLayer(output.to_host(), output.size // layer.m, layer.m)
+            V = None if output is None else SparseLayer(output, output.size // layer.m, layer.m)
             return SparseNet((*self.layers, layer), V, self.gates)
 
         self.callback(self.number, FitState(net, loss, len(self.layers)))
@@ -187,7 +187,7 @@ def solver(declared: type[Options], **needs: Any) -> Callable[[Callable[..., Fou
             chosen.check_data(n, d, k)
             units = units_of(X, y, chosen)
             X, y = units.divide(X, y)
-            with Workspace() if work is None else contextlib.nullcontext(work) as space:
+            with Workspace(xp=array_module(X)) if work is None else contextlib.nullcontext(work) as space:
                 found = function(X, y, s, width=width, num_layers=num_layers, seed=seed, work=space,
                                  callback=callback and in_units(callback, units), options=chosen)
             return restored(found, units)
@@ -345,6 +345,6 @@ def layer_by_layer(X: Array, width: int, num_layers: int, fit_layer: Callable[[A
 
 def widen(w: SparseVector, inputs: np.ndarray, m: int, fan_in: int) -> SparseLayer:
     """Weights on some inputs as a layer [m, fan_in] of weights on all of them; of more neurons where w has more."""
-    w, m = w.to_host(), max(m, w.size // max(len(inputs), 1))
+    m = max(m, w.size // max(len(inputs), 1))
     neuron, feature = np.divmod(w.indices, max(len(inputs), 1))
     return SparseLayer(SparseVector(neuron * fan_in + inputs[feature], w.values, m * fan_in), m, fan_in)

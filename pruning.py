@@ -32,8 +32,8 @@ import numpy as np
 
 from fits import Callback, FitState, Found, TorchOptions, network_of, solver
 from models import SparseNet, mlp_forward, mlp_weights
-from numerics.arrays import Array
-from numerics.batches import batches_per_epoch
+from numerics.arrays import DTYPE, Array
+from numerics.batches import batches_per_epoch, gather
 from numerics.masks import RANKINGS, count_kept, full_masks, kept_masks, live_units, masked, trim, untrim
 from numerics.streams import Stream
 from numerics.training import chunk_rows, train
@@ -151,9 +151,8 @@ class Rounds:
 
         self.seed, self.options, self.threads = seed, options, threads
         self.steps_per_epoch = batches_per_epoch(len(X), options.batch_size)
-        # feature-major [n, d] where a batch is all of them; torch takes no negative strides
-        self.X = move(np.asfortranarray(X) if self.steps_per_epoch == 1 else np.ascontiguousarray(X))
-        self.Y = move(np.ascontiguousarray(y)).view(len(y), -1)  # [n, k]
+        self.X = move(np.asfortranarray(X))  # [n, d], feature-major; torch takes no negative strides
+        self.Y = move(np.asfortranarray(y.reshape(len(y), -1)))  # [n, k], likewise
         self.X_eval = self.X if X_eval is X else None if X_eval is None else move(X_eval)  # [n_eval, d]
         sizes = (X.shape[1], *[width] * num_layers, self.Y.shape[1])
         self.initial = [W.to(options.device) for W in mlp_weights(sizes, seed)]  # [out, in] per layer
@@ -194,8 +193,12 @@ class Rounds:
 
     def _trained(self, weights: list[Tensor], masks: list[Tensor], epochs: int, stream: Stream, t: int) -> list[Tensor]:
         """Trained copies of the weights; round t of the stream gives the order of mini-batches."""
-        batches = split_batches(self.X, self.Y, self.options.batch_size, stream.generator(self.seed, t))
-        return train_round(weights, masks, batches, epochs, self.options, self.threads)
+        units, rng = live_units(masks), stream.generator(self.seed, t)
+        if units is None:
+            return weights
+        inputs = None if units[0].all() else units[0].nonzero()[:, 0]
+        batches = split_batches(self.X, self.Y, self.options.batch_size, rng, inputs)
+        return train_round(weights, masks, units, batches, epochs, self.options, self.threads)
 
     def outputs(self, weights: list[Tensor]) -> np.ndarray | None:
         """Outputs [n_eval], or [n_eval, k] for k > 1, of a network, a piece of X_eval at a time."""
@@ -208,31 +211,45 @@ class Rounds:
         return outputs if outputs.shape[1] > 1 else outputs[:, 0]
 
 
-def split_batches(X: Tensor, Y: Tensor, batch_size: int, rng: np.random.Generator) -> Batches:
+def split_batches(X: Tensor, Y: Tensor, batch_size: int, rng: np.random.Generator,
+                  inputs: Tensor | None = None) -> Batches:
     """The batches (X_b, Y_b) of one training: everything, or slices of one random order, the last of them smaller.
 
-    Those are gathered by rows and then turned, so that X_b is feature-major as the training needs it.
+    All are feature-major, as the training needs them.
+
+    Args:
+        inputs: numbers of the inputs to take, ascending; None for all.
     """
+    if not 0 < batch_size < len(X):
+        return [(X if inputs is None else X.T.index_select(0, inputs).T, Y)]
+    order = rng.permutation(len(X))
+    parts = (in_batches(array.T, order, batch_size, chosen) for array, chosen in ((X, inputs), (Y, None)))
+    return [(x.T, y.T) for x, y in zip(*parts, strict=True)]
+
+
+def in_batches(rows: Tensor, order: np.ndarray, size: int, chosen: Tensor | None) -> list[Tensor]:
+    """Batches [c, b] of the chosen ones of rows [d, n], in an order [n] of the samples."""
     import torch
 
-    if not 0 < batch_size < len(X):
-        return [(X, Y)]
-    parts = torch.from_numpy(rng.permutation(len(X))).to(X.device).split(batch_size)
-    return [(X.index_select(0, part).T.contiguous().T, Y.index_select(0, part)) for part in parts]
+    if rows.device.type != "cpu":
+        rows = rows if chosen is None else rows.index_select(0, chosen)
+        return [rows.index_select(1, part) for part in torch.from_numpy(order).to(rows.device).split(size)]
+    whole, found = len(order) // size * size, list[np.ndarray]()
+    for places in (order[:whole].reshape(-1, size), order[None, whole:]):
+        if places.size:
+            room = np.empty(len(rows if chosen is None else chosen) * places.size, dtype=DTYPE)
+            found.extend(gather(rows.numpy(), places, room, chosen=None if chosen is None else chosen.numpy()))
+    return [torch.from_numpy(batch) for batch in found]
 
 
-def train_round(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epochs: int,
+def train_round(weights: list[Tensor], masks: list[Tensor], units: list[Tensor], batches: Batches, num_epochs: int,
                 options: Options, threads: int = 1) -> list[Tensor]:
     """Trained copies of masked weights; those that are on no path from an input to an output take no part.
 
-    Raises FloatingPointError when one becomes non-finite.
+    Args:
+        units: of each layer those on a path, the inputs of the batches first.
+    Raises FloatingPointError when a weight becomes non-finite.
     """
-    units = live_units(masks)
-    if units is None:
-        return weights
-    columns = units[0].nonzero()[:, 0]
-    if len(columns) < len(units[0]):
-        batches = [(X.T.index_select(0, columns).T, Y) for X, Y in batches]
     trained = train(trim(weights, units), trim(masks, units), batches, num_epochs, options.loss, threads,
                     options.rate)
     if not all(W.isfinite().all() for W in trained):

@@ -12,6 +12,8 @@ of samples (numerics/workspace.py), so that its bits do not depend on the number
 what is held and what is computed again: columns of A (up to half of it), gates of weights (up to a quarter) and
 mini-batches (up to a quarter). Random gates are held up to 8 MiB. What is being computed at one time, a few tiles per
 thread, takes about 16 MiB more.
+
+What has the length of the samples lives where they do; what has the length of a support, S, x and A_S' r, on the host.
 """
 
 from __future__ import annotations
@@ -24,17 +26,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from numerics.arrays import DTYPE, Array, array_module, slices, to_device, to_host
+from numerics.arrays import DTYPE, Array, array_module, slices, to_device
+from numerics.columns import Columns, columns_of
 from numerics.products import Positive, pays, sparse_matrix, times_transposed
 from numerics.sparse import SparseVector, distinct, find
 from numerics.streams import DRAW_BLOCK, Stream
-from numerics.workspace import Workspace, sample_tiles
+from numerics.workspace import Workspace
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 NEURON_BLOCK = 256  # neurons per block of A' r: with 1024 samples a tile of X h fills a 1 MiB cache
-ONE_TILE = 2**19  # entries of A_S that two threads do not go through faster than one (784 x 500: 117, 45 us)
 BLOCK_ENTRIES = 2**17  # entries of A' r per block: with GROUPS partial sums in float64, 8 MiB
 
 
@@ -58,8 +60,8 @@ class Gates(ABC):
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """H[neurons] [b, d] float32 on the host, for ascending neurons [b]; zeros for those not listed."""
 
-    def rows_are(self, neurons: np.ndarray, W: Array) -> bool:
-        """Whether H[neurons] equals W [b, d], weights on any device: then gate * (X w) is relu(X w)."""
+    def are(self, weights: SparseVector) -> bool:
+        """Whether they are made of these weights, an object: then gate * (X w) is relu(X w)."""
         return False
 
     def find(self, neurons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,9 +81,14 @@ class RandomGates(Gates):
         self.seed, self.layer, self.m, self.d = seed, layer, m, d
         self.neurons = range(m)
 
+    @property
+    def key(self) -> tuple[int, int, int, int]:
+        """Seed, layer, m and d."""
+        return self.seed, self.layer, self.m, self.d
+
     def __eq__(self, other: object) -> bool:
         """Whether they are the same draws."""
-        return isinstance(other, RandomGates) and vars(self) == vars(other)
+        return isinstance(other, RandomGates) and self.key == other.key
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """H[neurons] [b, d] for ascending neurons [b]."""
@@ -93,96 +100,24 @@ class RandomGates(Gates):
 
 
 class WeightGates(Gates):
-    """Gate generators H = W, weights w [m d] (sequential convex): only neurons with weights have a gate."""
+    """Gate generators H = W, weights w [m d] (sequential convex): only neurons with weights have a gate.
 
-    def __init__(self, w: SparseVector, d: int):
-        self.w, self.d = w.to_host(), d
-        self.neurons = distinct(self.w.indices // d)
+    Args:
+        of: the vector that w is a part of, if it is one.
+    """
+
+    def __init__(self, w: SparseVector, d: int, of: SparseVector | None = None):
+        self.w, self.d, self.of = w, d, of
+        self.neurons = distinct(w.indices // d)
         self.density = len(w) / max(len(self.neurons) * d, 1)
 
     def rows(self, neurons: np.ndarray) -> np.ndarray:
         """W[neurons] [b, d] for ascending neurons [b]."""
         return self.w.rows(neurons, self.d)
 
-    def rows_are(self, neurons: np.ndarray, W: Array) -> bool:
-        """Whether these are still the weights W [b, d]; they are not if w has moved on since the gates' update."""
-        return bool((to_device(self.rows(neurons), W) == W).all())
-
-
-class Columns:
-    """A_S: some columns of a sensing matrix, tile by tile of samples, with their products.
-
-    At the end of `with A.columns(S) as A_S` the next columns get its memory. Without a `with` it stays as long as A_S.
-
-    Args:
-        fill: function (slice of samples, out [s, n_t]) that writes A_S' there into out.
-        shape: (n, s).
-        keep: hold the tiles (4 n s bytes), or make them again for each product.
-    """
-
-    def __init__(self, fill: Callable, shape: tuple[int, int], xp: ModuleType, work: Workspace, keep: bool):
-        self.shape, self.xp, self.work, self.keep = shape, xp, work, keep
-        at_once = shape[0] <= 8192 and shape[0] * shape[1] <= ONE_TILE
-        self.tiles = [slice(0, shape[0])] if at_once else sample_tiles(shape[1], shape[0], xp)
-        if keep:
-            size = shape[0] * shape[1]
-            self._held = work.borrow(size) if xp is np else xp.empty(size, dtype=DTYPE)
-            work.map(lambda tile: fill(tile, self._tile(tile)), self.tiles)
-        else:
-            self._fill = fill  # not beside the tiles: it may hold gate generators
-
-    def __enter__(self) -> Columns:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.keep and self.xp is np:
-            self.work.give_back(self._held)
-            del self._held  # a product after the end is an error
-
-    def _tile(self, tile: slice) -> Array:
-        """A_S' of a tile [s, n_t]."""
-        (_, s), length = self.shape, tile.stop - tile.start
-        if self.keep:
-            return self._held[tile.start * s : tile.stop * s].reshape(s, length)
-        out = self.xp.empty((s, length), dtype=DTYPE)
-        self._fill(tile, out)
-        return out
-
-    def _sum(self, product: Callable[[Array, slice], Array]) -> Array:
-        """The sum of product(A_S' [s, n_t], tile) over all tiles, in a single pass over A_S; float64."""
-        return self.work.sum(lambda tile: product(self._tile(tile), tile), self.tiles)
-
-    def apply(self, x: Array) -> Array:
-        """A_S x: [s] -> [n]."""
-        x = x.astype(DTYPE)
-        return self.xp.concatenate(self.work.map(lambda tile: x @ self._tile(tile), self.tiles))
-
-    def adjoint(self, r: Array) -> Array:
-        """A_S' r: [n] -> [s], float64."""
-        return self._sum(lambda A_t, tile: A_t @ r[tile])
-
-    def residual(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """r = A_S x - y [n] and A_S' r [s] float64, in a single pass over A_S."""
-        x, r = x.astype(DTYPE), self.xp.empty_like(y)
-
-        def product(A_t, tile):
-            r[tile] = x @ A_t - y[tile]
-            return A_t @ r[tile]
-
-        return r, self._sum(product)
-
-    def gram(self, x: Array) -> Array:
-        """A_S' (A_S x): [s] -> [s], float64, in a single pass over A_S."""
-        x = x.astype(DTYPE)
-        return self._sum(lambda A_t, _: A_t @ (x @ A_t))
-
-    def norms(self) -> Array:
-        """Norms of the columns [s], float64."""
-        return self.xp.sqrt(self._sum(lambda A_t, _: self.xp.square(A_t).sum(axis=1)))
-
-    def gram_matrix(self) -> Array:
-        """A_S' A_S [s, s], float64 sums of single-precision products of tiles."""
-        return self._sum(lambda A_t, _: A_t @ A_t.T)
+    def are(self, weights: SparseVector) -> bool:
+        """Whether w is a part of these weights; it is not if they have moved on since the gates' update."""
+        return self.of is weights
 
 
 class ReluSensing:
@@ -213,7 +148,7 @@ class ReluSensing:
     def _held_gates(self) -> Positive | None:
         """The gates of all listed neurons, where they may be held; else None."""
         neurons, n, most = self.gates.neurons, self.shape[0], self.gates.most_held
-        if most is None:
+        if most is None or self.xp is not np:
             most = self.work.bytes // 4 * (8 if self.xp is np else 1)  # Positive holds bits, on a GPU bytes
         if len(neurons) * n > most:
             return None
@@ -237,12 +172,13 @@ class ReluSensing:
         return lambda tile: (rows @ self.XT[:, tile] > 0)[place]
 
     def blocks(self, neurons: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
-        """Cut neurons into blocks; like the tiles, they depend on the shapes alone, since they decide on bits."""
-        block = min(max(BLOCK_ENTRIES // max(self.d, 1), 32), NEURON_BLOCK) if self.xp is np else 16 * NEURON_BLOCK
+        """Cut neurons into blocks; like the tiles, on the CPU they depend on the shapes alone, and decide on bits."""
+        entries, most = (BLOCK_ENTRIES, NEURON_BLOCK) if self.xp is np else (self.work.bytes // 128, 16 * NEURON_BLOCK)
+        block = min(max(entries // max(self.d, 1), 32), most)
         return (np.asarray(neurons[part]) for part in slices(len(neurons), block))
 
     def adjoint_blocks(self, r: Array, norms: bool = False) -> Iterator[tuple[Array, ...]]:
-        """A' r piece by piece: yields (indices [b d] ascending, entries of A' r there [b d] float64).
+        """A' r piece by piece: yields (indices [b d] ascending, on the host, entries of A' r there [b d] float64).
 
         With `norms` the norms of these columns [b d] float64 come third.
         """
@@ -257,23 +193,22 @@ class ReluSensing:
                 return self.xp.stack([adjoint, times_transposed(gate.astype(DTYPE), self.xp.square(X))])
 
             depth = None if norms else self.d  # with norms a tile is twice the work
-            total, *squares = self.work.sum(product, sample_tiles(len(neurons), self.shape[0], self.xp, depth))
-            first = to_device(neurons * self.d, self.XT)
-            indices = (first[:, None] + self.xp.arange(self.d)).ravel()
+            total, *squares = self.work.sum(product, self.work.tiles(len(neurons), self.shape[0], self.xp, depth))
+            indices = (neurons[:, None] * self.d + np.arange(self.d)).ravel()
             total, squares = total.ravel(), [self.xp.sqrt(square).ravel() for square in squares]  # may be copies
             yield indices, total, *squares
 
-    def columns(self, indices: Array) -> Columns:
+    def columns(self, indices: np.ndarray) -> Columns:
         """A_S for ascending indices S [s]."""
-        owner, feature = self.xp.divmod(indices, self.d)
-        gates = self.gates_of(to_host(owner))
+        owner, feature = np.divmod(indices, self.d)
+        gates, feature = self.gates_of(owner), to_device(feature, self.XT)
 
         def fill(tile, out):
-            out[...] = gates(tile)
-            out *= self.XT[feature, tile]
+            self.xp.multiply(gates(tile), self.XT[feature, tile], out=out)
 
         shape = (self.shape[0], len(indices))
-        return Columns(fill, shape, self.xp, self.work, keep=4 * shape[0] * shape[1] <= self.work.bytes // 2)
+        keep = 4 * shape[0] * shape[1] <= self.work.bytes // 2
+        return columns_of(fill, shape, self.xp, self.work, keep)
 
 
 class GaussianSensing:
@@ -286,15 +221,13 @@ class GaussianSensing:
         """Columns of ascending indices [b], on the host, as rows [b, n]."""
         return self.xp.asarray(Stream.GAUSSIAN.rows(indices, self.shape[::-1], self.seed))
 
-    def adjoint_blocks(self, r: Array) -> Iterator[tuple[Array, Array]]:
-        """A' r piece by piece: yields (indices [b] ascending, entries of A' r there [b])."""
+    def adjoint_blocks(self, r: Array) -> Iterator[tuple[np.ndarray, Array]]:
+        """A' r piece by piece: yields (indices [b] ascending, on the host, entries of A' r there [b])."""
         blocks = [np.arange(part.start, part.stop) for part in slices(self.shape[1], DRAW_BLOCK)]
-        for block, entries in zip(blocks, self.work.map(lambda block: self._rows(block) @ r, blocks), strict=True):
-            yield self.xp.asarray(block), entries
+        yield from zip(blocks, self.work.map(lambda block: self._rows(block) @ r, blocks), strict=True)
 
-    def columns(self, indices: Array) -> Columns:
+    def columns(self, indices: np.ndarray) -> Columns:
         """A_S for ascending indices S [s], held."""
-        host = to_host(indices)
-        blocks = np.split(host, np.flatnonzero(np.diff(host // DRAW_BLOCK)) + 1)
+        blocks = np.split(indices, np.flatnonzero(np.diff(indices // DRAW_BLOCK)) + 1)
         xp, AT = self.xp, self.xp.concatenate(self.work.map(self._rows, blocks))  # [s, n]
-        return Columns(lambda tile, out: xp.copyto(out, AT[:, tile]), AT.shape[::-1], xp, self.work, keep=True)
+        return columns_of(lambda tile, out: xp.copyto(out, AT[:, tile]), AT.shape[::-1], xp, self.work, keep=True)

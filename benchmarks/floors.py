@@ -197,7 +197,8 @@ def step_seconds(masks: list[Tensor], samples: int, threads: int) -> float:
     """Seconds of the products and the update of one step: of its tiles as many as the busiest of the threads takes."""
     import torch
 
-    from numerics.training import Adam, Network, chunk_rows
+    from numerics.adam import Adam
+    from numerics.training import Network, chunk_rows
 
     weights = mlp_weights([mask.shape[1] for mask in masks] + [len(masks[-1])], seed=0)
     network, X = Network(weights, masks), torch.randn(samples, masks[0].shape[1])

@@ -25,10 +25,11 @@ import numpy as np
 
 from fits import Callback, FitState, TorchOptions
 from models import SparseNet
+from numerics.adam import EPSILON, MEAN_DECAY, SQUARE_DECAY
 from numerics.batches import batches_per_epoch
 from numerics.masks import count_kept, live_units, trim, untrim
 from numerics.streams import Stream
-from numerics.training import EPSILON, MEAN_DECAY, SQUARE_DECAY, gradient
+from numerics.training import gradient
 from options import at_least, option
 
 if TYPE_CHECKING:

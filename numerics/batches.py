@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,21 +77,28 @@ def with_samples(schedule: Iterable[Step], XT: Array, y: Array,
             order = np.array([batch for _, batch, _ in run])
             room = room or [array_module(array).empty(order.size * (array.size // XT.shape[-1]), dtype=array.dtype)
                             for array in (XT, y)]
-            samples = (gather(array, order, out, work) for array, out in zip((XT, y), room, strict=True))
+            samples = (gather(array, order, out, work.map) for array, out in zip((XT, y), room, strict=True))
             yield from ((epoch, *parts, update) for (epoch, _, update), *parts in zip(run, *samples, strict=True))
 
 
-def gather(array: Array, order: np.ndarray, out: Array, work: Workspace) -> Array:
-    """Batches [c, ..., b] of an array [..., n] for sample numbers [c, b], each contiguous, in the room of out [...]."""
+def gather(array: Array, order: np.ndarray, out: Array, map_parts: Callable = map,
+           chosen: np.ndarray | None = None) -> Array:
+    """Batches [c, ..., b] of an array [..., n] for sample numbers [c, b], each contiguous, in the room of out [...].
+
+    Args:
+        map_parts: `map` or a parallel one.  chosen: the rows of an array [d, n] to take; None for all.
+    """
     xp, places = array_module(array), to_device(order, array)
-    rows = array.reshape(-1, array.shape[-1])
-    gathered = out[: len(rows) * order.size].reshape(len(order), len(rows), order.shape[1])
-    at_once = max(TILE_ENTRIES // rows.shape[1], 1) if xp is np else len(rows)
+    rows, kind = array.reshape(-1, array.shape[-1]), array.shape[:-1] if chosen is None else (len(chosen),)
+    number = math.prod(kind)
+    gathered = out[: number * order.size].reshape(len(order), number, order.shape[1])
+    at_once = max(TILE_ENTRIES // rows.shape[1], 1) if xp is np else number
 
     def fill(part: slice) -> None:
-        if xp is np:
-            rows[part].max(axis=1)  # reads them in order, into the cache: 74 ms of random access become 48
-        gathered[:, part] = rows[part].take(places, axis=1).swapaxes(0, 1)
+        source = rows[part] if chosen is None else rows[chosen[part]]
+        if xp is np and chosen is None:
+            source.max(axis=1)  # reads them in order, into the cache: 74 ms of random access become 48
+        gathered[:, part] = source.take(places, axis=1).swapaxes(0, 1)
 
-    work.map(fill, slices(len(rows), at_once))
-    return gathered.reshape(len(order), *array.shape[:-1], order.shape[1])
+    list(map_parts(fill, slices(number, at_once)))
+    return gathered.reshape(len(order), *kind, order.shape[1])

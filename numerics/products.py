@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from numerics.arrays import Array, array_module, slices, to_device
-from numerics.workspace import GPU_TILE_ENTRIES, TILE_ENTRIES, Workspace, sample_tiles
+from numerics.workspace import TILE_ENTRIES, Workspace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 # At 12 shapes with 5 to 583 neurons, d 10 to 1500, n 784 to 50000, on one core (EPYC Zen 5): at a density of 0.1
 # the sparse product took 0.12 to 1.1 times as long as the dense one, at 0.2 up to 2.4 times. With fewer than 2^20
 # products, making the matrix costs more than it saves.
-CPU_DENSITY, GPU_DENSITY = 0.1, 0.03  # that on a GPU from the bandwidths of its memory, not measured
-FEWEST_PRODUCTS = 2**20
+CPU_DENSITY, GPU_DENSITY = 0.1, 0.03  # those on a GPU are estimates from its bandwidths, not measured: there a matrix
+FEWEST_PRODUCTS, GPU_FEWEST_PRODUCTS = 2**20, 2**33  # made on the host costs as much as a dense product of 0.2 ms
 
 
 def pays(density: float, rows: int, shape: tuple[int, int], xp: ModuleType) -> bool:
     """Whether W [rows, d] with this share of nonzeros should be sparse in products with X' of `shape` [d, n]."""
-    most = CPU_DENSITY if xp is np else GPU_DENSITY
-    return density <= most and rows * shape[0] * shape[1] >= FEWEST_PRODUCTS
+    most, fewest = (CPU_DENSITY, FEWEST_PRODUCTS) if xp is np else (GPU_DENSITY, GPU_FEWEST_PRODUCTS)
+    return density <= most and rows * shape[0] * shape[1] >= fewest
 
 
 def sparse_matrix(W: np.ndarray, like: Array) -> csr_matrix:
@@ -45,15 +45,14 @@ def sparse_matrix(W: np.ndarray, like: Array) -> csr_matrix:
 def each_product(W: Array | csr_matrix, XT: Array, use: Callable, work: Workspace) -> None:
     """Call use(rows, tile, W[rows] @ X'[:, tile]) for all blocks of W X' [b, n], on the threads.
 
-    For an array W they are tiles of samples, whole bytes of bits; for a sparse matrix blocks of rows with all samples,
+    They are tiles of samples, whole bytes of bits; for a sparse matrix on the CPU blocks of rows with all samples,
     since a sparse product would copy a tile of X' first.
     """
     xp, b, n, everything = array_module(XT), W.shape[0], XT.shape[1], slice(None)
-    if type(W) is type(XT):
-        blocks = [(everything, tile) for tile in slices(n, -(-sample_tiles(b, n, xp)[0].stop // 8) * 8)]
+    if xp is not np or type(W) is type(XT):
+        blocks = [(everything, tile) for tile in slices(n, -(-work.tiles(b, n, xp)[0].stop // 8) * 8)]
     else:
-        entries = 2 * TILE_ENTRIES if xp is np else GPU_TILE_ENTRIES  # of a block: some 2 MiB
-        blocks = [(rows, everything) for rows in slices(b, max(entries // n, 1))]
+        blocks = [(rows, everything) for rows in slices(b, max(2 * TILE_ENTRIES // n, 1))]  # of some 2 MiB
     whole = len(blocks) == 1  # a slice of a sparse matrix is a copy
 
     def multiply(block):
@@ -83,7 +82,7 @@ class Positive:
             if self.xp is np:
                 held[rows, in_bytes(tile)] = np.packbits(product > 0, axis=1)
             else:
-                held[rows, tile] = product > 0
+                self.xp.greater(product, 0, out=held[rows, tile])
 
         each_product(W, XT, use, work)
 

@@ -16,7 +16,6 @@ torch is imported where it is needed, so that importing this file costs nothing.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from numerics.adam import LEARNING_RATE, Adam, TensorAdam
 from numerics.masks import full_masks
 
 if TYPE_CHECKING:
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
     Batches = list[tuple[Tensor, Tensor]]  # inputs [b, d] and targets [b, k] of each batch
     Tiles = list[tuple[Tensor, Tensor]]  # inputs [d, b] and targets [k, b] of each tile of a batch
-
-LEARNING_RATE = 1e-3  # of Adam, as in the paper
-MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8  # of Adam; the defaults of torch
 
 # Hidden values held at once, per layer. On the CPU a tile stays in the cache: a full-batch step at n = 50000,
 # d = 100, m = 1000 took 0.17 s on 2 cores, against 0.48 s in one piece. A GPU wants few, large pieces (0.5 GiB).
@@ -70,16 +67,46 @@ def train(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epoc
     threads = min(threads, max(map(len, tiles)))
     with ThreadPoolExecutor(threads) as pool:
         gradients = Gradients(weights, masks, threads, pool.map if threads > 1 else map)
-        adam = Adam(gradients.values)
-        for epoch in range(num_epochs):
-            for number, batch in enumerate(tiles, epoch * len(tiles)):
-                adam.step(gradients.of(batch, loss), rate.at(number, num_epochs * len(tiles)))
+        replays = gradients.values.is_cuda and not rate.decays  # a graph repeats one epoch, with its rates
+        adam, steps = (TensorAdam if replays else Adam)(gradients.values), num_epochs * len(tiles)
+
+        def epoch() -> None:
+            for batch in tiles:
+                adam.step(gradients.of(batch, loss), rate.at(adam.steps, steps))
+
+        (replayed if replays else repeated)(epoch, num_epochs)
     return gradients.network.weights()
+
+
+def repeated(epoch: Callable[[], None], times: int) -> None:
+    """Call epoch() so many times."""
+    for _ in range(times):
+        epoch()
+
+
+def replayed(epoch: Callable[[], None], times: int) -> None:
+    """The same on a GPU: after the first time its kernels are recorded as a CUDA graph, and started all at once.
+
+    The shapes of a training do not change, nor do the places of what it holds in memory. The first time is on a stream
+    of its own, as capturing asks for.
+    """
+    import torch
+
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        epoch()
+    torch.cuda.current_stream().wait_stream(stream)
+    if times > 1:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):  # which runs nothing
+            epoch()
+        repeated(graph.replay, times - 1)
 
 
 def gradient(weights: list[Tensor], X: Tensor, Y: Tensor, loss: str) -> list[Tensor]:
     """The gradient [out, in] per layer of the mean loss over X [b, d] and Y [b, k], with respect to all weights."""
-    slopes = Gradients(weights, full_masks(weights)).of(cut(X, Y, chunk_rows(weights, X)), loss)
+    slopes = Gradients(weights, None).of(cut(X, Y, chunk_rows(weights, X)), loss)
     return [part.view(W.shape) for part, W in zip(slopes.split([W.numel() for W in weights]), weights, strict=True)]
 
 
@@ -102,7 +129,8 @@ class Gradients:
         map_tiles: `map`, or that of a pool of so many threads.
     """
 
-    def __init__(self, weights: list[Tensor], masks: list[Tensor], threads: int = 1, map_tiles: Callable = map):
+    def __init__(self, weights: list[Tensor], masks: list[Tensor] | None, threads: int = 1,
+                 map_tiles: Callable = map):
         self.network, self._map = Network(weights, masks), map_tiles
         self.values = self.network.values
         self._networks = [self.network, *(Network(weights, masks, self.values) for _ in range(threads - 1))]
@@ -115,28 +143,32 @@ class Gradients:
         def differentiate(network: Network, tile: tuple[Tensor, Tensor]) -> Tensor:
             return network.differentiate(*tile, total, loss)
 
-        apply = self._map if len(batch) > 1 else map
-        self._sum.zero_()
-        for start in range(0, len(batch), at_once):
-            for slopes in apply(differentiate, self._networks, batch[start : start + at_once]):
-                self._sum.add_(slopes)
+        if len(batch) == 1:
+            total_slopes = differentiate(self.network, batch[0])
+        else:
+            total_slopes = self._sum.zero_()
+            for start in range(0, len(batch), at_once):
+                for slopes in self._map(differentiate, self._networks, batch[start : start + at_once]):
+                    total_slopes.add_(slopes)
         # under Adam a weight that never has a slope does not move
-        return self._sum if self.network.kept is None else self._sum.mul_(self.network.kept)
+        return total_slopes if self.network.kept is None else total_slopes.mul_(self.network.kept)
 
 
 class Network:
     """A network in training: its layers, whose trainable weights lie one after the other in `values` [c].
 
     Args:
+        masks: None where no weight is pruned, which need not be looked up then.
         values: those of another network with these weights and masks, to be shared.
     """
 
-    def __init__(self, weights: list[Tensor], masks: list[Tensor], values: Tensor | None = None):
+    def __init__(self, weights: list[Tensor], masks: list[Tensor] | None, values: Tensor | None = None):
         import torch
 
-        kinds = [CompressedLayer if is_sparse(mask) else DenseLayer for mask in masks]
+        full, masks = masks is None, masks or full_masks(weights)
+        kinds = [CompressedLayer if not full and is_sparse(mask) else DenseLayer for mask in masks]
         kept = [kind.trainable(mask, mask) for kind, mask in zip(kinds, masks, strict=True)]
-        self.kept = None if all(part.all() for part in kept) else torch.cat(kept)  # not pruned [c]; None for all
+        self.kept = None if full or all(part.all() for part in kept) else torch.cat(kept)  # [c]; None for all
         if values is None:
             values = torch.cat([kind.trainable(W, mask) for kind, W, mask in zip(kinds, weights, masks, strict=True)])
         self.values, self._slopes, sizes = values, torch.zeros_like(values), [len(part) for part in kept]
@@ -153,13 +185,14 @@ class Network:
         Pruned weights have slopes, too, where their layer is dense. The next call overwrites the result.
         """
         activations = [X]  # [units, b] before each layer
-        for layer in self.layers[:-1]:
-            activations.append(layer.apply(activations[-1]).relu_())
-        D = slope_of_loss(self.layers[-1].apply(activations[-1]), Y, total, loss)
-        for layer, Z in zip(reversed(self.layers), reversed(activations), strict=True):
-            layer.set_slopes(D, Z)
-            if Z is not X:
-                D = layer.back(D).mul_(Z.sign_())  # of an activation, which is 0 or positive: whether it is open
+        with np.errstate(over="ignore", invalid="ignore"):  # whoever trains looks for what is not finite
+            for layer in self.layers[:-1]:
+                activations.append(layer.apply(activations[-1]).relu_())
+            D = slope_of_loss(self.layers[-1].apply(activations[-1]), Y, total, loss)
+            for layer, Z in zip(reversed(self.layers), reversed(activations), strict=True):
+                layer.set_slopes(D, Z)
+                if Z is not X:
+                    D = layer.back(D).mul_(Z.sign_())  # of an activation, which is 0 or positive: whether it is open
         return self._slopes
 
 
@@ -186,8 +219,7 @@ def multiply(A: Tensor, B: Tensor, out: Tensor) -> Tensor:
         return torch.addmm(out, A, B, beta=0, out=out)
     if A.device.type != "cpu":
         return torch.mm(A, B, out=out)
-    with np.errstate(over="ignore", invalid="ignore"):  # whoever trains looks for what is not finite
-        np.matmul(A.numpy(), B.numpy(), out=out.numpy())
+    np.matmul(A.numpy(), B.numpy(), out=out.numpy())
     return out
 
 
@@ -301,22 +333,3 @@ def compressed(row: Tensor, column: Tensor, values: Tensor, shape: Sequence[int]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # "Sparse CSR tensor support is in beta state"
         return torch.sparse_csr_tensor(starts, column, values, tuple(shape))
-
-
-class Adam:
-    """Adam (Kingma and Ba, arXiv 1412.6980) on one vector of values [c], which it updates in place."""
-
-    def __init__(self, values: Tensor):
-        self.values, self.steps = values, 0
-        self.mean, self.square, self._root = (values.new_zeros(len(values)) for _ in range(3))
-
-    def step(self, slopes: Tensor, rate: float = LEARNING_RATE) -> None:
-        """One step; the two bias corrections are factors of the step and of epsilon."""
-        import torch
-
-        self.steps += 1
-        unbiased = math.sqrt(1 - SQUARE_DECAY**self.steps)
-        self.mean.lerp_(slopes, 1 - MEAN_DECAY)
-        self.square.mul_(SQUARE_DECAY).addcmul_(slopes, slopes, value=1 - SQUARE_DECAY)
-        torch.sqrt(self.square, out=self._root).add_(EPSILON * unbiased)
-        self.values.addcdiv_(self.mean, self._root, value=-rate * unbiased / (1 - MEAN_DECAY**self.steps))

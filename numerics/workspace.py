@@ -22,6 +22,8 @@ from numerics.arrays import DTYPE, Array, slices
 TILE_ENTRIES = 2**18  # float32 entries of a tile, 1 MiB: at 256 x 1024 the ReLU costs a tenth of the products (Zen 5)
 ONE_TILE_PRODUCTS = 2**24  # a product of so many takes 0.3 ms, four tiles of it 0.1 ms more on one thread
 GPU_TILE_ENTRIES = 2**26  # 256 MiB: on a GPU a tile must outweigh the launch of its kernels
+GPU_TILES = 8  # of the memory budget at least, so that a step, which has some three tiles at a time, keeps within it
+GPU_SAMPLES = 1_048_560  # of a tile: cuSPARSE gives zeros beyond in CuPy 13.6 to 14.0 (cupy/cupy issue 9850)
 BUDGET, GPU_BUDGET = 512, 2048  # MiB; at n = 50000, half of it holds 1342 columns of A, on a GPU 5368
 GROUPS = 8  # runs of tiles that the threads share: fewer, larger tasks, and sums that do not depend on the threads
 
@@ -120,6 +122,10 @@ class Workspace:
 
         return self._pool.map(call, groups)
 
+    def tiles(self, rows: int, n: int, xp: ModuleType, depth: int | None = None) -> list[slice]:
+        """The tiles of `sample_tiles`, on a GPU so small that the memory budget holds GPU_TILES of them."""
+        return sample_tiles(rows, n, xp, depth, min(GPU_TILE_ENTRIES, self.bytes // (4 * GPU_TILES)))
+
     def borrow(self, size: int) -> np.ndarray:
         """Uninitialised DTYPE [size or more], for whoever gives it back or else keeps it.
 
@@ -141,13 +147,14 @@ def default_budget(gpu: bool) -> int:
     return GPU_BUDGET if gpu else BUDGET
 
 
-def sample_tiles(rows: int, n: int, xp: ModuleType, depth: int | None = None) -> list[slice]:
-    """Cut n samples into tiles for blocks of `rows` rows; depends on the shapes alone, never on threads or budget.
+def sample_tiles(rows: int, n: int, xp: ModuleType, depth: int | None = None,
+                 gpu_entries: int = GPU_TILE_ENTRIES) -> list[slice]:
+    """Cut n samples into tiles for blocks of `rows` rows; on the CPU it depends on the shapes alone.
 
     With a `depth`, a product [rows, depth] x [depth, n] so small that threads gain nothing is one tile.
     """
     if xp is not np:
-        length = max(GPU_TILE_ENTRIES // max(rows, 1), 1024)
+        length = min(max(gpu_entries // max(rows, 1), 256), GPU_SAMPLES)
     elif depth and rows * n <= TILE_ENTRIES and rows * n * depth <= ONE_TILE_PRODUCTS:
         length = n
     else:

@@ -28,13 +28,14 @@ import numpy as np
 from beyond.recovery import NormalForm
 from instances.files import data_folder
 from instances.planted import INPUT_DISTS, MNIST_LIMITS, planted_inputs, planted_net
-from numerics.arrays import DTYPE, to_host
+from numerics.arrays import DTYPE
+from numerics.columns import Columns
 from numerics.sparse import SparseVector
 from numerics.streams import Stream
 from numerics.workspace import Workspace
 from options import FOLDER, SIZE, SWITCH, ListOf, OptionError, one_of, option, optional
 from plotting import page
-from sensing import Columns, Gates, RandomGates, ReluSensing, WeightGates
+from sensing import Gates, RandomGates, ReluSensing, WeightGates
 from shell.command import Program
 from shell.files import replace_files
 from shell.program import UsageError
@@ -82,12 +83,12 @@ def extreme_eigenvalues(A_S: Columns, start: np.ndarray) -> tuple[float, float]:
     """Smallest and largest eigenvalue of A_S' A_S / n, each up to TOLERANCE times the largest.
 
     Args:
-        A_S: columns of a sensing matrix (sensing.Columns), n x s.  start: first Lanczos vector [s].
+        A_S: columns of a sensing matrix (numerics/columns.py), n x s.  start: first Lanczos vector [s].
     """
     n, s = A_S.shape
 
     def gram(x: np.ndarray) -> np.ndarray:
-        return to_host(A_S.gram(A_S.xp.asarray(x))) / n
+        return A_S.gram(x) / n
 
     if s <= DENSE:
         values = np.linalg.eigvalsh([gram(e) for e in np.eye(s)])
@@ -130,7 +131,7 @@ def study(gates: str, n: int, m: int, s: int, options: Options, xp: ModuleType, 
         for number in range(options.supports):
             rng = Stream.SUPPORTS.generator(seed, number)
             support = np.sort(rng.choice(num_columns, s, replace=False))
-            found.append(extreme_eigenvalues(A.columns(xp.asarray(support)), rng.standard_normal(s)))
+            found.append(extreme_eigenvalues(A.columns(support), rng.standard_normal(s)))
     alphas, betas = np.array(found).T
     alpha, beta = max(alphas.min(), 0.0), betas.max()
     demand = 32 * (beta / alpha) ** 2 * s if alpha > TOLERANCE * beta else np.inf

@@ -229,7 +229,7 @@ def other_inputs() -> Rows:
         yield words, *(exact(cells(drawn | given, axes), "mlp_planted") for axes, given in columns)
 
 
-def repeated(task: str, m: int, slist: Sequence[int], settings: Settings) -> Rows:
+def repeated(task: str, m: int, slist: tuple[int, ...], settings: Settings) -> Rows:
     """Pruning by curvature on two sets of seeds: means, the lowest and highest, and the seconds of a fit."""
     both = [cells({"task": task, "method": "obs"} | settings, ((m,), slist), seeds) for seeds in ((0, 1, 2), (3, 4, 5))]
     for place, s in enumerate(slist):

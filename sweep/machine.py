@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from numerics.gpus import GpuError, PrecisionError, count_gpus, cupy_on, torch_on
+from numerics.gpus import Gpu, GpuError, PrecisionError, count_gpus, look, look_from_child
 from numerics.workspace import default_budget
 from shell.program import UsageError
 from sweep.code import ROOT, code_of
-from sweep.methods import Method
 from sweep.settings import Settings
 
 
@@ -22,6 +21,10 @@ class Device:
 
     name: str
     line: str
+    gpu: Gpu | None = field(default=None, compare=False)
+
+
+WORKER_OVERHEAD = 1024  # MiB beside its budget, estimated: the context of CUDA (some 500 MiB) and the data of a cell
 
 
 def choose_device(settings: Settings) -> Device:
@@ -30,8 +33,7 @@ def choose_device(settings: Settings) -> Device:
         return Device("cpu", "CPU")
     gpu = settings.run.gpu
     try:
-        name = gpu_name(settings.method, gpu)
-        return Device(f"cuda:{gpu}", f"GPU {gpu}, {name}")
+        found = gpu_of(settings, gpu)
     except PrecisionError as error:
         raise UsageError(str(error)) from None
     except GpuError as error:
@@ -41,6 +43,8 @@ def choose_device(settings: Settings) -> Device:
         if gpu:
             raise UsageError(f"argument --gpu: {gpu} is not there, {error}; leave it out for the CPU") from None
         return Device("cpu", f"CPU ({error})")
+    check_room(settings, found)
+    return Device(f"cuda:{gpu}", f"GPU {gpu}, {found.name}", found)
 
 
 def gpus_of_workers(settings: Settings, device: str) -> int:
@@ -48,11 +52,26 @@ def gpus_of_workers(settings: Settings, device: str) -> int:
     return 0 if device == "cpu" else count_gpus(settings.method.library)
 
 
-def gpu_name(method: Method, gpu: int) -> str:
-    """The name of a GPU that the library of a method can use; raises GpuError, which says what is missing."""
-    if not method.library:
-        raise GpuError(f"{method.title} computes on the CPU alone")
-    return torch_on(gpu) if method.library == "torch" else cupy_on(gpu)[1]
+def gpu_of(settings: Settings, gpu: int) -> Gpu:
+    """A GPU that the library of a method can use; raises GpuError, which says what is missing.
+
+    Where workers compute, a child process looks: a GPU may be one that a single process can use, and they need it.
+    """
+    if not settings.method.library:
+        raise GpuError(f"{settings.method.title} computes on the CPU alone")
+    elsewhere = settings.run.workers or settings.run.scheduler
+    return (look_from_child if elsewhere else look)(settings.method.library, gpu)
+
+
+def check_room(settings: Settings, gpu: Gpu) -> None:
+    """Raise UsageError where the workers that share a GPU want more memory than it has."""
+    run, gpus = settings.run, count_gpus(settings.method.library)
+    each = (run.memory_budget or default_budget(gpu=True)) + WORKER_OVERHEAD
+    room = max(gpu.memory // 2**20 // each, 1)  # workers on one GPU
+    if run.workers > room * gpus:
+        remedy = ", or a smaller --memory_budget" if settings.method.library == "cupy" else ""
+        raise UsageError(f"argument --workers: {run.workers} on {gpus} GPU(s) of {gpu.memory / 2**30:.0f} GiB want "
+                         f"{each} MiB each; use at most {room * gpus}{remedy}")
 
 
 def describe(settings: Settings, device: Device, data: str | None = None) -> dict[str, Any]:
@@ -61,7 +80,8 @@ def describe(settings: Settings, device: Device, data: str | None = None) -> dic
     return {"device": device.name, "device_name": device.line, "processor": processor_name(),
             "threads": settings.run.threads,
             "memory_budget": settings.run.memory_budget or default_budget(on_gpu),
-            "blas": blas_kernels(), "versions": versions(with_cupy=on_gpu), "commit": commit(),
+            "blas": blas_kernels(), "versions": versions(on_gpu) | (device.gpu.versions if device.gpu else {}),
+            "commit": commit(),
             "code": dict(code_of(settings)), "data": data}
 
 

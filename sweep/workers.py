@@ -23,6 +23,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # what a clu
 TIMEOUT = 10  # seconds until a scheduler must have answered
 SILENT = logging.CRITICAL + 1  # Dask logs some of what ends with a worker as critical
 TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
+CUPY_LIMIT = "CUPY_GPU_MEMORY_LIMIT"
 RETRIES = 1  # more tries for a job whose worker died, among the others and then alone
 
 
@@ -144,6 +145,12 @@ def blocked_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+def memory_shares(workers: int, gpus: int) -> dict[str, str]:
+    """The environment in which CuPy takes no more of a GPU than the share of a worker; what is set already stays."""
+    limit = f"{100 // -(-workers // gpus)}%"
+    return {CUPY_LIMIT: os.environ.get(CUPY_LIMIT, limit)} if workers > gpus else {}
+
+
 @contextlib.contextmanager
 def local_cluster(workers: int, gpus: int) -> Iterator:
     """Processes on this machine, one job at a time in each; they do not hear Ctrl-C, and end with their parent."""
@@ -153,9 +160,10 @@ def local_cluster(workers: int, gpus: int) -> Iterator:
     from distributed import TimeoutError as Late
 
     def options(number):
-        environment = {"CUDA_VISIBLE_DEVICES": visible[number % gpus]} if gpus else {}
+        environment = {"CUDA_VISIBLE_DEVICES": visible[number % gpus], **shares} if gpus else {}
         return here | {"nthreads": 1, "memory_limit": 0, "silence_logs": SILENT, "env": environment}
 
+    shares = memory_shares(workers, gpus) if gpus else {}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
     here = {"protocol": "tcp://", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}  # a port that is free
     resource_tracker.ensure_running()  # the first process would start it, and that unblocks Ctrl-C in its thread

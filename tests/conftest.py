@@ -36,7 +36,11 @@ def device(request):
         import cupy
     except Exception as error:  # an installed CuPy that misfits its CUDA raises more than ImportError
         pytest.skip(f"CuPy cannot be imported ({type(error).__name__})")
-    if not cupy.cuda.is_available():
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # no driver, or one that is too old
+        pytest.skip(f"CuPy finds no working NVIDIA GPU ({error})")
+    if not count:
         pytest.skip("CuPy finds no working NVIDIA GPU")
     return cupy
 

@@ -101,7 +101,7 @@ def signal(n, p, s, seed, work, xp=np):
     A, rng = GaussianSensing(seed, n, p, work, xp), np.random.default_rng(seed)
     w = np.zeros(p)
     w[rng.choice(p, s, replace=False)] = rng.standard_normal(s)
-    return A, A.columns(xp.arange(p)).apply(xp.asarray(w)), w
+    return A, A.columns(np.arange(p)).apply(w), w
 
 
 # ---- one step ----

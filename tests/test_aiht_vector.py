@@ -24,6 +24,7 @@ from aiht_vector import (
     split,
     try_step_size,
     vector_step,
+    weight_blocks,
 )
 from fits import LOSSES
 from numerics.batches import Schedule
@@ -143,14 +144,17 @@ def weights(m=7, d=5, k=3, density=0.5, seed=1):
 KINDS = ("random", "own", "earlier")  # gates: drawn, those of the weights, those of weights before some steps
 
 
-def gates_of_kind(kind, W, seed=0):
-    """(gates, H); of the earlier weights a neuron had none that has some now, and the other way round."""
+def gates_of_kind(kind, W, seed=0, theta=None):
+    """(gates, H), those of theta if they are its own.
+
+    Of the earlier weights a neuron had none that has some now, and the other way round.
+    """
     m, d = W.shape
     if kind == "random":
         drawn = RandomGates(seed, 0, m, d)
         return drawn, drawn.rows(np.arange(m))
     H = W if kind == "own" else np.roll(W, 1, axis=0) + W * (np.arange(m) % 2)[:, None]
-    return WeightGates(sparse(H), d), H
+    return WeightGates(sparse(H), d, of=theta if kind == "own" else None), H
 
 
 def sensing_of(X, gates, m, work, xp=np):
@@ -180,9 +184,12 @@ def test_gradient_is_that_of_finite_differences(work, kind, loss):
     """With the gates held fixed, W and V vary; the loss is an independent dense one."""
     X, Y = data(loss=loss)
     W, V = weights()
-    gates, H = gates_of_kind(kind, W)
+    theta = theta_of(W, V)
+    gates, H = gates_of_kind(kind, W, theta=theta)
     A = sensing_of(X, gates, 7, work)
-    found = A.output_gradient(np.arange(7), W, V, residual(predict(A, theta_of(W, V), 3), Y.T, loss))
+    blocks = weight_blocks(A, theta, 3)
+    R = residual(predict(A, theta, blocks, 3), Y.T, loss)
+    found = A.output_gradient(A.block(np.arange(7), np.hstack([W, V])), R, A.gates.are(theta))
     theta, step = np.hstack([W, V]).astype(np.float64), 1e-5
     expected = np.zeros_like(theta)
     for i in np.ndindex(*theta.shape):
@@ -231,14 +238,15 @@ def test_random_steps_are_those_of_the_dense_reference(seed, n, d, k, m, s, loss
     X, Y = data(n, d, k, loss, seed)
     rng = np.random.default_rng(seed)
     W, V = ((rng.standard_normal((m, c)) * (rng.random((m, c)) < 0.4)).astype(np.float32) for c in (d, k))
-    gates, H = gates_of_kind(kind, W, seed)
+    before_step = theta_of(W, V)
+    gates, H = gates_of_kind(kind, W, seed, before_step)
     fill = RandomFill(seed, 0, m, d, k, d) if start_up else None
     before = rng.standard_normal(m * (d + k))  # no ties among the sums
     found, expected = ExactSums(before.size), ExactSums(before.size)
     found.table[0] = expected.table[0] = before
     with Workspace() as work:
         A = sensing_of(X, gates, m, work)
-        theta = vector_step(A, np.ascontiguousarray(Y.T), theta_of(W, V), s, 0.1, found, fill, loss)
+        theta = vector_step(A, np.ascontiguousarray(Y.T), before_step, s, 0.1, found, fill, loss)
     start = fill.rows(np.arange(m)) if start_up else None
     args = (array.astype(np.float64) for array in (X, Y, H, W, V))
     assert_close(theta.toarray(), np.hstack(dense_step(*args, expected, s, 0.1, start, loss)).ravel(), 1e-4)

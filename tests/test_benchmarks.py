@@ -1,9 +1,14 @@
 """benchmarks/: small cases of each, and the plain loop against the operator that it is compared with."""
 
+import json
+import sys
+import time
+
 import numpy as np
 import pytest
+import strict_array
 
-from benchmarks import floors, memory, per_neuron, scaling, speed, workers
+from benchmarks import floors, gpu, memory, per_neuron, scaling, sections, speed, workers
 from benchmarks.speed import Command
 from instances.planted import planted_problem
 from plotting.figures import FIGURES, Row
@@ -146,3 +151,82 @@ def test_workers_are_timed_on_equal_tables(monkeypatch, capsys):
     sweeps["--workers", "2"] = workers.Sweep(1.0, 1.0, alone.table + 1)
     assert workers.main(["--quick"]) == 1
     assert capsys.readouterr().err == "python -m benchmarks.workers: the tables differ\n"
+
+
+# ---- the first day on a GPU ----
+
+
+def test_without_a_gpu_there_are_facts_and_one_line(monkeypatch, capsys, tmp_path):
+    """Whatever this machine has: no library takes a GPU."""
+    monkeypatch.setenv("CUPY_TF32", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu.main(["--out", str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    lines = [line for line in out.partition("<!--")[0].splitlines() if line]
+    assert [line.split(" | ")[0] for line in lines[:-1]] == ["| facts"] * (len(lines) - 1)
+    assert lines[-1].startswith("|  | no further section | a working GPU is needed: ")
+    assert err.strip() == "python -m benchmarks.gpu: 2 of 2 checks are wrong"
+    rows = [json.loads(line) for line in (tmp_path / "gpu.jsonl").read_text().splitlines()]
+    assert len(rows) == len(lines) and (tmp_path / "gpu.md").read_text() in f"{out}\n"
+
+
+def test_sections_that_fail_or_last_are_rows(monkeypatch, capsys):
+    """The others go on, and only the processes that are theirs are ended."""
+    script = ("import json, sys, time; name = sys.argv[-1]; print('noise'); print(json.dumps([name, 'well', True]), "
+              "flush=True); name == 'floors' and time.sleep(60); name == 'speed' and sys.exit('out of memory')")
+    popen = gpu.subprocess.Popen
+
+    def child(command, **settings):
+        assert command[:3] == [sys.executable, "-m", "benchmarks.gpu"]
+        return popen([sys.executable, "-c", script, command[-1]], **settings)
+
+    monkeypatch.setattr(gpu.subprocess, "Popen", child)
+    start = time.monotonic()
+    assert gpu.main(["--seconds", "48"]) == 1 and time.monotonic() - start < 40
+    out = capsys.readouterr().out
+    for name in gpu.LIMITS:
+        assert f"| {name} | {name} | well | yes |" in out
+    assert "| floors | ended with code -9 | not ready after 4 s | NO |" in out
+    assert "| speed | ended with code 1 | out of memory | NO |" in out
+
+
+def test_the_table_is_short_enough_for_a_page():
+    rows = [gpu.Row("speed", "w" * 100, "a|b" * 100, number % 2 == 0) for number in range(200)]
+    table = gpu.table(rows)
+    assert len(table) < 12_000 and "more rows" in table and "a|b" not in table
+    assert table.startswith("<!-- gpu: ") and table.endswith("\n<!-- end -->")
+
+
+def test_primitives_are_right_on_the_double_and_wrong_ones_are_seen(monkeypatch):
+    found = list(sections.primitives(strict_array))
+    assert len(found) == 9 and all(right is True for _, _, right in found)
+    monkeypatch.setattr(strict_array.ndarray, "__matmul__", lambda a, b: strict_array.asarray(
+        (a._data.astype(np.float16) @ b._data.astype(np.float16)).astype(np.float32)))  # 10 bits, as TF32 has
+    assert next(right for what, _, right in sections.primitives(strict_array) if "vector" in what) is False
+
+
+def test_commands_are_compared_and_timed(tiny, monkeypatch):
+    """On the CPU, which agrees with itself."""
+    monkeypatch.setattr(sections, "MORE", sections.MORE[1:2])
+    found = list(sections.commands("cpu"))
+    assert len(found) == 6 and all(right for _, _, right in found)
+    run_job, runs = sections.run_job, []
+
+    def noisy(cells, settings, device):
+        runs.append(device)
+        results = run_job(cells, settings, device)
+        results[cells[0]].score = 10.0 * (len(runs) % 3)
+        return results
+
+    monkeypatch.setattr(sections, "run_job", noisy)
+    assert not any(right for _, _, right in list(sections.commands("cpu"))[:-1])
+    assert len(list(sections.timings("cpu"))) == 4
+
+
+def test_floors_sharing_and_tests_of_a_gpu_run_here(monkeypatch):
+    monkeypatch.setattr(sections, "per_call", lambda xp, operation, *_: operation() is None or 1e-3)
+    assert len(list(sections.floors(np))) == 10
+    [(words, found, right)] = sections.sharing("cpu", (1,))
+    assert words == "1 processes" and right and "cells per minute" in found
+    [(_, last, right)] = sections.tests("nothing_has_this_name")
+    assert not right and "deselected" in last

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import strict_array
 import torch
 from helpers import assert_close, bits
 
@@ -178,9 +179,31 @@ def test_a_fit_on_a_device_is_that_of_numpy(device, data, name):
     for Y in (y, np.stack([y, -y, X[:, 0]], axis=1))[: 1 if method is gnhtp else 2]:
         expected, found = (method.solve(xp.asarray(X), xp.asarray(Y), 3 * S, width=M, **options | {"num_epochs": 4})
                            for xp in (np, device))
-        assert_close(found.net.predict(X), expected.net.predict(X), 1e-3)
+        if method is gnhtp:  # a search, which one ulp may lead another way: then it must fit as well
+            assert left(found.net, X, y) <= 1.5 * left(expected.net, X, y) + 1e-6
+        else:
+            assert_close(found.net.predict(X), expected.net.predict(X), 1e-3)
         assert all(type(layer.w.values) is type(layer.w.indices) is np.ndarray for layer in found.net.layers)
         assert found.details.get("step_sizes") == expected.details.get("step_sizes")
+
+
+@pytest.mark.parametrize("name", [name for name, (method, _) in FITS.items() if method is gnhtp])
+def test_rounding_of_a_gpu_does_not_make_a_search_worse(data, name, monkeypatch):
+    """Products that differ by one unit in the last place, as those of another BLAS do."""
+    (method, options), (X, y) = FITS[name], (array.astype(np.float32) for array in data)
+    expected, noise = method.solve(X, y, 3 * S, width=M, **options | {"num_epochs": 4}), np.random.default_rng(0)
+    exact = strict_array.ndarray.__matmul__
+
+    def rounded(a, b):
+        product = exact(a, b)
+        towards = np.where(noise.random(product.shape) < 0.5, np.inf, -np.inf).astype(product.dtype)
+        return strict_array.asarray(np.nextafter(product._data, towards))
+
+    monkeypatch.setattr(strict_array.ndarray, "__matmul__", rounded)
+    for _ in range(3):
+        found = method.solve(strict_array.asarray(X), strict_array.asarray(y), 3 * S, width=M,
+                             **options | {"num_epochs": 4})
+        assert left(found.net, X, y) <= 1.5 * left(expected.net, X, y) + 1e-6
 
 
 @pytest.mark.parametrize("method", [aiht, pruning, dst, gmp])

@@ -47,7 +47,7 @@ def columns_of(A, work, xp=np):
     """A matrix [n, p] as the operator's Columns: inputs of a neuron that is on everywhere."""
     XT = np.ascontiguousarray(np.hstack([np.ones((len(A), 1)), A]).T.astype(np.float32))
     gates = WeightGates(SparseVector(np.array([0]), np.ones(1, dtype=np.float32), len(XT)), len(XT))
-    return ReluSensing(xp.asarray(XT), gates, 1, work).columns(xp.asarray(np.arange(1, len(XT))))
+    return ReluSensing(xp.asarray(XT), gates, 1, work).columns(np.arange(1, len(XT)))
 
 
 def planted(n=2000, d=12, m=3, s=10, seed=0, noise=0.0):
@@ -113,7 +113,7 @@ def test_least_squares_are_those_of_numpy(work, device, solve, name):
     unique = rank == A.shape[1]
     for xp, scale in itertools.product((np, device), np.float32([1, 2.0**-30, 2.0**30])):
         start = scale * np.full(A.shape[1], unique, dtype=np.float32)  # of conjugate gradients
-        x = solve(columns_of(A, work, xp), xp.asarray(scale * y), xp.asarray(start))
+        x = solve(columns_of(A, work, xp), xp.asarray(scale * y), start)
         assert type(x) is np.ndarray and x.dtype == np.float64
         if unique:
             np.testing.assert_allclose(x / scale, expected, rtol=0, atol=2e-5 * np.abs(expected).max(initial=0))

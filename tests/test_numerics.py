@@ -1,5 +1,6 @@
 """numerics/: arrays, sparse vectors and the hard threshold, tiles, threads; and the double of CuPy that tests use."""
 
+import itertools
 
 import numpy as np
 import pytest
@@ -9,10 +10,10 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from fits import fit_data
-from numerics.arrays import array_module, to_host
+from numerics.arrays import to_host
 from numerics.batches import with_samples
 from numerics.products import Positive, each_product, sparse_matrix, times_transposed
-from numerics.sparse import SparseVector, largest, top_mask
+from numerics.sparse import Largest, SparseVector, top_mask
 from numerics.workspace import Workspace
 
 # ---- arrays ----
@@ -48,19 +49,18 @@ def test_data_must_be_finite_and_of_the_right_shapes(device, X, y, message):
 # ---- sparse vectors and the hard threshold ----
 
 
-def test_sparse_vector(device):
-    for xp in (np, device):
-        w = SparseVector(xp.asarray(np.array([1, 4, 6])), xp.asarray(np.float32([2, 0, -3])), 8)
-        assert len(w) == 3 and to_host(w.toarray()).tolist() == [0, 2, 0, 0, 0, 0, -3, 0]
-        assert to_host(w.at(xp.asarray(np.array([0, 1, 5, 6])))).tolist() == [0, 2, 0, -3]
-        assert to_host(w.rows(xp.asarray(np.array([0, 3])), 2)).tolist() == [[0, 2], [-3, 0]]
-        kept = w.nonzero().to_host()
-        assert (kept.indices.tolist(), kept.values.tolist(), kept.size) == ([1, 6], [2, -3], 8)
-        others = [SparseVector(xp.asarray(np.array(places)), w.values, 8) for places in ([1, 4, 6], [1, 4, 7])]
-        assert [w.is_on_support_of(other) for other in (*others, w.nonzero())] == [True, False, False]
-        nothing = SparseVector.zeros(5, xp)
-        assert len(nothing) == 0 and array_module(nothing.values) is xp
-        assert to_host(nothing.toarray()).tolist() == [0] * 5
+def test_sparse_vector():
+    w = SparseVector(np.array([1, 4, 6]), np.float32([2, 0, -3]), 8)
+    assert len(w) == 3 and w.toarray().tolist() == [0, 2, 0, 0, 0, 0, -3, 0]
+    assert w.at(np.array([0, 1, 5, 6])).tolist() == [0, 2, 0, -3]
+    assert [part.tolist() for part in w.stored_at(np.array([0, 1, 5, 6]))] == [[1, 3], [2, -3]]
+    assert w.rows(np.array([0, 3]), 2).tolist() == [[0, 2], [-3, 0]]
+    kept = w.nonzero()
+    assert (kept.indices.tolist(), kept.values.tolist(), kept.size) == ([1, 6], [2, -3], 8)
+    others = [SparseVector(np.array(places), w.values, 8) for places in ([1, 4, 6], [1, 4, 7])]
+    assert [w.is_on_support_of(other) for other in (*others, w.nonzero())] == [True, False, False]
+    nothing = SparseVector.zeros(5)
+    assert len(nothing) == 0 and nothing.toarray().tolist() == [0] * 5 == nothing.at(np.arange(5)).tolist()
 
 
 def by_sorting(values, s):
@@ -74,12 +74,18 @@ def test_largest_is_a_stable_sort(values, s):
     values = np.array(values, dtype=np.float32)
     indices = np.arange(len(values)) * 3 + 1
     expected = by_sorting(values.tolist(), s)
-    for xp in (np, strict_array):
-        kept, entries = largest(xp.asarray(indices), xp.asarray(values), s)
-        assert to_host(kept).tolist() == indices[expected].tolist()
-        assert to_host(entries).tobytes() == values[expected].tobytes()
-        mask = to_host(top_mask(xp.asarray(np.abs(values)), s))
-        assert mask.dtype == bool and np.flatnonzero(mask).tolist() == expected and len(mask) == len(values)
+    mask = top_mask(np.abs(values), s)
+    assert mask.dtype == bool and np.flatnonzero(mask).tolist() == expected and len(mask) == len(values)
+    for some in ([], [0], [0, 1], range(len(values))):
+        top = Largest(s)
+        top.add(indices, values, np.array([*some], dtype=int)[: len(values)])
+        assert top.indices.tolist() == indices[expected].tolist()
+    for xp, cuts in itertools.product((np, strict_array), ([], [7], [3, 3, 11])):
+        top = Largest(s)
+        for part, entries in zip(np.split(indices, cuts), np.split(values, cuts), strict=True):
+            top.add(part, xp.asarray(entries))
+        assert top.indices.tolist() == indices[expected].tolist()
+        assert top.values.tobytes() == values[expected].tobytes()
 
 
 # ---- mini-batches ----

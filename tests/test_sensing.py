@@ -39,7 +39,6 @@ def gathered(A, r):
     """A' r [p] in float64 from the blocks, which must ascend."""
     full, last = np.zeros(A.shape[1]), -1
     for indices, entries in A.adjoint_blocks(r):
-        indices = to_host(indices)
         assert indices[0] > last and (np.diff(indices) > 0).all()
         last = indices[-1]
         full[indices] = to_host(entries)
@@ -56,20 +55,23 @@ def check_operator(A, dense, xp=np):
     close(gathered(A, r_device), dense.T @ r)
     for S in (np.flatnonzero(rng.random(p) < 0.3), np.arange(p), np.array([p - 1]), np.zeros(0, dtype=np.int64)):
         x, A_S = rng.standard_normal(len(S)), dense[:, S]
-        columns, x_device = A.columns(xp.asarray(S)), xp.asarray(x)
+        columns = A.columns(S)
         assert columns.shape == A_S.shape
-        close(columns.apply(x_device), A_S @ x)
+        close(columns.apply(x), A_S @ x)
         close(columns.adjoint(r_device), A_S.T @ r)
-        rest, gradient = columns.residual(x_device, r_device)
+        rest, gradient = columns.residual(x, r_device)
         close(rest, A_S @ x - r)
         close(gradient, A_S.T @ (A_S @ x - r))
-        close(columns.gram(x_device), A_S.T @ (A_S @ x))
+        close(columns.gram(x), A_S.T @ (A_S @ x))
         close(columns.gram_matrix(), A_S.T @ A_S)
         close(columns.norms(), np.linalg.norm(A_S, axis=0))
-        products = columns.adjoint(r_device), columns.gram(x_device), columns.gram_matrix(), columns.norms()
+        products = columns.adjoint(r_device), columns.gram(x), columns.gram_matrix(), columns.norms()
         assert {product.dtype for product in products} == {np.dtype(np.float64)}
-        forward = to_host(columns.apply(x_device)).astype(np.float64) @ r
-        assert forward == pytest.approx(x @ to_host(columns.adjoint(r_device)), rel=1e-5, abs=1e-3)
+        again = rng.standard_normal(len(S))  # after a residual, whose products a GPU uses again
+        close(columns.gradient(again, r_device), A_S.T @ (A_S @ again - r))
+        close(A.columns(S).gradient(again, r_device), A_S.T @ (A_S @ again - r))
+        forward = to_host(columns.apply(x)).astype(np.float64) @ r
+        assert forward == pytest.approx(x @ columns.adjoint(r_device), rel=1e-5, abs=1e-3)
         assert forward == pytest.approx(x @ gathered(A, r_device)[S], rel=1e-5, abs=1e-3)
 
 
@@ -104,7 +106,10 @@ def test_gaussian_operator_is_one_dense_matrix(work, n, p):
     assert len(np.unique(dense)) > 0.99 * n * p  # no block repeats another
 
 
-def test_operators_on_a_device(device, work, products_of_gates):
+@pytest.mark.parametrize("most", [0, 512])
+def test_operators_on_a_device(device, work, products_of_gates, monkeypatch, most):
+    """By passes over the columns, and by their Gram matrix."""
+    monkeypatch.setattr("numerics.columns.MOST_GRAM", most)
     for kind in ("random", "weights"):
         X, gates, dense = relu_case(kind, n=300)
         check_operator(relu_operator(X, gates, 9, work, device), dense, device)
@@ -174,16 +179,15 @@ def test_gates_that_are_held_are_those_that_are_drawn_again(work, monkeypatch):
             np.testing.assert_array_equal(A.gates_of(neurons)(tile), again.gates_of(neurons)(tile))
 
 
-def test_weight_gates_are_the_rows_of_the_weights(device):
+def test_weight_gates_are_the_rows_of_the_weights():
     W = np.zeros((6, 4), dtype=np.float32)
     W[1, 2], W[4, 0], W[4, 3] = 5, -1, 2
-    gates = WeightGates(sparse(W), 4)
+    w = sparse(W)
+    gates = WeightGates(w, 4, of=w)
     assert list(gates.neurons) == [1, 4]
     for neurons in map(np.array, ([1, 4], [4], [0, 1, 2, 5])):
         np.testing.assert_array_equal(gates.rows(neurons), W[neurons])
-        assert gates.rows_are(neurons, device.asarray(W[neurons]))
-        assert not gates.rows_are(neurons, device.asarray(W[neurons] + np.float32([[0, 0, 1, 0]])))
-    assert not RandomGates(0, 0, 6, 4).rows_are(np.arange(6), W)
+    assert gates.are(w) and not gates.are(sparse(W)) and not RandomGates(0, 0, 6, 4).are(w)
 
 
 # ---- bits and memory ----

@@ -1,6 +1,8 @@
 """numerics/training.py: its gradients and steps against torch's automatic differentiation and torch's Adam."""
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -81,3 +83,72 @@ def test_what_goes_wrong_in_a_thread_is_heard_of(monkeypatch):
     monkeypatch.setitem(training.CHUNK_VALUES, "cpu", 9 * 7)
     with pytest.raises(ValueError):
         train(weights, masks, [(X[:, :5], Y)], 1, "squared", threads=2)
+
+
+def test_corrections_as_tensors_are_those_of_numbers():
+    """As on a GPU, where a step must be the same kernels each time."""
+    slopes = torch.randn(30, 200, generator=torch.Generator().manual_seed(0))
+    steps = [kind(torch.ones(200)) for kind in (training.Adam, training.TensorAdam)]
+    for row in slopes:
+        for adam in steps:
+            adam.step(row)
+    torch.testing.assert_close(steps[1].values, steps[0].values, rtol=1e-6, atol=1e-7)
+    assert (steps[0].values != 1).all()
+
+
+class Graph:
+    """A double of a CUDA graph: what is called while it is captured is held back, and called by replay."""
+
+    held: list = []
+
+    def replay(self):
+        for step in self.held:
+            step()
+
+
+def test_epochs_are_replayed_as_they_were_captured(monkeypatch):
+    """The training of a GPU on the CPU: its kernels may not change, nor wait, after the first epoch."""
+    weights, masks, X, Y = instance(2, 4, 0.5, "cross_entropy")
+    batches, capturing, made = list(zip(X.split(25), Y.split(25), strict=True)), [], []
+
+    @contextlib.contextmanager
+    def graph(graph):
+        capturing.append(graph)
+        graph.held = []
+        yield
+        capturing.pop()
+
+    step = training.TensorAdam.step
+
+    def step_or_hold(adam, slopes, rate):
+        if capturing:
+            capturing[0].held.append(lambda: step(adam, made.pop(), rate))
+        else:
+            step(adam, slopes, rate)
+
+    of = training.Gradients.of
+
+    def of_or_hold(gradients, batch, loss):
+        if capturing:
+            capturing[0].held.append(lambda: made.append(of(gradients, batch, loss)))
+            return None
+        return of(gradients, batch, loss)
+
+    monkeypatch.setattr(training.TensorAdam, "step", step_or_hold)
+    monkeypatch.setattr(Gradients, "of", of_or_hold)
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    for name, double in {"Stream": lambda: stream, "current_stream": lambda: stream, "CUDAGraph": Graph,
+                         "stream": lambda stream: contextlib.nullcontext(), "graph": graph}.items():
+        monkeypatch.setattr(torch.cuda, name, double)
+    expected = train(weights, masks, batches, 7, "cross_entropy")
+    monkeypatch.setattr(training, "Adam", training.TensorAdam)
+    monkeypatch.setattr(training, "repeated", lambda call, times: [call() for _ in range(times)]
+                        if call.__name__ == "replay" else training.replayed(call, times))
+    torch.testing.assert_close(train(weights, masks, batches, 7, "cross_entropy"), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_gradient_of_all_weights_asks_no_mask(monkeypatch):
+    """On a GPU each question is a wait: dynamic sparse training asks for a gradient in every step."""
+    weights, _, X, Y = instance(2, 4, 1.0, "squared")
+    monkeypatch.setattr(torch.Tensor, "all", None)
+    assert [G.shape for G in gradient(weights, X, Y, "squared")] == [W.shape for W in weights]

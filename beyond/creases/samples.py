@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
-from numerics.workspace import Workspace, sample_tiles
+from numerics.workspace import Workspace
 
 SINGULAR = 1e-6  # eigenvalues of X X', scaled to a unit diagonal, that count as zero: single precision sees no more
 NOISE = 1e-7  # of |c|^2: what rounding leaves of a column that is a linear function
@@ -103,11 +103,11 @@ class NeuronSamples:
 
     def _sum(self, part: Callable[[slice], Array], rows: int) -> np.ndarray:
         """Sum of part(tile) over tiles for blocks of `rows` rows, float64 on the host."""
-        return to_host(self.work.sum(part, sample_tiles(max(rows, 1), self.n, self.xp)))
+        return to_host(self.work.sum(part, self.work.tiles(max(rows, 1), self.n, self.xp)))
 
     def _concatenate(self, part: Callable[[slice], Array], rows: int) -> Array:
         """part(tile) of all tiles, side by side."""
-        return self.xp.concatenate(self.work.map(part, sample_tiles(max(rows, 1), self.n, self.xp)), axis=1)
+        return self.xp.concatenate(self.work.map(part, self.work.tiles(max(rows, 1), self.n, self.xp)), axis=1)
 
     def _device(self, array: np.ndarray) -> Array:
         """An array of the host where the samples are, in single precision."""

@@ -20,7 +20,7 @@ from fits import Progress
 from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
 from numerics.batches import Schedule
 from numerics.sparse import SparseVector, top_mask
-from numerics.workspace import Workspace, sample_tiles
+from numerics.workspace import Workspace
 from sensing import Gates, RandomGates, ReluSensing, WeightGates
 
 GAUSS_NEWTON_STEPS, POLISHING_STEPS = 2, 3  # after each change of the support, and of an answer
@@ -84,9 +84,9 @@ class LayerProblem:
 
     def solve(self, A: ReluSensing, S: np.ndarray, w: SparseVector) -> SparseVector:
         """Least squares on the coordinates S; conjugate gradients start from the weights of w there."""
-        A_S = A.columns(to_device(S, self.XT))
+        A_S = A.columns(S)
         x = cholesky(A_S, self.y) if self.cg_steps is None else \
-            conjugate_gradients(A_S, self.y, to_device(w.at(S), self.XT), self.cg_steps)
+            conjugate_gradients(A_S, self.y, w.at(S), self.cg_steps)
         return SparseVector(S, x.astype(DTYPE), w.size)
 
     def residual(self, w: SparseVector) -> Array:
@@ -161,7 +161,7 @@ class LayerProblem:
         """What AIHT finds, full batch: it takes over where a first cycle fails (on images, with large s and m)."""
         gates, schedule = RandomGates(*self.key, self.m, self.d), Schedule(self.n, AIHT_STEPS)
         *_, (w, _) = aiht.iterates(self.XT, self.y, self.s, gates, schedule, self.work)
-        return Iterate(w.to_host(), self.loss(w.to_host()))
+        return Iterate(w, self.loss(w))
 
     def _dense(self, w: SparseVector) -> tuple[Array, Array]:
         """The inputs in use, and the weights of the active neurons on them [b, inputs]."""
@@ -169,7 +169,7 @@ class LayerProblem:
         return to_device(inputs, self.XT), to_device(W, self.XT)
 
     def _tiles(self, W: Array) -> list[slice]:
-        return sample_tiles(max(len(W), 1), self.n, self.xp)
+        return self.work.tiles(max(len(W), 1), self.n, self.xp)
 
 
 def dense_rows(w: SparseVector, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Least squares on a support S: min over x of |A_S x - y|^2, by the normal equations or by conjugate gradients.
 
 Columns that coincide, vanish or outnumber the samples are no error: a ridge, or stopping early, picks a solution of
-moderate size. A_S is a sensing.Columns; y and starting values live where its samples are, solutions on the host.
+moderate size. A_S is a numerics.columns.Columns; y lives where its samples are, what has the length of S on the host.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from functools import partial
 import numpy as np
 
 from beyond.gram import with_ridge
-from numerics.arrays import Array, to_device, to_host
-from sensing import Columns
+from numerics.arrays import Array
+from numerics.columns import Columns
 
 RIDGE = 1e-6  # of the mean diagonal of the Gram matrix; ten times more, as often as needed, where that is indefinite
 CONVERGED = 1e-13  # |r|^2, as a share of the first, at which conjugate gradients are done in single precision
@@ -24,10 +24,9 @@ def cholesky(A_S: Columns, y: Array) -> np.ndarray:
 
     The Gram matrix [s, s] is summed in float64 from products in single precision.
     """
-    solution = factored(to_host(A_S.gram_matrix()))
-    x = solution(to_host(A_S.adjoint(y)))
-    r = y - A_S.apply(to_device(x, y))
-    return x + solution(to_host(A_S.adjoint(r)))
+    solution = factored(A_S.gram_matrix())
+    x = solution(A_S.adjoint(y))
+    return x + solution(A_S.adjoint(y - A_S.apply(x)))
 
 
 def factored(K: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -39,7 +38,7 @@ def factored(K: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return lambda b: cho_solve(factor, b, check_finite=False)
 
 
-def conjugate_gradients(A_S: Columns, y: Array, x: Array, steps: int) -> np.ndarray:
+def conjugate_gradients(A_S: Columns, y: Array, x: np.ndarray, steps: int) -> np.ndarray:
     """Least squares x [s] float64 by at most `steps` conjugate gradients from x [s], on columns scaled to unit norm.
 
     The iteration is CGLS (Hestenes and Stiefel 1952), one pass over A_S per step. It stops where the gradient is down
@@ -51,10 +50,10 @@ def conjugate_gradients(A_S: Columns, y: Array, x: Array, steps: int) -> np.ndar
     z = x / scale
     r = scale * A_S.adjoint(y - A_S.apply(x))  # minus half the gradient
     p, done = r, CONVERGED * (r @ r)
-    for _ in range(steps):  # without a branch: on a GPU the numbers need not come to the host
+    for _ in range(steps):
         q = scale * A_S.gram(scale * p)
         going_on = (r @ r > done) & (p @ q > FLAT * (p @ p))
         mu = going_on * (r @ r) / (p @ q + TINY)
         z, before, r = z + mu * p, r @ r, going_on * (r - mu * q)
         p = r + (r @ r) / (before + TINY) * p
-    return to_host(scale * z)
+    return scale * z

@@ -13,8 +13,8 @@ import numpy as np
 from beyond.gnhtp.layer import COLUMN_FLOOR, LayerProblem, num_active
 from beyond.gnhtp.least_squares import factored
 from beyond.gram import eliminate
-from numerics.arrays import DTYPE, Array, array_module, to_device, to_host
-from numerics.sparse import SparseVector, largest
+from numerics.arrays import DTYPE, Array, to_device, to_host
+from numerics.sparse import Largest, SparseVector
 from numerics.streams import Stream
 from sensing import Gates, ReluSensing
 
@@ -65,23 +65,20 @@ def leading(A: ReluSensing, w: SparseVector, r: Array, s: int, criteria: list[Ca
 
     A criterion is a function (weights, G, N) -> numbers to compare, all of the same coordinates [b].
     """
-    xp = array_module(r)
-    w = SparseVector(to_device(w.indices, r), to_device(w.values, r), w.size)
-    tops = [(w.indices[:0], w.values[:0]) for _ in criteria]
+    tops = [Largest(s) for _ in criteria]
     for place, G, N in A.adjoint_blocks(r, norms=True):
         N += COLUMN_FLOOR * math.sqrt(len(r))
-        weights = w.at(place)
-        tops = [largest(xp.concatenate([indices, place]),
-                        xp.concatenate([values, criterion(weights, G, N).astype(DTYPE)]), s)
-                for (indices, values), criterion in zip(tops, criteria, strict=True)]
-    return [to_host(indices[values != 0]) for indices, values in tops]
+        weights = to_device(w.at(place), r)
+        for top, criterion in zip(tops, criteria, strict=True):
+            top.add(place, criterion(weights, G, N).astype(DTYPE))
+    return [top.indices[top.values != 0] for top in tops]
 
 
 def keep_best(layer: LayerProblem, A: ReluSensing, pool: np.ndarray, s: int) -> np.ndarray:
     """The s coordinates of a pool (ascending) that survive backward elimination."""
-    A_P = A.columns(to_device(pool, layer.XT))
-    inverse = factored(to_host(A_P.gram_matrix()))(np.eye(len(pool)))
-    return pool[eliminate(inverse, to_host(A_P.adjoint(layer.y)), s)[0]]
+    A_P = A.columns(pool)
+    inverse = factored(A_P.gram_matrix())(np.eye(len(pool)))
+    return pool[eliminate(inverse, A_P.adjoint(layer.y), s)[0]]
 
 
 def signed_inputs(w: SparseVector, d: int) -> tuple[np.ndarray, np.ndarray]:

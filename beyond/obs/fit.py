@@ -50,7 +50,7 @@ AIHT_EPOCHS = 100  # the paper's number for images
 class Options(options.Options):
     """How it searches."""
 
-    num_epochs: int = option(1000, at_least(1), "passes through the data, in all cycles; up to 300 weights three times "
+    num_epochs: int = option(1000, at_least(1), "passes through the data, in all cycles; up to 300 weights 2.5 times "
                              "as many, for several starts", words="epochs {}")
     l2: float = option(0.01, real("a number that is not negative", lambda value: value >= 0), "strength of weight "
                        "decay, in units of s / samples; none where the score is on the training samples",

@@ -27,7 +27,7 @@ START_ROUND_RATE = (6e-3 * 5e-2) ** 0.5  # between the rates of SLOW
 MANY, MANY_SHARE = 6000, 0.6  # weights above which a round of pruning keeps so many, and trains for half as long
 LAST_RATE = 1e-5  # to which the rate falls at the end of a cycle
 NEWTON_STEPS = 2  # of Levenberg and Marquardt in place of an epoch
-FEW, STARTS, MORE_EPOCHS = 300, 8, 3  # with so few weights a fit has so many starts, and so many times the epochs
+FEW, STARTS, MORE_EPOCHS = 300, 8, 2.5  # with so few weights a fit has so many starts, and so many times the epochs
 
 
 @dataclass(frozen=True)

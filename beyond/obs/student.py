@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from numerics.adam import Adam
 from numerics.masks import live_units, trim
-from numerics.training import Adam, DenseLayer, Network
+from numerics.training import DenseLayer, Network
 
 if TYPE_CHECKING:
     from torch import Tensor
