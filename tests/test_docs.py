@@ -22,6 +22,7 @@ from shell import VERSION
 from shell.files import fill_blocks
 from shell.program import UsageError
 from studies import tables
+from studies.standing import standing
 from sweep import flags
 from sweep.flags import flag_table
 from sweep.methods import METHODS
@@ -288,6 +289,22 @@ def test_tables_of_fits_count_exact_ones_and_add_up_seconds(logs, monkeypatch):
                                            "| one | 50000 | 1 of 1 | 160.0 dB | 2 |"]
     grid = tables.cells({"task": "gaussian_sparse", "method": "aiht"}, ((5,), (2,)))
     assert tables.exact(grid, "gaussian_sparse") == "1 of 3"
+
+
+def test_standing_counts_where_one_of_ours_leads(few_logs, logs):
+    """Beside the corner of Figure 1: gnhtp exact where AIHT is (level), behind it, ahead of it, and not run."""
+    save_log("c", [[[145, 145], [80, 90]], [[50, 50], [np.nan] * 2]], method="gnhtp", folder=logs)
+    save_log("d", [[[0.9]], [[0.8]]], task="mnist", method="obs", axes=[[10, 20], [100], [0]], folder=logs)
+    save_log("e", [[[0.9]], [[0.85]]], task="mnist", method="rigl", axes=[[10, 20], [100], [0]], folder=logs)
+    rows = tables.table("standing")[2:]
+    assert rows[0] == "| 1: mlp_planted, 1 hidden layer | 100 | 3 | 2 |"
+    assert next(row for row in rows if "mnist, 1" in row and row.startswith("| 3: mnist")).endswith("| 35 | 2 | 1 |")
+    assert rows[-1].endswith("| 5 | 3 |")
+
+
+def test_the_readme_says_how_often_one_of_ours_leads():
+    *_, (_, pairs, run, leads) = standing(tables.shipped())
+    assert f"{leads} of the {run} pairs (m, s) of the five figures that one was run on (of {pairs})" in README
 
 
 def test_one_version_is_named_everywhere():
