@@ -1,7 +1,8 @@
 """Where our methods are the best of all that were run, over the pairs (m, s) of the five figures.
 
-A method's number is the median over the seeds 0 1 2 of the best of its settings. On planted networks what is exact is
-level; elsewhere the best is whoever is not behind. A pair has an instance where AIHT was not skipped.
+A method's number is the median, over those of the seeds 0 1 2 that were run, of the best of its settings. On planted
+networks all that has more than 140 dB is level; elsewhere the best is whoever is not behind. A pair has an instance
+where AIHT was not skipped.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def best_of(method: str, row: Row, logs: Sequence[Log]) -> np.ndarray:
 
 
 def level(scores: np.ndarray, row: Row) -> np.ndarray:
-    """Scores of which the larger is the better; on planted networks all that are exact are equal."""
+    """Scores of which the larger is the better; on planted networks all beyond 140 dB are equal."""
     return np.minimum(scores, TOP) if TASKS[row.task].is_planted else scores
 
 

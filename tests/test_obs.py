@@ -215,6 +215,18 @@ def test_a_new_unit_lowers_the_loss(loss, k):
     assert student.objective(smaller, data) < student.objective(weights, data)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_new_unit_has_the_sign_that_the_residual_asks_for(sign):
+    """relu(w . x) may correlate with the residual the other way than w . x does."""
+    X = np.random.default_rng(0).standard_normal((500, 1)).astype(np.float32)
+    Y = sign * (0.1 * X - np.abs(X))
+    data = student.Data.of(X, Y, "squared", 0.0, np.random.default_rng(1))
+    empty = [torch.zeros(0, 1), torch.zeros(1, 0)]
+    for seed in range(4):
+        new = grow.born(empty, 1, 1, data, np.random.default_rng(seed))
+        assert student.objective(new, data) < 0.9 * student.objective(empty, data)
+
+
 # ---- steps, cycles, fits ----
 
 
@@ -237,6 +249,28 @@ def test_levenberg_steps_lower_the_objective(l2):
         weights = levenberg.levenberg(weights, data, 1)
         values.append(student.objective(weights, data))
     assert all(after <= before for before, after in zip(values, values[1:], strict=False)) and values[-1] < values[0]
+
+
+def test_a_unit_that_a_step_empties_is_no_nan():
+    """A unit that is closed on all samples has no slope, and weight decay takes its weights to 0 in one step."""
+    rng = np.random.default_rng(0)
+    X = np.abs(rng.standard_normal((100, 40))).astype(np.float32)
+    net = obs.fit(X, X[:, 0] * X[:, 1], 301, width=12, num_layers=2, num_epochs=8)
+    assert np.isfinite(net.predict(X)).all() and 0 < net.num_nonzero <= 301
+
+
+def test_one_unit_in_each_of_two_layers_may_be_negative():
+    X = np.random.default_rng(0).standard_normal((200, 3)).astype(np.float32)
+    y = -np.maximum(X[:, 0], 0)
+    net = obs.fit(X, y, 2, width=1, num_layers=2, num_epochs=60)
+    assert np.mean((net.predict(X) - y) ** 2) < 1e-2 * np.mean(y**2)
+
+
+@pytest.mark.parametrize("options, n, words", [({"loss": "cross_entropy"}, 5, "one-hot"),
+                                               ({"held_out": 0.1}, 1, "split")])
+def test_data_that_do_not_suit_the_options_are_refused(options, n, words):
+    with pytest.raises(ValueError, match=words):
+        obs.fit(np.ones((n, 2)), np.ones(n), 2, width=1, **options)
 
 
 def test_a_cycle_counts_only_if_the_objective_falls():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from beyond.gram import unit
 from beyond.obs.student import Data, Student
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def rescalings(weights: Sequence[Tensor], data: Data) -> np.ndarray:
         (into, _), (_, out) = before.nonzero(), after.nonzero()
         moves[into, np.arange(starts[layer], starts[layer + 1])] = before[before != 0]
         moves[out, np.arange(starts[layer + 1], starts[layer + 2])] = -after[after != 0]
-        rows.append(moves / np.linalg.norm(moves, axis=1, keepdims=True))
+        rows.append(unit(moves))
     return np.concatenate(rows) if rows else np.zeros((0, starts[-1]))
 
 

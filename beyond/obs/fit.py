@@ -6,8 +6,8 @@ A small dense network is trained and pruned to s weights. What is pruned is chos
 the others moved to make up for it: the optimal brain surgeon (Hassibi and Stork 1993). That alone is no better than a
 good linear classifier. The gain is in cycles at a constant s (search.py): a cycle
 
- 1. adds units, each made for a random direction of the residual (grow.py: born),
- 2. adds 0.3 to 4 s weights where gradient^2 / curvature is largest (grow.py: grown),
+ 1. with one hidden layer adds units, each made for a random direction of the residual (grow.py: born),
+ 2. adds 0.3 to 4 s weights (0.02 to 1 s on few samples) where gradient^2 / curvature is largest (grow.py: grown),
  3. trains, then prunes to s weights and m units in rounds, with training after each (prune.py),
  4. and counts only if the objective falls.
 
@@ -35,10 +35,10 @@ from beyond.obs.search import Candidate, Search
 from beyond.obs.student import Data, alive, objective
 from fits import LOSSES, Callback, FitState, Found, network_of, solver
 from models import SparseLayer, SparseNet
-from numerics.arrays import DTYPE, Array
+from numerics.arrays import DTYPE, Array, to_host
 from numerics.streams import Stream
 from numerics.workspace import Workspace, one_thread
-from options import SWITCH, at_least, between, one_of, option, real
+from options import SWITCH, OptionError, at_least, between, one_of, option, real
 
 INPUT_SCALE = 3.0  # inputs are divided by so many root mean squares: pixels of digits then lie between 0 and 1
 L2 = (0.0025, 0.01, 0.03, 0.1, 0.3)  # strengths to choose from
@@ -51,7 +51,7 @@ class Options(options.Options):
     """How it searches."""
 
     num_epochs: int = option(1000, at_least(1), "passes through the data, in all cycles; up to 300 weights 2.5 times "
-                             "as many, for several starts", words="epochs {}")
+                             "as many, for several starts, where it begins from dense networks", words="epochs {}")
     l2: float = option(0.01, real("a number that is not negative", lambda value: value >= 0), "strength of weight "
                        "decay, in units of s / samples; none where the score is on the training samples",
                        words="l2 {:g}")
@@ -59,6 +59,12 @@ class Options(options.Options):
                              "given", words="held out {:g}")
     loss: str = option("squared", one_of(LOSSES), "what is minimised; cross_entropy: of one-hot targets", flag=False)
     interpolate: bool = option(False, SWITCH, "whether the score is on the training samples", flag=False)
+
+    def check_data(self, n: int, d: int, k: int) -> None:
+        if self.loss == "cross_entropy" and k == 1:
+            raise OptionError("loss", "cross_entropy takes one-hot targets, and y has one output; use squared")
+        if self.held_out and n < 2:
+            raise OptionError("held_out", "one sample cannot be split; use 0")
 
 
 @solver(Options)
@@ -82,6 +88,7 @@ class Fit:
 
     def __init__(self, X: np.ndarray, y: np.ndarray, s: int, m: int, depth: int, seed: int, work: Workspace,
                  callback: Callback | None, options: Options):
+        X, y = to_host(X), to_host(y)
         self.given, self.s, self.m, self.depth, self.seed, self.work = (X, y), s, m, depth, seed, work
         self.callback, self.options, self.cycles = callback, options, 0
         self.scale = INPUT_SCALE * root_mean_square(X)
@@ -151,7 +158,7 @@ class Fit:
         import torch
 
         layers = [torch.tensor(layer.dense()) for layer in net.layers]
-        layers[0] /= self.scale**-1
+        layers[0] *= self.scale
         layers[-1] /= self.target_scale
         return alive([*layers, torch.ones(1, len(layers[-1]))])
 

@@ -76,12 +76,12 @@ def born(weights: Sequence[Tensor], units: int, each: int, data: Data, rng: np.r
         v /= v.norm()
         r = v @ R
         w = (X @ r) / X.shape[1] / (power + TINY)
-        gain = w.square() * power
-        w[gain.argsort(descending=True, stable=True)[each:]] = 0
+        w[(w.square() * power).argsort(descending=True, stable=True)[each:]] = 0
         z = (w @ X).relu_()
-        if (energy := float(z.square().mean())) > TINY**2:
-            factor = float((z * r).mean()) / energy
+        energy, gain = float(z.square().mean()), float((z * r).mean())
+        if energy > TINY**2 and gain:
+            factor = gain / energy  # negative where the unit is open on other samples than w . x correlates on
             one_output = len(V) == 1
             W = torch.cat([W, w[None] * (abs(factor) if one_output else energy**-0.5)])
-            V = torch.cat([V, (v.sign() if one_output else v * factor * energy**0.5)[:, None]], 1)
+            V = torch.cat([V, ((v * factor).sign() if one_output else v * factor * energy**0.5)[:, None]], 1)
     return [W, V]

@@ -1,7 +1,8 @@
 """Fewer weights and fewer units: those go that the loss misses least, by its curvature.
 
 Up to some hundred weights by the optimal brain surgeon (Hassibi and Stork 1993), which knows what the others can make
-up for and moves them so that they do; above by w^2 h, with the diagonal h (optimal brain damage, LeCun et al. 1990).
+up for and moves them so that they do; it takes a quarter of what is too much at a time. Above by w^2 h, with the
+diagonal h (optimal brain damage, LeCun et al. 1990).
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def narrowed(weights: Sequence[Tensor], m: int, data: Data, rng: np.random.Gener
 def unit_costs(weights: Sequence[Tensor], data: Data, rng: np.random.Generator) -> list[np.ndarray]:
     """What the loss rises by without a unit, for the units of each hidden layer; by the surgeon where it is called.
 
-    Without a set S of weights, and with the others at their new best, that is w_S' (A^-1_SS)^-1 w_S / 2.
+    Without a set S of weights, and with the others at their new best, that is w_S' (A^-1_SS)^-1 w_S / 2. Where the
+    surgeon is not called, it is w^2 h / 2 summed over the weights that come in.
     """
     free = [W.numpy() for W in data.free(weights)]
     if not data.is_small(data.count(weights)):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TILES = 90  # batches of an epoch
 SMALL = 600  # weights up to which a matrix of the curvature is made
 NEWTON_SAMPLES, NEWTON_PRODUCTS = 5000, 5 * 10**9  # samples, and products for a matrix of Levenberg and Marquardt
-LEAST_TILE = 32  # samples; fewer batches where there are few samples
+LEAST_TILE = 32  # samples of a batch, about; fewer batches where there are few samples
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Data:
         return self.tiles[0][1].shape[0]
 
     def some(self, samples: int, rng: np.random.Generator) -> list[tuple[Tensor, Tensor]]:
-        """Random tiles that hold so many samples or just over; all of them where there are no more."""
+        """Random tiles that hold about so many samples; all of them where there are no more."""
         count = -(-samples * len(self.tiles) // self.size)
         return [self.tiles[number] for number in rng.permutation(len(self.tiles))[:count]]
 
@@ -80,7 +80,8 @@ class Data:
 
     def is_small(self, count: int) -> bool:
         """Whether matrices of so many weights may be made: they cost no more than the training between them."""
-        return count <= SMALL or self.is_fitted_by_newton and count**2 * self.size <= NEWTON_PRODUCTS
+        products = count**2 * max(count, self.size)
+        return count <= SMALL or self.is_fitted_by_newton and products <= NEWTON_PRODUCTS
 
     def count(self, weights: Sequence[Tensor]) -> int:
         """Nonzero weights; signs do not count."""
