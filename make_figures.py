@@ -14,14 +14,14 @@ sidecar, or a table named by the paper's own code. No display is needed.
 The first prints the commands that compute Figure 1. The second puts AIHT beside IMP as in Figure 1, with their
 difference, from the cells of all logs that have its settings. With --statistic and --metric both ways of drawing show
 other numbers than the mean score. The third draws nothing: it compares the cells of Figure 1 in ./logs with those in
-logs/reference (plotting/against.py). Nor does --table, which prints the logs as tables (plotting/tables.py).
+logs/reference (plotting/against.py). Nor does --table, which prints the logs as tables (plotting/tables.py), nor
+--html, which writes a page to explore (plotting/explore.py).
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING
 
 from shell.extensions import load_named
 from shell.files import check_writable
-from shell.program import Parser, UsageError, complain, require, run_main
+from shell.program import Parser, UsageError, complain, folder, number, require, run_main
 
 if __name__ == "__main__":
     require("make_figures.py", "numpy", "matplotlib", "threadpoolctl")
 
-from plotting import against, figures, lines, page, panels, tables
+from plotting import against, explore, figures, lines, page, panels, tables
 from plotting.figures import FIGURES, Entry
 from plotting.logs import SCORE, agrees, find_logs, folders, grid_of, known_method, known_task, picture_names, read_log
 from plotting.numbers import MEAN, SHARES, STATISTICS, Quantity
@@ -63,6 +63,8 @@ SENSELESS = {  # flag: what it does, and the flags that have no sense beside it
     "history": ("{} is what is drawn", ("figure", "against", "table", "metric", "statistic")),
     "table": ("{} has all statistics of single logs", ("figure", "against", "statistic")),
     "against": ("compares the scores of single cells", ("metric", "statistic")),
+    "html": ("shows the scores of all figures, with switches for the statistic",
+             ("figure", "commands", "statistic", "threshold", "metric", "tolerance", "table", "history", "draw")),
 }
 
 
@@ -96,24 +98,13 @@ def make_parser() -> Parser:
         "per seed with its status, score and details")
     add("--history", nargs="?", const=SCORE, choices=lines.NUMBERS, help="draw how fits went, step by step, by what "
         "runner.py --save_history kept: the score, or another number; median and quartiles over the seeds")
+    add("--html", type=folder, metavar="FILE", help="draw nothing, but write one page on which the logs, or with "
+        "--against both sets of logs, are explored in a browser; takes the package plotly")
     add("--extend", nargs="+", metavar="FILE", help="Python files that add tasks, methods or figures to the tables")
     add("--logs_dir", type=folder, default=LOGS, help="holds <task>/<method>/*.npy (./%(default)s)")
     add("--figures_dir", type=folder, help="for the pictures (default: ./figures, for another --logs_dir the folder of "
         "its name in there)")
     return parser
-
-
-def folder(text: str) -> Path:
-    """The type of flags that name a folder."""
-    return Path(text).expanduser()
-
-
-def number(text: str) -> float:
-    """The type of --threshold and --tolerance."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError
-    return value
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -325,15 +316,26 @@ def draw_histories(args: argparse.Namespace) -> int:
     return max(code, draw_pictures(lines.history_makers(kept, args.history), args.figures_dir))
 
 
+def write_page(args: argparse.Namespace) -> int:
+    """Write the page of --html; returns an exit code. Raises UsageError."""
+    explore.check_page(args.html)
+    names = [str(name) for name in (args.logs_dir, args.against) if name]
+    found = {name: read_logs(wanted_paths(args, Path(name)), with_histories=True) for name in names}
+    if any(logs for logs, _ in found.values()):
+        explore.write_page(args.html, explore.page_data(FIGURES, {name: logs for name, (logs, _) in found.items()}))
+        print(args.html)
+    return max(code for _, code in found.values())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     def run() -> int:
         load_named(PROG, argv)
         args = parse_arguments(argv)
-        for folder in (args.logs_dir, args.against):
-            if folder and not args.commands and not folder.is_dir():
-                raise UsageError(f"no folder {folder}; run runner.py with --save_results, or name the folder that "
+        for given in (args.logs_dir, args.against):
+            if given and not args.commands and not given.is_dir():
+                raise UsageError(f"no folder {given}; run runner.py with --save_results, or name the folder that "
                                  "holds the logs by --logs_dir or --against")
-        uses = {print_commands: args.commands, compare: args.against, tabulate: args.table,
+        uses = {print_commands: args.commands, write_page: args.html, compare: args.against, tabulate: args.table,
                 draw_histories: args.history, draw_figure: args.figure}
         return next((use for use, asked in uses.items() if asked), draw_each_log)(args)
 

@@ -7,10 +7,12 @@ import contextlib
 import difflib
 import importlib.util
 import io
+import math
 import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from options import SWITCH, Declaration, ListOf, OptionError, OptionTypeError
@@ -56,6 +58,19 @@ def add_flag(group: argparse.ArgumentParser | argparse._ArgumentGroup, declarati
         metavar = f"{{{','.join(limit.choices)}}}" if limit.choices else declaration.metavar
         nargs = None if not isinstance(limit, ListOf) else "*" if limit.allow_empty else "+"
         group.add_argument(name, nargs=nargs, metavar=metavar, required=declaration.is_required, help=help)
+
+
+def folder(text: str) -> Path:
+    """The type of flags that name a file or a folder."""
+    return Path(text).expanduser()
+
+
+def number(text: str) -> float:
+    """The type of flags that are a finite number."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def as_usage(error: OptionError | OptionTypeError) -> UsageError:
