@@ -321,3 +321,15 @@ def test_the_bits_do_not_depend_on_the_threads():
 def test_too_few_samples_are_refused():
     with pytest.raises(ValueError, match="X: beyond.creases.fit needs more samples than inputs, not 5 of 9"):
         creases.fit(np.ones((5, 9)), np.ones(5), 3, width=2)
+
+
+def test_weights_of_a_closed_neuron_go_first():
+    """They add nothing, on any sample: the budget must not wait for others to go."""
+    rng = np.random.default_rng(0)
+    X = np.abs(rng.standard_normal((50, 4))).astype(np.float32)
+    W, V = np.array([[1.0, 1, 0, 0], [-1, -1, -1, 0]]), np.ones((2, 1))  # the second is closed on positive inputs
+    with Workspace() as work:
+        data = NeuronSamples(np.ascontiguousarray(X.T), (X[:, 0] + X[:, 1])[None], work)
+        left = least_squares.fit_budgets(data, least_squares.Neurons(W, V), 2, 2)
+        assert least_squares.without_weakest(data, least_squares.Neurons(W, V), 3).W.tolist() == [[1, 1, 0, 0]]
+    np.testing.assert_allclose(left.W, [[1, 1, 0, 0]], atol=1e-5)

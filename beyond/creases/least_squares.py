@@ -93,11 +93,12 @@ def without_rounding(data: NeuronSamples, net: Neurons) -> Neurons:
 
 def without_weakest(data: NeuronSamples, net: Neurons, count: int) -> Neurons:
     """The neurons without the `count` weights that contribute least."""
-    energy = energies(data, net)
+    energy, there = energies(data, net), np.concatenate([net.W, net.V], axis=1) != 0
     if net.V.shape[1] == 1:
-        energy[:, -1:] = np.inf
+        there[:, -1] = False
     keep = np.ones(energy.shape, dtype=bool)
-    keep.flat[np.argsort(np.where(energy > 0, energy, np.inf), axis=None, kind="stable")[:count]] = False
+    # those without energy go first: a neuron that is closed on all samples has weights, and must not stay for ever
+    keep.flat[np.argsort(np.where(there, np.nan_to_num(energy), np.inf), axis=None, kind="stable")[:count]] = False
     return masked(net, keep)
 
 
