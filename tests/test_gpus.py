@@ -178,7 +178,9 @@ def test_with_workers_a_child_looks_so_that_no_gpu_is_held(tmp_path, monkeypatch
     monkeypatch.setenv("CUPY_TF32", "1")
     with pytest.raises(UsageError, match="environment variable CUPY_TF32"):
         machine.choose_device(settings("cupy", workers=2))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "nowhere"))
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "cupy.py").write_text("raise ModuleNotFoundError('No module named cupy', name='cupy')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "without"))
     assert machine.choose_device(settings("cupy", workers=2)).line == "CPU (no CuPy)"
     sys.modules.pop("cupy", None)
 
