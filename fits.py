@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
@@ -27,13 +26,11 @@ import numpy as np
 import options
 from models import SparseLayer, SparseNet
 from numerics.arrays import DTYPE, Array, array_module, real_array, to_device, to_host
-from numerics.batches import batches_per_epoch
 from numerics.sparse import SparseVector
-from numerics.training import LEARNING_RATE, Rate
 from numerics.workspace import Workspace
-from options import SEED, SIZE, SWITCH, OptionError, Options, at_least, declarations, made, one_of, option, real, text
+from options import SEED, SIZE, OptionError, Options, at_least, declarations, made, one_of, option
 from sensing import RandomGates
-from units import SCALES, Units, largest, shifted
+from units import Units, largest, shifted
 
 Details = dict[str, Any]  # for the log: what JSON holds
 
@@ -268,9 +265,6 @@ def fit_data(X: Array, y: Array) -> tuple[Array, Array]:
 # ---- options that several methods have ----
 
 LOSSES = ("squared", "cross_entropy")
-SHARE = real("0, or a number between 0 and 1", lambda value: 0 <= value < 1)
-RATE = real("a number above 0 and at most 1", lambda value: 0 < value <= 1)
-TORCH_DEVICE = text('"cpu" or "cuda:N"', lambda value: re.fullmatch(r"cpu|cuda:\d+", value) is not None)
 
 
 @dataclass(frozen=True)
@@ -281,41 +275,27 @@ class Epochs(Options):
 
 
 @dataclass(frozen=True)
-class EpochOptions(Epochs):
-    """Of a method that goes through the data in batches."""
+class LossOptions(Options):
+    """Of a method that minimises either of LOSSES."""
 
-    batch_size: int = option(0, at_least(0), "samples per step, 0 for all of them",
-                             words=lambda size: f"batch {size}" if size else "full batch")
     loss: str = option("squared", one_of(LOSSES), "what is minimised; cross_entropy: of one-hot targets", flag=False)
 
     def check_data(self, n: int, d: int, k: int) -> None:
-        if self.batch_size > n:
-            raise OptionError("batch_size", f"{self.batch_size} is over the {n} samples; use 0 for full batch")
         if self.loss == "cross_entropy" and k == 1:
             raise OptionError("loss", "cross_entropy takes one-hot targets, and y has one output; use squared")
 
 
 @dataclass(frozen=True)
-class TorchOptions(EpochOptions):
-    """Of a method that trains with torch; the defaults are the published ones."""
+class EpochOptions(LossOptions, Epochs):
+    """Of a method that goes through the data in batches."""
 
-    input_scale: str = option("none", one_of(SCALES), "what inputs are divided by in training, and the first weights "
-                              "afterwards; largest: the power of two nearest to their largest magnitude",
-                              words="inputs over their {}")
-    output_share: float = option(0.0, SHARE, "share of the s weights that the output layer gets, rounded up; 0: what "
-                                 "the ranking of all weights, or mask_init, gives it", words="output share {:g}")
-    learning_rate: float = option(LEARNING_RATE, RATE, "of Adam", words="learning rate {:g}")
-    rate_decay: bool = option(False, SWITCH, "let the learning rate fall linearly to 0", words="decaying")
-    device: str = option("cpu", TORCH_DEVICE, "where it trains", flag=False)
+    batch_size: int = option(0, at_least(0), "samples per step, 0 for all of them",
+                             words=lambda size: f"batch {size}" if size else "full batch")
 
-    @property
-    def rate(self) -> Rate:
-        """The learning rate of every training."""
-        return Rate(self.learning_rate, self.rate_decay)
-
-    def num_steps(self, n: int) -> int:
-        """The gradient steps of num_epochs passes through n samples."""
-        return self.num_epochs * batches_per_epoch(n, self.batch_size)
+    def check_data(self, n: int, d: int, k: int) -> None:
+        if self.batch_size > n:
+            raise OptionError("batch_size", f"{self.batch_size} is over the {n} samples; use 0 for full batch")
+        super().check_data(n, d, k)
 
 
 # ---- layer by layer ----

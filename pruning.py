@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fits import Callback, FitState, Found, TorchOptions, network_of, solver
+from fits import Callback, FitState, Found, network_of, solver
 from models import SparseNet, mlp_forward, mlp_weights
 from numerics.arrays import DTYPE, Array
 from numerics.batches import batches_per_epoch, gather
@@ -39,6 +39,7 @@ from numerics.streams import Stream
 from numerics.training import chunk_rows, train
 from numerics.workspace import Workspace, one_thread
 from options import at_least, one_of, option, real
+from torch_options import TorchOptions
 
 if TYPE_CHECKING:
     from torch import Tensor

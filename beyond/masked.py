@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fits import Callback, FitState, TorchOptions
+from fits import Callback, FitState
 from models import SparseNet
 from numerics.adam import EPSILON, MEAN_DECAY, SQUARE_DECAY
 from numerics.batches import batches_per_epoch
@@ -31,6 +31,7 @@ from numerics.masks import count_kept, live_units, trim, untrim
 from numerics.streams import Stream
 from numerics.training import gradient
 from options import at_least, option
+from torch_options import TorchOptions
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -37,7 +37,17 @@ class Row:
 
     @property
     def task(self) -> str:
-        return next(iter(self.columns.values()))["task"]
+        return self.problem["task"]
+
+    @property
+    def problem(self) -> Selection:
+        """What its columns fit: task, outputs and depth, where these are not at their defaults."""
+        return problem(next(iter(self.columns.values())))
+
+    @property
+    def depth(self) -> int:
+        """Hidden layers."""
+        return self.problem.get("num_layers", 1)
 
     def fitting(self, logs: Sequence[Log]) -> dict[str, list[Log]]:
         """{heading: the logs with the settings of this column}."""
@@ -131,8 +141,7 @@ def beside(mlist: Sequence[int], slist: Sequence[int], settings: Selection, pape
 
 def with_obs(row: Row, num_epochs: int) -> Row:
     """The same beside pruning by curvature, with so many epochs."""
-    settings = problem(next(iter(row.columns.values()))) | {"num_epochs": num_epochs}
-    return Row(row.mlist, row.slist, row.columns | columns(settings, "obs"))
+    return Row(row.mlist, row.slist, row.columns | columns(row.problem | {"num_epochs": num_epochs}, "obs"))
 
 
 def baselines(slist: Sequence[int], settings: Selection, trained: Selection, epochs: int) -> Row:

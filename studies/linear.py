@@ -12,6 +12,7 @@ from instances.task import Problem, Task
 from numerics.arrays import DTYPE
 from studies.answer import Answer, Find, held_out
 from studies.greedy import least_squares, select
+from tasks import decide
 
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 0.1)  # penalties of squared weights that are tried, for inputs of at most 1
 STEPS, FEW_STEPS = 100, 30  # of L-BFGS: in a fit that counts, and in one that only says where the next weights go
@@ -40,15 +41,13 @@ def classifier(task: Task, problem: Problem, seed: int, slist: Sequence[int]) ->
     @functools.cache
     def accuracy(by: str, size: int, form: str) -> float:
         W = fits[form](X[~out], Y[~out], supports[by][size])
-        return float(np.mean(decide(outputs(X[out], W, form)) == decide(Y[out])))
+        return float(np.mean(decide(outputs(X[out], W, form)) == decide(problem.Y[out])))
 
     def find(s: int) -> Answer:
         sizes = [size for size in slist if size <= s]  # fewer weights may be better
         by, size, form = max(itertools.product(supports, sizes, fits), key=lambda each: accuracy(*each))
         W = fits[form](X, Y, supports[by][size])
-        predictions = outputs(X_eval, W, form)
-        return Answer(predictions[:, 0] if Y.shape[1] == 1 else predictions, int(np.count_nonzero(W)),
-                      f"{size} chosen by {by}, {form}")
+        return Answer(outputs(X_eval, W, form), int(np.count_nonzero(W)), f"{size} chosen by {by}, {form}")
 
     return find
 
@@ -59,14 +58,11 @@ def with_constant(X: np.ndarray) -> np.ndarray:
 
 
 def outputs(X: np.ndarray, W: np.ndarray, form: str) -> np.ndarray:
-    """Predictions [n, k]: the class is the largest, of one output whether it is over 0.5."""
+    """Predictions [n], or [n, k] of several outputs, as tasks.decide takes them."""
     linear = X @ W.astype(DTYPE)
-    return linear if form == "least squares" or W.shape[1] > 1 else linear + 0.5
-
-
-def decide(Y: np.ndarray) -> np.ndarray:
-    """The class [n] of targets or predictions [n, k]."""
-    return Y[:, 0] > 0.5 if Y.shape[1] == 1 else Y.argmax(axis=1)
+    if W.shape[1] > 1:
+        return linear
+    return linear[:, 0] if form == "least squares" else linear[:, 0] + 0.5
 
 
 # ---- supports ----

@@ -20,6 +20,7 @@ import numpy as np
 from instances.image import INR_IMAGE
 from options import flags
 from plotting import page
+from plotting.against import by_settings
 from plotting.figures import FIGURES, Selection
 from plotting.heatmaps import bar_label
 from plotting.lines import COLOURS, MARKERS, draw_curve
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 SEEDS = (0, 1, 2)
 IMAGES = {"inr_mnist": (INR_IMAGE, 869), "inr_cifar10": (INR_IMAGE, 256)}  # the paper's, and one with more detail
 ROWS = {row.task: row for name in "345" for row in FIGURES[name].rows
-        if all(selection.get("num_layers", 1) == 1 for selection in row.columns.values())}
+        if row.depth == 1}
 SLISTS = {task: tuple(row.slist) for task, row in ROWS.items()}
 SLISTS["binary_cifar10"] = SLISTS["inr_cifar10"][1:]  # the paper has no figure of it
 WORDS = {"mnist": "Ten digits", "binary_mnist": "The digits 0 and 1", "binary_cifar10": "Airplanes and automobiles",
@@ -89,13 +90,12 @@ def method_lines(logs: Sequence[Log], task: str, image: int | None) -> Iterator[
     problem = usual | {"task": task, "num_layers": 1} | ({} if image is None else {"image": image})
     published = [selection | problem for selection in (ROWS[task].columns.values() if task in ROWS else ())]
     for name, method in METHODS.items():
-        groups = dict[str, dict[str, list[Log]]]()  # by title and settings
-        for log in logs:
-            if problem.items() <= log.settings.items() and log.settings["method"] == name:
-                title = method.title + form(log, published)
-                groups.setdefault(title, {}).setdefault(str(log.settings), []).append(log)
-        for title in sorted(groups):
-            yield best_line(title, list(groups[title].values()), task)
+        own = [log for log in logs if problem.items() <= log.settings.items() and log.settings["method"] == name]
+        titles = dict[str, list[list[Log]]]()
+        for group in by_settings(own).values():
+            titles.setdefault(method.title + form(group[0], published), []).append(group)
+        for title in sorted(titles):
+            yield best_line(title, titles[title], task)
 
 
 def form(log: Log, published: Sequence[Selection]) -> str:

@@ -12,27 +12,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from options import flags
-from plotting.figures import FIGURES, Row, problem
+from plotting.against import by_settings
+from plotting.figures import FIGURES, Row
 from plotting.logs import ANY, SCORE, agrees, gather
 from plotting.words import depth_words, outputs_words
-from studies.real_data import TOP, over_seeds
+from studies.real_data import SEEDS, TOP, over_seeds
 from sweep.logbook import Log
 from sweep.methods import METHODS
 from sweep.table import SKIPPED
 from tasks import TASKS
 
 OURS = ("gnhtp", "creases", "deep", "obs")
-SEEDS = (0, 1, 2)
 
 
 def best_of(method: str, row: Row, logs: Sequence[Log]) -> np.ndarray:
     """The median over the seeds of the best settings of a method [m, s], NaN where it was not run."""
-    own = problem(next(iter(row.columns.values())))
-    selection = own | {"method": method} | dict.fromkeys(flags(METHODS[method].solve.Options), ANY)
-    groups = dict[str, list[Log]]()
-    for log in logs:
-        if agrees(log, selection):
-            groups.setdefault(str(log.settings), []).append(log)
+    selection = row.problem | {"method": method} | dict.fromkeys(flags(METHODS[method].solve.Options), ANY)
+    groups = by_settings(log for log in logs if agrees(log, selection))
     found = [over_seeds(np.nanmedian, gather(group, row.mlist, row.slist, SEEDS).values(SCORE))
              for group in groups.values()]
     return np.fmax.reduce([np.full((len(row.mlist), len(row.slist)), np.nan), *found])
@@ -55,6 +51,5 @@ def standing(logs: Sequence[Log]) -> Iterator[tuple[str, int, int, int]]:
             run, leads = pairs & ~np.isnan(ours), ours >= np.nan_to_num(np.fmax.reduce([*every.values()]), nan=-np.inf)
             counts = np.array([pairs.sum(), run.sum(), (run & leads).sum()])
             total += counts
-            depth = next(iter(row.columns.values())).get("num_layers", 1)
-            yield f"{name}: {row.task}{outputs_words(row)}, {depth_words(depth)}", *counts.tolist()
+            yield f"{name}: {row.task}{outputs_words(row)}, {depth_words(row.depth)}", *counts.tolist()
     yield "all", *total.tolist()

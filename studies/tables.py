@@ -59,14 +59,9 @@ def cells(selection: dict[str, object], axes: Axes, seeds: Sequence[int] = (0, 1
 # ---- words and numbers of tables ----
 
 
-def depth_of(row: Row) -> int:
-    """The number of hidden layers of a row."""
-    return next(iter(row.columns.values())).get("num_layers", 1)
-
-
 def row_words(row: Row) -> str:
     """Task and depth of a row."""
-    return f"{row.task}, {depth_words(depth_of(row))}"
+    return f"{row.task}, {depth_words(row.depth)}"
 
 
 def present(values: np.ndarray) -> np.ndarray:
@@ -160,7 +155,7 @@ def parts() -> Rows:
 def columns_of(name: str) -> Rows:
     """An entry of FIGURES: a row for each task and method, its mean and median over cells, and its exact fits."""
     for row, found in grids(name):
-        measure, depth = TASKS[row.task].measure, depth_of(row)
+        measure, depth = TASKS[row.task].measure, row.depth
         of = f"{row.task}{outputs_words(row)}{f', {depth_words(depth)}' * (depth > 1)}, {bar_label(measure)}"
         for heading, grid in found.items():
             means, medians = (present(heatmap(grid, Quantity(statistic=statistic), measure).values)
@@ -191,7 +186,7 @@ def recovered() -> Rows:
             there = grid.kinds == DONE
             if there.any():
                 widths, numbers, _ = there.nonzero()
-                yield (f"{depth_words(depth_of(row))}{outputs_words(row)}, m up to {row.mlist[widths.max()]}, "
+                yield (f"{depth_words(row.depth)}{outputs_words(row)}, m up to {row.mlist[widths.max()]}, "
                        f"s up to {row.slist[numbers.max()]}",
                        *(exact(theirs, row.task, there) for _, theirs in paper),
                        f"**{exact(grid, row.task)}** ({ours})")
@@ -229,9 +224,9 @@ def other_inputs() -> Rows:
         yield words, *(exact(cells(drawn | given, axes), "mlp_planted") for axes, given in columns)
 
 
-def repeated(task: str, m: int, slist: tuple[int, ...], settings: Settings) -> Rows:
+def repeated(task: str, m: int, slist: tuple[int, ...]) -> Rows:
     """Pruning by curvature on two sets of seeds: means, the lowest and highest, and the seconds of a fit."""
-    both = [cells({"task": task, "method": "obs"} | settings, ((m,), slist), seeds) for seeds in ((0, 1, 2), (3, 4, 5))]
+    both = [cells({"task": task, "method": "obs"}, ((m,), slist), seeds) for seeds in ((0, 1, 2), (3, 4, 5))]
     for place, s in enumerate(slist):
         scores = [grid.values(SCORE)[0, place] for grid in both]
         every, seconds = present(np.concatenate(scores)), np.concatenate([g.values("seconds")[0, place] for g in both])
@@ -258,9 +253,7 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[], Rows]]] = {  # headings and 
     "recovered": (("networks recovered exactly", IMP, AIHT, "ours"), recovered),
     "standing": (("pairs (m, s) of the five figures", "with an instance", "one of ours was run", "and is best of all"),
                  lambda: standing(shipped())),
-    "obs_mnist": (REPEATED, partial(repeated, "mnist", 200, (100, 200, 500, 1000, 2000), {})),
-    "obs_binary_cifar10": (REPEATED, partial(repeated, "binary_cifar10", 50, (20, 100, 500, 2000),
-                                                 {"held_out": 0.1})),
+    "obs_mnist": (REPEATED, partial(repeated, "mnist", 200, (100, 200, 500, 1000, 2000))),
     "opponents": (("task", "method", "median over the seeds, by s", "seeds"), opponents),
     **{name: (COLUMNS, partial(columns_of, name))
        for name in ("recovery", "recovery2", "baselines", "dst", "gnhtp", "inputs")},

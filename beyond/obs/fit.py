@@ -29,16 +29,15 @@ from dataclasses import dataclass
 import numpy as np
 
 import aiht
-import options
 from beyond import gnhtp
 from beyond.obs.search import Candidate, Search
 from beyond.obs.student import Data, alive, objective
-from fits import LOSSES, Callback, FitState, Found, network_of, solver
+from fits import Callback, FitState, Found, LossOptions, network_of, solver
 from models import SparseLayer, SparseNet
 from numerics.arrays import DTYPE, Array, to_host
 from numerics.streams import Stream
 from numerics.workspace import Workspace, one_thread
-from options import SWITCH, OptionError, at_least, between, one_of, option, real
+from options import SWITCH, OptionError, at_least, between, option, real
 
 INPUT_SCALE = 3.0  # inputs are divided by so many root mean squares: pixels of digits then lie between 0 and 1
 L2 = (0.0025, 0.01, 0.03, 0.1, 0.3)  # strengths to choose from
@@ -47,7 +46,7 @@ AIHT_EPOCHS = 100  # the paper's number for images
 
 
 @dataclass(frozen=True)
-class Options(options.Options):
+class Options(LossOptions):
     """How it searches."""
 
     num_epochs: int = option(1000, at_least(1), "passes through the data, in all cycles; up to 300 weights 2.5 times "
@@ -57,12 +56,10 @@ class Options(options.Options):
                        words="l2 {:g}")
     held_out: float = option(0.0, between(0, 0.5), "share of the training samples on which l2 is chosen; 0: l2 as "
                              "given", words="held out {:g}")
-    loss: str = option("squared", one_of(LOSSES), "what is minimised; cross_entropy: of one-hot targets", flag=False)
     interpolate: bool = option(False, SWITCH, "whether the score is on the training samples", flag=False)
 
     def check_data(self, n: int, d: int, k: int) -> None:
-        if self.loss == "cross_entropy" and k == 1:
-            raise OptionError("loss", "cross_entropy takes one-hot targets, and y has one output; use squared")
+        super().check_data(n, d, k)
         if self.held_out and n < 2:
             raise OptionError("held_out", "one sample cannot be split; use 0")
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 # Where no measurement is named, the values of a prototype that was tuned on other seeds of ten digits.
 PER_UNIT, LEAST_UNITS = 12, 4  # a start has LEAST_UNITS + s / PER_UNIT units, or m
 START_EPOCHS, START_RATE, START_SHARE = 3, 3e-3, 0.85
-START_ROUND_RATE = (6e-3 * 5e-2) ** 0.5  # between the rates of SLOW
 MANY, MANY_SHARE = 6000, 0.6  # weights above which a round of pruning keeps so many, and trains for half as long
 LAST_RATE = 1e-5  # to which the rate falls at the end of a cycle
 NEWTON_STEPS = 2  # of Levenberg and Marquardt in place of an epoch
@@ -54,6 +53,7 @@ class Pace:
 SLOW = Pace()
 FAST = Pace(rates=(2e-2, 1e-1), grown=1, round=0.5, last=2)  # up to FEW weights
 NEWTON = Pace(growth=(0.02, 1.0))
+START_ROUND_RATE = math.prod(SLOW.rates) ** 0.5  # of the rounds of a start
 
 
 class Candidate(NamedTuple):
