@@ -15,9 +15,10 @@ Two things make it work. Rescaling a hidden unit changes nothing, so its curvatu
 every loss by it for free: the curvature is made stiff there (curvature.py). And the rates, the growth and the pace of
 pruning are drawn anew in each cycle, since which of them helps differs from network to network.
 
-With few weights a fit has several starts, and half of them goes on each time. Where the score is on the training
-samples of one output, as with images, the networks of AIHT and GNHTP are the starts: nothing that was found from a
-dense network came near them. On few samples and weights the training is Levenberg and Marquardt's (levenberg.py).
+With few weights a fit has several starts, and half of them goes on each time. With one output that is nowhere
+negative GNHTP's network is one of them. Where the score is on the training samples, as with images, GNHTP's and AIHT's
+are all: nothing that was found from a dense network came near them. On few samples and weights the training is
+Levenberg and Marquardt's (levenberg.py).
 docs/real-data.md has the measurements.
 """
 
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,6 +40,9 @@ from numerics.arrays import DTYPE, Array, to_host
 from numerics.streams import Stream
 from numerics.workspace import Workspace, one_thread
 from options import SWITCH, OptionError, at_least, between, option, real
+
+if TYPE_CHECKING:
+    from beyond.obs.search import Weights
 
 INPUT_SCALE = 3.0  # inputs are divided by so many root mean squares: pixels of digits then lie between 0 and 1
 L2 = (0.0025, 0.01, 0.03, 0.1, 0.3)  # strengths to choose from
@@ -95,8 +100,8 @@ class Fit:
     def found(self) -> Found:
         """The network of the longest search."""
         l2 = 0.0 if self.options.interpolate else self.chosen_l2() if self.options.held_out else self.options.l2
-        data = self.data(slice(None), l2)
-        best = self.search(data, self.options.num_epochs, self.report).run(self.others(data))
+        everything = slice(None)
+        best = self.searched(everything, l2, self.others(everything), self.options.num_epochs, self.report)
         details = {"objective": best.objective, "l2": l2, "cycles": self.cycles,
                    "units": [len(W) for W in alive(best.weights)[:-1]]}
         return Found(self.net(best.weights), details)
@@ -106,31 +111,34 @@ class Fit:
         X, Y = self.X[part], self.Y[part]
         return Data.of(X, Y, self.options.loss, l2 * self.s / len(X), Stream.CURVATURE.generator(self.seed, 0))
 
-    def search(self, data: Data, epochs: float, report: Callable[[Candidate], object]) -> Search:
-        """A search on some data."""
-        return Search(data, self.s, self.m, self.depth, epochs, Stream.CURVATURE.generator(self.seed, 1), report)
+    def searched(self, part: slice | np.ndarray, l2: float, others: Sequence[Weights], epochs: float,
+                 report: Callable[[Candidate], object]) -> Candidate:
+        """The best network for some of the samples, from others or from starts of its own."""
+        data = self.data(part, l2)
+        rng = Stream.CURVATURE.generator(self.seed, 1)
+        search = Search(data, self.s, self.m, self.depth, epochs, rng, report)
+        found = [Candidate(objective(weights, data), weights) for weights in others]
+        return search.run(found, own_starts=not (found and self.options.interpolate))
 
     def chosen_l2(self) -> float:
         """The strength with the least loss on the samples that are held out, by short searches on the others."""
         order = Stream.CURVATURE.generator(self.seed, 2).permutation(len(self.X))
         held, rest = np.split(order, [max(int(self.options.held_out * len(order)), 1)])
-        judge = self.data(held, 0.0)
+        judge, others, epochs = self.data(held, 0.0), self.others(rest), CHOICE * self.options.num_epochs
+        return min(L2, key=lambda l2: objective(self.searched(rest, l2, others, epochs, lambda _: None).weights, judge))
 
-        def loss(l2: float) -> float:
-            search = self.search(self.data(rest, l2), CHOICE * self.options.num_epochs, lambda _: None)
-            return objective(search.run().weights, judge)
+    def others(self, part: slice | np.ndarray) -> list[Weights]:
+        """The networks of GNHTP, and on images of AIHT, where they can fit the targets.
 
-        return min(L2, key=loss)
-
-    def others(self, data: Data) -> Sequence[Candidate]:
-        """The networks of AIHT and GNHTP, where they can fit the targets: one output that is nowhere negative."""
-        X, y = self.given
-        if y.ndim > 1 or y.min() < 0 or not self.options.interpolate:
+        That is: squared errors of one output that is nowhere negative.
+        """
+        X, y = (array[part] for array in self.given)
+        if y.ndim > 1 or y.min() < 0:
             return []
         shared = {"width": self.m, "num_layers": self.depth, "seed": self.seed, "work": self.work}
-        nets = aiht.fit(X, y, self.s, num_epochs=AIHT_EPOCHS, **shared), gnhtp.fit(X, y, self.s, **shared)
-        found = [self.weights(net) for net in nets if net.num_nonzero]
-        return [Candidate(objective(weights, data), weights) for weights in found]
+        nets = [aiht.fit(X, y, self.s, num_epochs=AIHT_EPOCHS, **shared)] if self.options.interpolate else []
+        nets.append(gnhtp.fit(X, y, self.s, **shared))
+        return [self.weights(net) for net in nets if net.num_nonzero]
 
     def report(self, now: Candidate) -> None:
         """Tell the callback, if there is one, of a cycle."""

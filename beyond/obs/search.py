@@ -80,13 +80,13 @@ class Search:
     rng: np.random.Generator
     report: Callable[[Candidate], object]
 
-    def run(self, others: Sequence[Candidate] = ()) -> Candidate:
-        """The best candidate, from others or from starts of its own.
+    def run(self, others: Sequence[Candidate] = (), own_starts: bool = True) -> Candidate:
+        """The best candidate, from others and from starts of its own.
 
         Half of the epochs is for all of them, half of what is left for the better half, and so on. What a start takes
         before its first cycle, about 18 epochs with 100 weights, comes on top of its share.
         """
-        starts = 0 if others else STARTS if self.s <= FEW else 1
+        starts = own_starts * (STARTS if self.s <= FEW else 1)
         self.epochs *= MORE_EPOCHS if starts > 1 else 1
         found: Sequence[Candidate | None] = [*others, *[None] * starts]
         while len(found) > 1:
