@@ -275,9 +275,9 @@ def timed_parts(settings: Settings, cell: tuple[int, int, int], device: str) -> 
 # ---- tests and sharing ----
 
 
-def tests(words: str = "cupy") -> Iterator[Found]:
+def tests(words: str = "cupy", among: str = "tests") -> Iterator[Found]:
     """The tests that run on CuPy itself."""
-    run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-k", words, "tests"], cwd=ROOT, capture_output=True,
+    run = subprocess.run([sys.executable, "-m", "pytest", "-q", "-k", words, among], cwd=ROOT, capture_output=True,
                          text=True)
     yield f"pytest -k {words}", (run.stdout.strip() or run.stderr.strip()).rpartition("\n")[2], run.returncode == 0
 
