@@ -41,6 +41,10 @@ CHUNK_VALUES = {"cpu": 2**20, "cuda": 2**27}
 SPARSE_DENSITY = 1 / 8
 
 
+# The log odds of an output p under the logistic loss are ODDS (p - 1/2): decided at 1/2, of the slope 1 there.
+ODDS = 4.0
+
+
 class Rate(NamedTuple):
     """The learning rate of a training: constant, or falling linearly from `first` to 0."""
 
@@ -60,7 +64,7 @@ def train(weights: list[Tensor], masks: list[Tensor], batches: Batches, num_epoc
     """Copies of masked weights [out, in] after num_epochs of Adam, all its moments zero at the start.
 
     Args:
-        loss: "squared" (mean over all entries) or "cross_entropy" (Y one-hot).
+        loss: "squared" (mean over all entries), "cross_entropy" (Y one-hot), or "logistic" (Y [b, 1] of 0 and 1).
         threads: of the CPU, for the tiles of a batch. Torch and the BLAS should have one each, see one_thread.
     """
     tiles = [cut(X, Y, chunk_rows(weights, X)) for X, Y in batches]
@@ -200,7 +204,14 @@ def slope_of_loss(P: Tensor, Y: Tensor, total: int, loss: str) -> Tensor:
     """The gradient [k, b] of the mean loss over `total` samples in predictions P [k, b], which it overwrites."""
     if loss == "squared":
         return P.sub_(Y).mul_(2 / (total * len(Y)))
+    if loss == "logistic":
+        return log_odds(P).sigmoid().sub_(Y).mul_(ODDS / total)
     return P.softmax(0).sub_(Y).div_(total)
+
+
+def log_odds(P: Tensor) -> Tensor:
+    """Of the second class, for one output P [1, b]."""
+    return (P - 0.5) * ODDS
 
 
 def is_sparse(mask: Tensor) -> bool:

@@ -90,7 +90,7 @@ def solve_cells(method: Method, problem: Problem, m: int, slist: Sequence[int], 
     xp = work_module(method, device)
     X, y = xp.asarray(problem.X), xp.asarray(problem.Y)
     known = {"loss": problem.loss, "device": device, "realizable": problem.planted is not None and num_layers == 1,
-             "interpolate": problem.X_eval is problem.X}
+             "interpolate": problem.X_eval is problem.X, "labels": problem.peak is None}
     known |= method.given
     own = {name: value for name, value in known.items() if name in declarations(type(options))}
     shared: dict[str, Any] = {"width": m, "num_layers": num_layers, "seed": seed, "work": work,

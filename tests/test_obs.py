@@ -9,14 +9,21 @@ from beyond import gnhtp, obs
 from beyond.obs import curvature, grow, levenberg, prune, search, student
 from numerics.workspace import Workspace
 
-LOSSES = [("squared", 1), ("squared", 2), ("cross_entropy", 3)]
+LOSSES = [("squared", 1), ("squared", 2), ("cross_entropy", 3), ("logistic", 1)]
 
 
 def samples(loss, k, n=60, d=6, seed=0):
-    """X [n, d] and Y [n, k], classes one-hot for cross-entropy."""
+    """X [n, d] and Y [n, k], classes one-hot for cross-entropy, 0 or 1 for the logistic loss."""
     rng = np.random.default_rng(seed)
     X, Y = rng.standard_normal((n, d)).astype(np.float32), rng.standard_normal((n, k)).astype(np.float32)
+    if loss == "logistic":
+        return X, (Y > 0).astype(np.float32)
     return X, np.eye(k, dtype=np.float32)[Y.argmax(1)] if loss == "cross_entropy" else Y
+
+
+def asked(loss):
+    """The options of a fit with a loss."""
+    return {"labels": True} if loss == "logistic" else {"loss": loss}
 
 
 def case(loss, k, depth=1, l2=0.0, density=0.7, **kwargs):
@@ -63,6 +70,8 @@ def loss_of(weights, data):
     P = forward(weights, X)
     if data.loss == "squared":
         loss = torch.nn.functional.mse_loss(P, Y)
+    elif data.loss == "logistic":
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(4 * P - 2, Y)
     else:
         loss = torch.nn.functional.cross_entropy(P.T, Y.T)
     return loss + data.l2 / 2 * sum(W.square().sum() for W in data.free(weights))
@@ -91,8 +100,13 @@ def test_the_curvature_is_that_of_the_dense_jacobian(loss, k, depth):
     data, weights = case(loss, k, depth)
     J = dense_jacobian(weights, data)
     P = forward([W.double() for W in weights], next(all_samples(data)))
-    C = np.stack([np.diag(p) - np.outer(p, p) for p in P.softmax(0).T.numpy()]) if loss == "cross_entropy" else (
-        np.broadcast_to(np.eye(k) * 2 / k, (len(J), k, k)))
+    if loss == "squared":
+        C = np.broadcast_to(np.eye(k) * 2 / k, (len(J), k, k))
+    elif loss == "logistic":
+        p = (4 * P - 2).sigmoid().numpy().reshape(-1, 1, 1)
+        C = 16 * p * (1 - p)
+    else:
+        C = np.stack([np.diag(p) - np.outer(p, p) for p in P.softmax(0).T.numpy()])
     expected = np.einsum("nip,nij,njq->pq", J, C, J) / len(J)
     rng, draws = np.random.default_rng(3), 1 if k == 1 else 400
     rows = [curvature.jacobian(weights, data, data.tiles, curvature.row_of(loss, rng)) for _ in range(draws)]
@@ -267,10 +281,22 @@ def test_one_unit_in_each_of_two_layers_may_be_negative():
 
 
 @pytest.mark.parametrize("options, n, words", [({"loss": "cross_entropy"}, 5, "one-hot"),
+                                               ({"labels": True}, 5, "labels: y has other values than 0 and 1"),
                                                ({"held_out": 0.1}, 1, "split")])
 def test_data_that_do_not_suit_the_options_are_refused(options, n, words):
     with pytest.raises(ValueError, match=words):
-        obs.fit(np.ones((n, 2)), np.ones(n), 2, width=1, **options)
+        obs.fit(np.ones((n, 2)), np.full(n, 2.0), 2, width=1, **options)
+
+
+def test_labels_get_the_logistic_loss():
+    """It separates classes which the squared error, drawn by samples far from the border, does not."""
+    rng = np.random.default_rng(0)
+    X = np.abs(rng.standard_normal((400, 4))).astype(np.float32) ** 3
+    X[:, 3] = 1
+    y = (X[:, 0] > X[:, 1]).astype(np.float32)
+    hits = {labels: np.mean((obs.fit(X, y, 3, width=2, labels=labels, num_epochs=40).predict(X) > 0.5) == y)
+            for labels in (True, False)}
+    assert hits[True] > max(hits[False], 0.9)
 
 
 def test_a_cycle_counts_only_if_the_objective_falls():
@@ -289,7 +315,7 @@ def test_a_cycle_counts_only_if_the_objective_falls():
 @pytest.mark.parametrize("s, m", [(1, 1), (2, 3), (20, 2), (500, 5)])
 def test_budgets_are_kept(loss, k, depth, s, m):
     X, Y = samples(loss, k, n=100)
-    found = obs.solve(X, Y if k > 1 else Y[:, 0], s, width=m, num_layers=depth, loss=loss, num_epochs=25)
+    found = obs.solve(X, Y if k > 1 else Y[:, 0], s, width=m, num_layers=depth, num_epochs=25, **asked(loss))
     assert found.net.num_nonzero <= s
     assert all(len(layer.neurons) <= m and layer.m == m for layer in found.net.layers)
     assert np.isfinite(found.net.predict(X)).all() and found.details["cycles"] > 0
@@ -301,7 +327,7 @@ def test_bits_repeat_at_any_number_of_threads(loss, k):
 
     def weights(threads):
         with Workspace(threads) as work:
-            net = obs.fit(X, Y if k > 1 else Y[:, 0], 15, width=4, loss=loss, num_epochs=10, work=work)
+            net = obs.fit(X, Y if k > 1 else Y[:, 0], 15, width=4, num_epochs=10, work=work, **asked(loss))
         return np.concatenate([W.ravel() for W in net.weights() if W is not None])
 
     np.testing.assert_array_equal(weights(1), weights(2))
@@ -342,7 +368,7 @@ def test_it_is_not_behind_the_networks_that_it_begins_from(interpolate):
 def test_the_strength_of_weight_decay_is_chosen_on_samples_that_are_held_out():
     X, y = samples("squared", 1, n=120)
     details = obs.solve(X, y[:, 0], 60, width=10, held_out=0.2, num_epochs=10).details  # nothing but noise
-    assert details["l2"] == 0.3  # the strongest of those to choose from
+    assert details["l2"] == 1.0  # the strongest of those to choose from
     assert obs.solve(X, y[:, 0], 60, width=10, l2=0.07, num_epochs=4).details["l2"] == 0.07
     assert obs.solve(X, y[:, 0], 60, width=10, l2=0.07, num_epochs=4, interpolate=True).details["l2"] == 0
 

@@ -2,7 +2,7 @@
 
 It is estimated from one row of the Jacobian J for a sample: E . outputs with E E' = C in the mean. For cross-entropy
 E = onehot(c) - p with a class c drawn from the predictions p, since C = diag(p) - p p'; for the squared error E is a
-vector of random signs. With one output that is exact.
+vector of random signs. With one output that is exact, and for the logistic loss E is the root of C.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from beyond.gram import unit
 from beyond.obs.student import Data, Student
+from numerics.training import ODDS, log_odds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,11 @@ def row_of(loss: str, rng: np.random.Generator) -> Slope:
         E[drawn.clamp_(max=len(p) - 1), samples] += 1
         return E
 
-    return signs if loss == "squared" else drawn_class
+    def root(P: Tensor) -> Tensor:
+        p = log_odds(P).sigmoid()
+        return ODDS * (p * (1 - p)).sqrt()
+
+    return {"squared": signs, "logistic": root}.get(loss, drawn_class)
 
 
 def diagonal(weights: Sequence[Tensor], data: Data, rng: np.random.Generator) -> list[Tensor]:

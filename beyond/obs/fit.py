@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from beyond.obs.search import Weights
 
 INPUT_SCALE = 3.0  # inputs are divided by so many root mean squares: pixels of digits then lie between 0 and 1
-L2 = (0.0025, 0.01, 0.03, 0.1, 0.3)  # strengths to choose from
+L2 = (0.0025, 0.01, 0.03, 0.1, 0.3, 1.0)  # strengths to choose from
 CHOICE = 1 / 8  # of the epochs, for each of them
 AIHT_EPOCHS = 100  # the paper's number for images
 
@@ -61,6 +61,8 @@ class Options(LossOptions):
                        words="l2 {:g}")
     held_out: float = option(0.0, between(0, 0.5), "share of the training samples on which l2 is chosen; 0: l2 as "
                              "given", words="held out {:g}")
+    labels: bool = option(False, SWITCH, "whether y says classes; one output of 0 and 1, decided at 1/2, has the "
+                          "logistic loss then", flag=False)
     interpolate: bool = option(False, SWITCH, "whether the score is on the training samples", flag=False)
 
     def check_data(self, n: int, d: int, k: int) -> None:
@@ -94,7 +96,10 @@ class Fit:
         self.given, self.s, self.m, self.depth, self.seed, self.work = (X, y), s, m, depth, seed, work
         self.callback, self.options, self.cycles = callback, options, 0
         self.scale = INPUT_SCALE * root_mean_square(X)
-        self.target_scale = root_mean_square(y) if options.loss == "squared" else 1.0
+        self.loss = "logistic" if options.labels and y.ndim == 1 else options.loss
+        if self.loss == "logistic" and not np.isin(y, (0, 1)).all():
+            raise OptionError("labels", "y has other values than 0 and 1; leave it out")
+        self.target_scale = root_mean_square(y) if self.loss == "squared" else 1.0
         self.X, self.Y = X / DTYPE(self.scale), y.reshape(len(y), -1) / DTYPE(self.target_scale)
 
     def found(self) -> Found:
@@ -109,7 +114,7 @@ class Fit:
     def data(self, part: slice | np.ndarray, l2: float) -> Data:
         """Some of the samples, with a weight decay of l2 s / samples."""
         X, Y = self.X[part], self.Y[part]
-        return Data.of(X, Y, self.options.loss, l2 * self.s / len(X), Stream.CURVATURE.generator(self.seed, 0))
+        return Data.of(X, Y, self.loss, l2 * self.s / len(X), Stream.CURVATURE.generator(self.seed, 0))
 
     def searched(self, part: slice | np.ndarray, l2: float, others: Sequence[Weights], epochs: float,
                  report: Callable[[Candidate], object]) -> Candidate:

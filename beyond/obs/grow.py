@@ -11,7 +11,7 @@ import numpy as np
 from beyond.obs.curvature import diagonal
 from beyond.obs.student import Data, Student
 from numerics.masks import live_units
-from numerics.training import slope_of_loss
+from numerics.training import ODDS, slope_of_loss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ def born(weights: Sequence[Tensor], units: int, each: int, data: Data, rng: np.r
     student, tiles = Student(weights, data), data.some(BIRTH_SAMPLES, rng)
     X = torch.cat([X for X, _ in tiles], 1)
     R = torch.cat([-slope_of_loss(student.outputs(X).clone(), Y, 1, data.loss) for X, Y in tiles], 1)
-    R *= len(V) / 2 if data.loss == "squared" else 1  # Y - outputs, or Y - probabilities
+    R *= {"squared": len(V) / 2, "logistic": 1 / ODDS}.get(data.loss, 1)  # Y - outputs, or Y - probabilities
     power = X.square().mean(1)
     for _ in range(units):
         v = torch.from_numpy(rng.standard_normal(len(V), dtype=np.float32))

@@ -16,7 +16,7 @@ import numpy as np
 
 from numerics.adam import Adam
 from numerics.masks import live_units, trim
-from numerics.training import DenseLayer, Network
+from numerics.training import DenseLayer, Network, log_odds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,6 +145,9 @@ def losses(P: Tensor, Y: Tensor, loss: str) -> Tensor:
     """The losses [b] of predictions P [k, b]."""
     if loss == "squared":
         return (P - Y).square().mean(0)
+    if loss == "logistic":
+        odds = log_odds(P)
+        return (odds.clamp(min=0) - Y * odds + (-odds.abs()).exp().log1p()).sum(0)
     return -(P.log_softmax(0) * Y).sum(0)
 
 
