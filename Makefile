@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | extend | draw | medians | tables | figure1 ... figure5 | figure-baselines, ... of FIGURES |
+# make setup | demo | test | lint | extend | draw | medians | wide | tables | figure1 ... figure5 | figure-baselines, ... of FIGURES |
 #      pictures | ablation | inputs | conditions | yardsticks | bench | memory | clean
 
 PYTHON ?= python3
@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 DEMO := demo
 
-.PHONY: setup demo test lint extend draw medians tables figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions yardsticks bench memory clean
+.PHONY: setup demo test lint extend draw medians wide tables figure1 figure2 figure3 figure4 figure5 pictures ablation inputs conditions yardsticks bench memory clean
 
 setup: $(STAMP)
 
@@ -49,7 +49,7 @@ conditions: $(STAMP)
 
 FIGURES := 1 2 3 4 5 obs3 obs4 obs5 baselines dst opponents recovery recovery2 gnhtp inputs
 
-# The commands of a figure, into ./logs, then the figure. They resume if called again.
+# Says what the figure costs, then runs its commands, into ./logs, and draws it. They resume if called again.
 $(FIGURES:%=figure-%): figure-%: $(STAMP)
 	$(RUN) make_figures.py --figure $* --commands | sed "s|^python|$(RUN)|" | sh -e
 	$(RUN) make_figures.py --figure $*
@@ -68,6 +68,12 @@ medians: $(foreach figure,1 2 3 4 5,medians-$(figure))
 
 medians-%: $(STAMP)
 	$(RUN) make_figures.py --figure $* --statistic median --logs_dir logs/reference
+
+# Figures 1 and 2 with colours up to 170 dB, where exact fits stand out.
+wide: wide-1 wide-2
+
+wide-%: $(STAMP)
+	$(RUN) make_figures.py --figure $* --top 170 --logs_dir logs/reference
 
 # The tables of the docs, from the same logs.
 tables: $(STAMP)

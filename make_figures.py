@@ -24,6 +24,7 @@ import argparse
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +37,11 @@ if __name__ == "__main__":
     require("make_figures.py", "numpy", "matplotlib", "threadpoolctl")
 
 from plotting import against, explore, figures, lines, page, panels, tables
+from plotting.costs import cost
 from plotting.figures import FIGURES, Entry
 from plotting.logs import SCORE, agrees, find_logs, folders, grid_of, known_method, known_task, picture_names, read_log
 from plotting.numbers import MEAN, SHARES, STATISTICS, Quantity
+from plotting.refusals import refuse_combinations
 from plotting.verdict import draw_differences, judge
 from sweep.logbook import Log, LogError, mixtures
 from sweep.settings import is_known
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROG, LOGS = "make_figures.py", Path("logs")
+SHIPPED = Path(__file__).resolve().parent / LOGS / "reference"
 TASK = None  # a name in the table of tasks.py, such as "mnist"
 METHOD = None  # a name in the table of sweep/methods.py, such as "aiht"
 EXAMPLES = (  # at the end of --help
@@ -56,16 +60,6 @@ EXAMPLES = (  # at the end of --help
     "python make_figures.py --task mlp_planted --statistic success",
     "python make_figures.py --table markdown --task inr_mnist --logs_dir logs/reference",
 )
-SENSELESS = {  # flag: what it does, and the flags that have no sense beside it
-    "commands": ("reads no logs and draws nothing", ("statistic", "threshold", "metric", "against", "tolerance",
-                                                     "table", "history", "logs_dir", "figures_dir")),
-    "figure": ("has its own tasks and methods", ("task", "method")),
-    "history": ("{} is what is drawn", ("figure", "against", "table", "metric", "statistic")),
-    "table": ("{} has all statistics of single logs", ("figure", "against", "statistic")),
-    "against": ("compares the scores of single cells", ("metric", "statistic")),
-    "html": ("shows the scores of all figures, with switches for the statistic",
-             ("figure", "commands", "statistic", "threshold", "metric", "tolerance", "table", "history", "draw")),
-}
 
 
 # ---- flags ----
@@ -78,12 +72,15 @@ def make_parser() -> Parser:
     add("--task", default=TASK, help="only this task, in any case (default: TASK on top of this file)")
     add("--method", default=METHOD, help="only this method, in any case (default: METHOD on top of this file)")
     add("--figure", choices=FIGURES, help="assemble this figure, from the cells of all logs that have its settings")
-    add("--commands", action="store_true", help="draw nothing, but print the commands that compute --figure")
+    add("--commands", action="store_true", help="draw nothing, but print the commands that compute --figure; "
+        "what they cost goes to standard error")
     add("--statistic", choices=STATISTICS, help="over the seeds: their mean (default, but for some figures), standard "
         "deviation or median; success: the share of them whose score is better than --threshold; exact: that share as "
         "the colour, the median as the number")
     exact = ", ".join(f"{task.exact:g} for {name}" for name, task in TASKS.items() if task.exact is not None)
     add("--threshold", type=number, help=f"what counts as success (default: {exact})")
+    add("--top", type=number, help="the score that the colours reach, such as 170 where fits of 70 and of 160 dB shall "
+        "differ (default: what the task says)")
     add("--metric", default=SCORE, help="a number of the cells' records in the sidecars, such as num_nonzero or "
         "seconds; logs without it are passed over (default: the score)")
     add("--against", type=folder, metavar="LOGS_DIR", help="draw nothing, but compare the scores of --logs_dir with "
@@ -112,7 +109,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser()
     args = parser.parse_args(argv)
     given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
-    refuse_combinations(args, given - {"statistic"} if args.statistic == MEAN else given)
+    refuse_combinations(args, given - {"statistic"} if args.statistic == MEAN else given, FIGURES.get(args.figure))
     own = args.figure and args.metric == SCORE and not args.against  # the statistic of a figure is one of scores
     args.figures_dir = args.figures_dir or Path("figures", args.logs_dir.name if args.logs_dir != LOGS else "")
     args.statistic = args.statistic or (FIGURES[args.figure].statistic if own else MEAN)
@@ -120,28 +117,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         raise UsageError(f"argument --threshold: {args.threshold:g} has no effect without --statistic "
                          f"{' or '.join(SHARES)}; add that")
     return args
-
-
-def refuse_combinations(args: argparse.Namespace, given: set[str]) -> None:
-    """Flags that are wrong together. Raises UsageError.
-
-    Args:
-        given: the names of those that do not have their default.
-    """
-    for flag, (reason, others) in SENSELESS.items():
-        clashing = " and ".join(f"--{name}" for name in others if name in given)
-        if flag in given and clashing:
-            raise UsageError(f"argument --{flag}: {reason.format(getattr(args, flag))}; leave {clashing} out")
-    if args.commands and not args.figure:
-        raise UsageError("argument --commands: prints the commands of a figure; add --figure")
-    if args.figure and FIGURES[args.figure].as_lines and given & {"metric", "statistic"}:
-        raise UsageError(f"argument --figure: {args.figure} shows scores as lines; leave --metric and --statistic out")
-    if args.tolerance is not None and not args.against:
-        raise UsageError(f"argument --tolerance: {args.tolerance:g} has no effect without --against; add that")
-    if args.draw and not args.against:
-        raise UsageError("argument --draw: it has no effect without --against; add that")
-    if args.tolerance is not None and args.tolerance < 0:
-        raise UsageError(f"argument --tolerance: {args.tolerance:g} is below 0; give a positive number")
 
 
 # ---- which logs ----
@@ -180,7 +155,7 @@ def read_entry(entry: Entry, logs_dir: Path) -> tuple[list[Log], int]:
     logs, code = read_logs([path for path in find_logs(logs_dir) if folders(path) in kinds])
     for log in logs:
         for name in sorted(name for name in log.settings if not is_known(name)):
-            code = complain(PROG, f"{log.files[0]}: left out for its setting {name}, which is no flag of a task or a "
+            code = complain(PROG, f"{log.files[0]}: it is left out, since its setting {name} is no flag of a task or a "
                             "method")
     return [log for log in logs if any(agrees(log, selection) for selection in entry.selections)], code
 
@@ -192,6 +167,10 @@ def check_quantity(quantity: Quantity, logs: Iterable[Log], tasks: set[str]) -> 
         raise UsageError(f"argument --metric: {quantity.metric} is in none of the logs; they have "
                          f"{', '.join(sorted(names))}")
     for task in sorted(tasks):
+        low = (TASKS[task].measure.range or (0, 0))[0]
+        if quantity.top is not None and quantity.top <= low:
+            raise UsageError(f"argument --top: {quantity.top:g} is not above {low:g}, where the colours of {task} "
+                             "begin; give a larger score")
         if quantity.statistic in SHARES and quantity.on(task).threshold is None:
             what = f"{quantity.metric} of {task}" if quantity.metric != SCORE else task
             raise UsageError(f"argument --statistic: {quantity.statistic} has no default threshold for {what}; "
@@ -217,7 +196,7 @@ def draw_pictures(makers: Mapping[str, Callable[[], Figure]], figures_dir: Path)
 
 def draw_each_log(args: argparse.Namespace) -> int:
     """One picture per log; returns an exit code. Raises UsageError."""
-    quantity = Quantity(args.metric, args.statistic, args.threshold)
+    quantity = Quantity(args.metric, args.statistic, args.threshold, args.top)
     paths, wanted = find_logs(args.logs_dir), wanted_paths(args, args.logs_dir)
     tasks = {folders(path)[0] for path in wanted}
     logs, code = read_logs([path for path in paths if folders(path)[0] in tasks], wanted)  # all methods: one range
@@ -240,8 +219,9 @@ def draw_each_log(args: argparse.Namespace) -> int:
 
 def draw_figure(args: argparse.Namespace) -> int:
     """The picture of an entry of FIGURES; returns an exit code. Raises UsageError."""
-    quantity, entry = Quantity(args.metric, args.statistic, args.threshold), FIGURES[args.figure]
+    quantity, entry = Quantity(args.metric, args.statistic, args.threshold, args.top), FIGURES[args.figure]
     logs, code = read_entry(entry, args.logs_dir)
+    entry = entry.with_seeds_run(logs)
     if logs:
         check_quantity(quantity, logs, {row.task for row in entry.rows})
     strips, clashes = panels.assemble(entry, logs, quantity) if logs else ([], [])
@@ -252,6 +232,8 @@ def draw_figure(args: argparse.Namespace) -> int:
         code = complain(PROG, f"{taken.files[0]} and {other.files[0].name} have the same cells with other "
                         "settings; those of the first are drawn, move one of the logs away")
     check_writable(args.figures_dir, "--figures_dir")
+    if args.logs_dir.resolve() != SHIPPED:
+        entry = replace(entry, title=f"{entry.title}, from the logs in {args.logs_dir}")
     own = quantity == Quantity(statistic=entry.statistic)
     suffixes = {} if own else dict.fromkeys(quantity.on(row.task).suffix for row in entry.rows)
     stem = f"figure{'' if args.figure.isdigit() else '_'}{args.figure}{''.join(suffixes)}"
@@ -263,8 +245,13 @@ def draw_figure(args: argparse.Namespace) -> int:
 
 
 def print_commands(args: argparse.Namespace) -> int:
-    """Print the commands that compute an entry of FIGURES; returns an exit code."""
-    print(*figures.commands(FIGURES[args.figure]), sep="\n")
+    """Print the commands that compute an entry of FIGURES, and first what they cost; returns an exit code."""
+    entry = FIGURES[args.figure]
+    total, parts = cost(entry, read_entry(entry, SHIPPED)[0])
+    if parts:
+        print(f"{entry.title} takes about {total} on one core, by the seconds in logs/reference: {parts}",
+              file=sys.stderr, flush=True)
+    print(*figures.commands(entry), sep="\n")
     return 0
 
 

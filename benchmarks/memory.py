@@ -22,10 +22,11 @@ import numpy as np
 
 from numerics.workspace import Workspace
 from options import SIZE, ListOf, option
-from plotting import page
+from plotting import looks, page
 from shell.command import Drawing, Program
+from sweep.methods import METHODS
 
-TITLES = {"aiht": "AIHT", "pruning": "IMP"}
+COMPARED = ("aiht", "pruning")  # the methods
 NONZEROS = (250, 500, 1000, 2000, 4000)
 N, D, S = 1000, 784, 1000
 REPEATS = 3
@@ -77,8 +78,8 @@ def draw(curves: dict[str, list[tuple[int, float]]]) -> page.Figure:
     """Peak memory against m, log-log; `curves` has the points (m, MiB) of each method."""
     figure = page.new_figure(4.5, 3.2)
     ax = figure.add_subplot()
-    for (method, points), style in zip(curves.items(), ("o-", "s--"), strict=True):
-        ax.loglog(*zip(*points, strict=True), style, label=TITLES[method])
+    for method, points in curves.items():
+        ax.loglog(*zip(*points, strict=True), label=METHODS[method].title, **looks.look(method))
     ax.set(title=f"n = {N}, d = {D}, s = {S}", xlabel="hidden width m", ylabel="peak memory above the data (MiB)")
     ax.grid(True, which="both", alpha=0.25, linewidth=0.5)
     ax.legend()
@@ -88,7 +89,7 @@ def draw(curves: dict[str, list[tuple[int, float]]]) -> page.Figure:
 def run(options: Options) -> None:
     """Measure both methods at the widths, and AIHT at several s; print and draw what was found. Raises UsageError."""
     figures, curves = options.figures(), {}
-    for method in TITLES:
+    for method in COMPARED:
         curves[method] = [(m, in_fresh_process(method=method, n=N, d=D, m=m, s=S)) for m in options.widths]
         print(f"{method:8} s {S}: " + "  ".join(f"m {m}: {mib:.0f} MiB" for m, mib in curves[method]), flush=True)
     by_s = [(s, in_fresh_process(method="aiht", n=N, d=D, m=10000, s=s)) for s in NONZEROS]

@@ -1,17 +1,18 @@
 """How close the code is to the floor, whole cells: one typical cell of each command of the paper's figures.
 
-    python -m benchmarks.speed [--repeats 3] [--figure] [--scaling] [--page docs/performance.md]
+    python -m benchmarks.speed [--repeats 3] [--figure] [--scaling] [--page docs/performance.md] [--draw]
 
 Prints the tables of docs/performance.md: the seconds of a cell, from its data to its score, with the data set in
 memory; its two floors (floors.py), timed in the same process; and the ratios. A last line compares a fit of AIHT with a
-Python loop over single neurons. --figure draws seconds against floors; --scaling measures how time and memory grow.
+Python loop over single neurons. --figure draws seconds beside floors, --draw those that the page has; --scaling
+measures how time and memory grow.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import platform
+import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,9 @@ from instances.planted import planted_problem
 from instances.task import Problem
 from numerics.workspace import Workspace
 from options import FOLDER, SIZE, SWITCH, OptionError, option, optional
-from plotting import page
+from plotting import looks, page
 from plotting.figures import FIGURES, Row
+from plotting.words import depth_words
 from shell.command import Drawing, Program
 from shell.files import fill_blocks, replace_files
 from shell.program import UsageError
@@ -38,7 +40,6 @@ from sweep.table import DONE
 
 PROG = "python -m benchmarks.speed"
 ALL_METHODS = ("aiht", "pruning")
-NEAR = 0.2  # markers that are nearer than this factor on both axes, less 1, cover each other
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,19 @@ class Options(Drawing):
 
     repeats: int = option(3, SIZE, "of which the median is taken")
     threads: int = option(num_cores(), SIZE, "CPU threads")
-    figure: bool = option(False, SWITCH, "draw the seconds against the floors")
+    figure: bool = option(False, SWITCH, "draw the seconds beside the floors")
     scaling: bool = option(False, SWITCH, "measure how time and memory grow with n, d, m and s, instead of cells")
     page: str | None = option(None, optional(FOLDER), "put the tables into this page, docs/performance.md",
                               metavar="FILE")
+    draw: bool = option(False, SWITCH, "draw the cells of the page again, and time nothing")
     quick: bool = option(False, SWITCH, "fewest epochs and small shapes, to see that it runs")
 
     def check(self) -> None:
-        if self.scaling and self.figure:
-            raise OptionError("figure", "it draws cells, which --scaling does not time; leave one out")
+        if self.scaling and (self.figure or self.draw):
+            raise OptionError("figure" if self.figure else "draw",
+                              "it draws cells, which --scaling does not time; leave one out")
+        if self.draw and not self.page:
+            raise OptionError("draw", "it draws the cells of a page; name docs/performance.md by --page")
 
 
 class Command(NamedTuple):
@@ -84,6 +89,11 @@ COMMANDS = tuple(Command(figure, row, *cell) for figure, cells in CELLS.items()
 LOOP = {"n": 50000, "d": 100, "m": 1000, "s": 200, "num_epochs": 15}  # of the comparison with a loop over neurons
 QUICK_LOOP = {"n": 500, "d": 20, "m": 20, "s": 20, "num_epochs": 3}
 QUICK_EPOCHS = 2
+MARKS: dict[str, tuple[str, dict[str, Any]]] = {  # of each field of a Timing in the figure, and what it is
+    "floor": ("its products alone", {"marker": "|", "markersize": 7}),
+    "whole_floor": ("floor, with gates and gathering", {"fillstyle": "none", "markersize": 6}),
+    "seconds": ("whole cell", {}),
+}
 HEAD = ("| | figure | task | method | hidden layers | m | s | epochs | seconds | floor | ratio | whole floor | "
         "ratio |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 
@@ -140,38 +150,48 @@ def loop_line(n: int, d: int, m: int, s: int, num_epochs: int, threads: int) -> 
             f"neurons without weights: {careful:.3g} s, {careful / ours:.0f} times.")
 
 
-def labels(rows: Sequence[tuple[int, Timing]]) -> Iterator[tuple[tuple[float, float], str]]:
-    """Where the numbers of rows are written, those of markers that cover each other together."""
-    left = list(rows)
-    while left:
-        first = left[0][1]
-        near = [(number, row) for number, row in left if abs(math.log(row.floor / first.floor)) < NEAR
-                and abs(math.log(row.seconds / first.seconds)) < NEAR]
-        left = [entry for entry in left if entry not in near]
-        place = min(row.floor for _, row in near), max(row.seconds for _, row in near)
-        yield place, ", ".join(str(number) for number, _ in near)
+def timings(page_text: str) -> list[Timing]:
+    """The timings in the table of a page. Raises UsageError where it has none."""
+    titles = {METHODS[method].title: method for method in ALL_METHODS}
+    rows = [[part.strip() for part in line.split("|")[2:-1]] for line in page_text.splitlines()
+            if re.match(r"\| \d+ \| \d \|", line)]
+    if not rows:
+        raise UsageError("argument --draw: the page has no timed cells; name docs/performance.md by --page")
+    return [Timing(" | ".join(row[:7]), titles[row[2]], float(row[7]), float(row[8]), float(row[10])) for row in rows]
 
 
 def draw_timings(found: Sequence[Timing]) -> page.Figure:
-    """The seconds of cells against their floors, the whole ones hollow, and the line where both are equal."""
-    figure = page.new_figure(4.8, 4.2)
+    """A line for each cell: the seconds of its products, of its whole floor, and of all; the number is their ratio."""
+    figure = page.new_figure(page.WIDTH, 0.9 + 0.22 * len(found))
     ax = figure.add_subplot()
-    for method, marker in zip(ALL_METHODS, "os", strict=True):
-        own = [(number, row) for number, row in enumerate(found, 1) if row.method == method]
-        [drawn] = ax.loglog([row.floor for _, row in own], [row.seconds for _, row in own], marker,
-                            label=METHODS[method].title)
-        for _, row in own:
-            ax.loglog([row.floor, row.whole_floor], [row.seconds] * 2, f"{marker}-", markevery=[1], fillstyle="none",
-                      color=drawn.get_color(), linewidth=0.5)
-        for place, numbers in labels(own):
-            ax.annotate(numbers, place, xytext=(-5, 3), textcoords="offset points", fontsize=7, ha="right")
-    ends = [min(row.floor for row in found), max(row.seconds for row in found)]
-    ax.loglog(ends, ends, "k-", linewidth=0.8, label="a cell at its floor")
-    ax.set(xlabel="its products alone; hollow: with gates and gathering (s)", ylabel="whole cell (s)")
-    ax.margins(0.1)  # for the numbers left of the markers
-    ax.grid(True, which="both", alpha=0.25, linewidth=0.5)
-    ax.legend(frameon=False)
+    for method in ALL_METHODS:
+        rows, places = zip(*((row, -place) for place, row in enumerate(found) if row.method == method), strict=True)
+        ax.hlines(places, [row.floor for row in rows], [row.seconds for row in rows], color="0.7", linewidth=0.6)
+        for name, (words, mark) in MARKS.items():
+            ax.plot([getattr(row, name) for row in rows], places, linestyle="none",
+                    label=f"{METHODS[method].title}: {words}", **looks.look(method) | mark)
+        for row, place in zip(rows, places, strict=True):
+            ax.annotate(f"{row.seconds / max(row.whole_floor, 1e-9):.2f}", (row.seconds, place), xytext=(7, 0),
+                        textcoords="offset points", fontsize=7, va="center")
+    ax.set_yticks([-place for place in range(len(found))],
+                  [f"{number}  {cell_words(row)}" for number, row in enumerate(found, 1)])
+    ax.set(xscale="log", xlabel="seconds; number: whole cell over its floor")
+    ax.tick_params(axis="y", length=0, labelsize=7)
+    ax.grid(axis="x", alpha=0.25, linewidth=0.5)
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
+
+
+def cell_words(row: Timing) -> str:
+    """Figure, task, method and depth of a cell."""
+    number, task, method, layers, *_ = row.cell.split(" | ")
+    return f"Figure {number}, {task}, {depth_words(int(layers))}: {method}"
+
+
+def save_timings(found: Sequence[Timing], options: Options) -> None:
+    """Draw cells into the folder of the figures."""
+    with page.style():
+        page.save(draw_timings(found), Path(options.figures_dir, "speed"))
 
 
 def head(threads: int) -> str:
@@ -191,8 +211,7 @@ def cells(options: Options) -> Iterator[str]:
         yield rows[-1].line(len(rows))
     yield "\n" + loop_line(**QUICK_LOOP if options.quick else LOOP, threads=options.threads)
     if options.figure:
-        with page.style():
-            page.save(draw_timings(rows), Path(options.figures_dir, "speed"))
+        save_timings(rows, options)
 
 
 def growth(options: Options) -> Iterator[str]:
@@ -205,8 +224,11 @@ def growth(options: Options) -> Iterator[str]:
 def run(options: Options) -> None:
     """Measure what is asked for, print it and put it into the page. Raises UsageError."""
     block, measure = ("growth", growth) if options.scaling else ("cells", cells)
-    if options.figure:
+    if options.figure or options.draw:
         options.figures()
+    if options.draw:
+        save_timings(timings(read_page(str(options.page), block)), options)
+        return
     if options.page:
         read_page(options.page, block)  # a mistake is refused before the work
     lines = []

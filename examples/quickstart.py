@@ -18,7 +18,7 @@ import pruning
 from beyond import creases, deep, gnhtp
 from beyond.recovery import compare
 from instances.planted import planted_net
-from plotting import page
+from plotting import looks, page
 
 n, d, m, s = 5000, 50, 5, 20  # samples, inputs, hidden width, nonzero weights
 
@@ -41,7 +41,7 @@ METHODS = {
     "AIHT": (aiht.fit, {}),  # the paper's solver
     "IMP": (pruning.fit, {"num_epochs": 15, "batch_size": 100, "prune_iters": 3, "finetune_epochs": 15}),  # baseline
     "GNHTP": (gnhtp.fit, {"realizable": True}),  # ours; realizable: a sparse network made y
-    "Creases": (creases.fit, {}),  # ours; signs and several outputs, too
+    "crease pursuit": (creases.fit, {}),  # ours; signs and several outputs, too
 }
 
 
@@ -57,17 +57,17 @@ for name, (fit, options) in METHODS.items():
     found[name] = fit(X, y, s, width=m, **options, callback=lambda step, state, curve=curve: curve.append(
         left(state.net())))
     curve.append(left(found[name]))
-    print(f"{name:9}", found[name], f"{time.perf_counter() - started:5.1f} s,", f"{curve[-1]:.0e} of the energy left")
+    print(f"{name:14}", found[name], f"{time.perf_counter() - started:5.1f} s,", f"{curve[-1]:.0e} of the energy left")
 
 # %% [markdown]
 # ## Compare
 # W and V are dense arrays; `compare` matches neurons and says what of the planted network was found.
 
 # %%
-W, V = found["Creases"].weights()  # [m, d], and None: the outputs are summed
+W, V = found["crease pursuit"].weights()  # [m, d], and None: the outputs are summed
 print("nonzeros of each neuron of W:", np.count_nonzero(W, axis=1))
 for name, net in found.items():
-    print(f"{name:9} support recall {compare(net, planted)['support_recall']:.2f}")
+    print(f"{name:14} support recall {compare(net, planted)['support_recall']:.2f}")
 
 # %% [markdown]
 # ## Two hidden layers at once
@@ -76,9 +76,9 @@ for name, net in found.items():
 # %%
 two = planted_net(d, m, k=1, num_layers=2, s=s, seed=1)
 y_two = two.predict(X)
-for name, fit in (("AIHT", aiht.fit), ("deep", deep.fit)):
+for name, fit in (("AIHT", aiht.fit), ("joint fit", deep.fit)):
     net = fit(X, y_two, s, width=m, num_layers=2)
-    print(f"{name:9}", net, f"{np.mean((net.predict(X) - y_two) ** 2) / np.mean(y_two**2):.0e} of the energy left")
+    print(f"{name:14}", net, f"{np.mean((net.predict(X) - y_two) ** 2) / np.mean(y_two**2):.0e} of the energy left")
 
 # %% [markdown]
 # ## Draw
@@ -88,11 +88,11 @@ with page.style():
     figure = page.new_figure(5, 3)
     ax = figure.subplots()
     for name, curve in curves.items():
-        ax.semilogy(curve, label=name, marker=".")
+        ax.semilogy(curve, label=name, **looks.look(looks.method_of(name)))
     ax.set_xlabel("step (IMP: round)")
     ax.set_ylabel("share of the energy left")
     ax.legend()
     print(*page.save(figure, Path("figures/quickstart")))
 
 # %%
-found["Creases"].save("figures/quickstart.npz")  # SparseNet.load reads it
+found["crease pursuit"].save("figures/quickstart.npz")  # SparseNet.load reads it

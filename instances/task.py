@@ -78,7 +78,7 @@ class Task(Options, ABC):
 
     Class attributes:
         summary: a line for --help.
-        measure: what its score is called, and how it is drawn.
+        measure: name, unit and range of its score.
         exact: the score beyond which a fit counts as exact recovery, where there is such a thing.
         loss: "squared" or "cross_entropy", of which a fit makes the mean least.
         depends_on_s: whether the data depend on the number of nonzeros.

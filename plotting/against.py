@@ -8,7 +8,7 @@ compared, whatever the grids of their logs.
 - The difference of two scores is that of their values, on a log scale that of their decimal logarithms.
 - Two scores agree when they differ by at most the tolerance, or when both are beyond the threshold of exact recovery
   of their task: what is beyond it is rounding.
-- The spread over the seeds is the standard deviation (n - 1) of the second set's scores of the same m and s. Where
+- The spread over the seeds is the standard deviation of the second set's scores of the same m and s. Where
   a cell has one seed alone there is none.
 - A cell that is done in one set and failed or skipped in the other is a difference. One that only one set has is none.
 """

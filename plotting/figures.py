@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from instances.planted import INPUT_DISTS
-from plotting.logs import ANY, Grid, agrees, gather
+from plotting.logs import ANY, Grid, agrees, gather, seeds_run
 from plotting.numbers import EXACT, MEAN
 from sweep.logbook import Log
 from sweep.methods import METHODS
@@ -69,6 +69,11 @@ class Entry:
     seeds: tuple[int, ...] = (0, 1, 2)
     statistic: str = MEAN  # over the seeds, where no other is asked for
     as_lines: bool = False  # whether it is drawn by plotting/lines.py; its rows then have one width each
+
+    def with_seeds_run(self, logs: Sequence[Log]) -> Entry:
+        """The same of those of its seeds with which any cell was run; of all where none was."""
+        run = seeds_run([grid for row in self.rows for grid in row.grids(logs, self.seeds).values()])
+        return replace(self, seeds=tuple(run) or self.seeds)
 
     @property
     def selections(self) -> list[Selection]:
@@ -211,7 +216,7 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
     "dst": Entry("Dynamic sparse training", (Row(SMALL_M, SMALL_S, (
         columns(INR_MNIST | DYNAMIC_INR, "set", "rigl")
         | imp(INR_MNIST, {", finetuned": IMP_INR | {"finetune_epochs": 300}}) | columns(INR_MNIST, "aiht"))),)),
-    "opponents": Entry("Methods at m = 20, as far as run: median of three seeds, band from worst to best", (
+    "opponents": Entry("Methods at m = 20", (
         opponents(SMALL_S, PLANTED, finetuned(300, IMP_PLANTED), DYNAMIC, "creases", "gnhtp"),
         opponents((10, 20, 50, 100), PLANTED_VECTOR, {}, {}, "creases"),
         opponents((10, 50, 200), BINARY, finetuned(30, IMP_BINARY), DYNAMIC, "gnhtp"),

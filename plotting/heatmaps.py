@@ -46,7 +46,7 @@ def colouring(heatmap: Heatmap) -> tuple[Normalize, Colormap]:
 
 
 def extent(heatmaps: Sequence[Heatmap]) -> str:
-    """Whether values of heatmaps of one measure exceed its range, as a colour bar of matplotlib is told."""
+    """Whether values of heatmaps of one measure exceed its range, in the words of a colour bar of matplotlib."""
     low, high = heatmaps[0].limits
     below = any(np.any(heatmap.values < low) for heatmap in heatmaps)
     above = any(np.any(heatmap.values > high) for heatmap in heatmaps)
@@ -140,11 +140,11 @@ def number_format(heatmaps: Sequence[Heatmap], cell: tuple[float, float], larges
 
 
 def write_numbers(ax: Axes, heatmap: Heatmap, decimals: int, font: float) -> None:
-    """Write the numbers into their cells, over "n=2" where fewer seeds ran."""
+    """Write the numbers into their cells, over "2/3" where 2 of 3 seeds ran."""
     colours, partial = text_colours(heatmap), few_seeds(heatmap)
     for row, column in np.argwhere(~np.isnan(heatmap.values)):
         text = format_number(heatmap.numbers[row, column], decimals, heatmap.measure.scale, heatmap.signed)
-        text += f"\nn={heatmap.count[row, column]}" if partial[row, column] else ""
+        text += f"\n{heatmap.count[row, column]}/{heatmap.seeds}" if partial[row, column] else ""
         ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", linespacing=1, fontsize=font,
                 color=colours[row, column]).set_in_layout(False)
 
@@ -207,6 +207,7 @@ def legend_entries(heatmaps: Sequence[Heatmap]) -> list[tuple[Artist, str]]:
             entries.append((triangle, f"no path from input to output left ({seeds})"))
     counts = sorted({int(count) for heatmap in heatmaps for count in heatmap.count[few_seeds(heatmap)]})
     if counts:
-        words = f"{', '.join(f'n={count}' for count in counts)}: number of seeds, where not {heatmaps[0].seeds}"
+        shown = ", ".join(f"{count}/{heatmaps[0].seeds}" for count in counts)
+        words = f"{shown}: seeds with a number, where these are not all {heatmaps[0].seeds}"
         entries.append((Line2D([], [], linestyle="none"), words))
     return entries

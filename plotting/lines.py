@@ -13,14 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import cycle, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from instances.task import Measure
-from plotting import page, words
+from plotting import looks, page, words
 from plotting.figures import Entry, Row
 from plotting.heatmaps import bar_label
 from plotting.logs import SCORE, Grid
@@ -35,10 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# A colour and a marker per line: colours of Okabe and Ito, which read without colour vision, and brown; in grey the
-# markers tell the lines apart.
-COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#8C510A")
-MARKERS = "osv^DPX*"
 PER_ROW, PANEL = 3, (3.3, 2.7)  # panels side by side, and the size of one in inches
 
 NUMBERS = tuple(name for name in COLUMNS if name != "step")  # of histories
@@ -48,13 +43,13 @@ MEASURES = {
     "support_changed": Measure("share of the support that changed"),
     "gates_changed": Measure("share of the gates that changed"), "seconds": Measure("seconds of the fit"),
 }
-FEW_STEPS = 30  # are marked by dots on their line
+FEW_STEPS = 30  # are marked on their line
+PALEST = 0.7  # share of white in a curve of few weights, at most
 
 
-def draw_curve(ax: Axes, x: ArrayLike, middle: ArrayLike, low: ArrayLike, high: ArrayLike, line: str = "-",
-               **style: Any) -> None:
+def draw_curve(ax: Axes, x: ArrayLike, middle: ArrayLike, low: ArrayLike, high: ArrayLike, **style: Any) -> None:
     """A curve in a band of its colour, from low to high."""
-    [drawn] = ax.plot(x, middle, line, **style)
+    [drawn] = ax.plot(x, middle, **style)
     ax.fill_between(x, low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)
 
 
@@ -64,8 +59,7 @@ def draw_curve(ax: Axes, x: ArrayLike, middle: ArrayLike, low: ArrayLike, high: 
 def draw_lines(entry: Entry, logs: Sequence[Log]) -> Figure:
     """The figure of an entry, a panel for each row, a line for each column; those that were not run are left out."""
     headings = dict.fromkeys(heading for row in entry.rows for heading in row.columns)
-    styles = {heading: {"label": heading, "color": colour, "marker": marker}
-              for heading, colour, marker in zip(headings, cycle(COLOURS), cycle(MARKERS), strict=False)}
+    styles = {heading: style | {"label": heading} for heading, style in looks.looks(headings).items()}
     found = [(row, grids) for row in entry.rows if (grids := {
         heading: grid for heading, grid in row.grids(logs, entry.seeds).items() if (grid.kinds == DONE).any()})]
     columns = min(PER_ROW, len(found))
@@ -79,11 +73,11 @@ def draw_lines(entry: Entry, logs: Sequence[Log]) -> Figure:
     handles = {label: handle for ax in panels for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     shown = [heading for heading in headings if heading in handles]
     figure.legend([handles[heading] for heading in shown], shown, loc="outside lower center", ncols=4)
-    figure.suptitle(entry.title)
+    figure.suptitle(f"{entry.title}: median, band from the worst to the best; {words.seeds_words(entry.seeds)}")
     return figure
 
 
-def draw_panel(ax: Axes, row: Row, grids: dict[str, Grid], styles: dict[str, dict[str, str]]) -> None:
+def draw_panel(ax: Axes, row: Row, grids: dict[str, Grid], styles: dict[str, dict[str, Any]]) -> None:
     """One task: its score against s, at the one width of the row."""
     measure = TASKS[row.task].measure
     for heading, grid in grids.items():
@@ -149,22 +143,33 @@ def draw_history(logs: Sequence[Log], m: int, number: str) -> Figure:
     measure = TASKS[task].measure if number == SCORE else MEASURES[number]
     figure = page.new_figure(page.WIDTH * 0.75, 3.2)
     ax = figure.subplots()
-    for (label, steps, values), (line, colour) in zip(found, cycle(product(("-", "--", ":"), COLOURS)), strict=False):
-        draw_seeds(ax, steps, values, line, color=colour, label=label)
+    styles = history_styles([label for label, *_ in found])
+    for label, steps, values in found:
+        draw_seeds(ax, steps, values, label=label, **styles[label])
     ax.set_yscale(measure.scale)
     ax.locator_params("x", integer=True)
     ax.set_xlabel(" / ".join(dict.fromkeys(METHODS[log.settings["method"]].step for log in logs)))
     ax.set_ylabel(bar_label(measure))
-    seeds = max(len(values) for *_, values in found)
-    over = f"median and quartiles over {seeds} seeds" if seeds > 1 else "one seed"
+    seeds = sorted({seed for log in logs for width, _, seed in log.histories if width == m})
+    over = "median and quartiles over " * (len(seeds) > 1) + words.seeds_words(seeds)
     ax.set_title(f"{task}, m {m}: {over}", loc="left", parse_math=False)
     ax.legend(fontsize=6.5, ncols=1 + len(found) // 12, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
-def draw_seeds(ax: Axes, steps: np.ndarray, values: np.ndarray, line: str, **style: Any) -> None:
+def history_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """{label of a curve: its style}: that of its method and log, paler the fewer weights it has."""
+    split = {label: label.rpartition(", s ") for label in labels}
+    of_log = looks.looks(dict.fromkeys(name for name, *_ in split.values()))
+    slist = sorted({int(s) for *_, s in split.values()})
+    pale = {s: PALEST * (1 - place / len(slist)) for place, s in enumerate(slist, 1)}
+    return {label: of_log[name] | {"color": looks.shade(of_log[name]["color"], pale[int(s)])}
+            for label, (name, _, s) in split.items()}
+
+
+def draw_seeds(ax: Axes, steps: np.ndarray, values: np.ndarray, **style: Any) -> None:
     """The median over the seeds, in the band between the quartiles."""
     there = ~np.isnan(values).all(axis=0)
     steps, values = steps[there], values[:, there]
     low, median, high = np.nanquantile(values, (0.25, 0.5, 0.75), axis=0)
-    draw_curve(ax, steps, median, low, high, line, marker="." if len(steps) <= FEW_STEPS else "", **style)
+    draw_curve(ax, steps, median, low, high, **style | ({} if len(steps) <= FEW_STEPS else {"marker": ""}))

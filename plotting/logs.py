@@ -166,6 +166,12 @@ def grid_of(log: Log) -> Grid:
     return gather([log], *log.axes.values())
 
 
+def seeds_run(grids: Iterable[Grid]) -> list[int]:
+    """The seeds with which any cell of these grids was run."""
+    return sorted({seed for grid in grids for place, seed in enumerate(grid.seedlist)
+                   if (grid.kinds[:, :, place] != NOT_RUN).any()})
+
+
 def gather(logs: Iterable[Log], mlist: Iterable[int], slist: Iterable[int], seedlist: Iterable[int]) -> Grid:
     """A grid with the cells of all these logs."""
     axes = tuple(mlist), tuple(slist), tuple(seedlist)

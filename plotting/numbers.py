@@ -40,11 +40,17 @@ class Quantity:
     metric: str = SCORE  # or the name of another number in the records of cells
     statistic: str = MEAN  # one of STATISTICS
     threshold: float | None = None  # of success, beyond which a seed counts; None where it is the task's
+    top: float | None = None  # that the colours reach; None where it is what the logs state
 
     def on(self, task: str) -> Quantity:
         """The same on a task, whose threshold of exact recovery counts where none is given."""
         is_usual = self.statistic in SHARES and self.threshold is None and self.metric == SCORE
         return replace(self, threshold=TASKS[task].exact) if is_usual else self
+
+    @property
+    def is_score(self) -> bool:
+        """Whether it is the score itself, whatever becomes of it over the seeds."""
+        return self.metric == SCORE and self.threshold is None
 
     @property
     def suffix(self) -> str:
@@ -54,6 +60,7 @@ class Quantity:
             words.append(f"{self.statistic}{self.threshold:g}")
         elif self.statistic != MEAN:
             words.append(self.statistic)
+        words += [f"to{self.top:g}"] if self.top is not None else []
         return "".join(f"_{re.sub(r'[^A-Za-z0-9_.+-]', '-', word)}" for word in words)
 
 
@@ -157,7 +164,7 @@ def reduce_seeds(grid: Grid, values: np.ndarray, reasons: np.ndarray, quantity: 
 def over_seeds(table: np.ndarray, statistic: str) -> tuple[np.ndarray, np.ndarray]:
     """A statistic [m, s] over the seeds that ran, and their number [m, s], of a table [m, s, seed].
 
-    It is NaN where no seed ran. The standard deviation has n - 1 degrees of freedom and takes two seeds.
+    It is NaN where no seed ran. The standard deviation divides by the number of seeds less one, and takes two.
     """
     count = np.sum(~np.isnan(table), axis=2)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):  # an exact fit scores inf dB; inf - inf
@@ -196,8 +203,10 @@ def shown(measure: Measure, quantity: Quantity, signed: bool = False) -> Measure
     if quantity.statistic == STD:
         if logarithm and not signed:
             name, unit = f"log10 of {name}{unit and f' in {unit}'}", ""
-        return Measure(f"standard deviation (n\u00a0\u2212\u00a01) of {name}", unit, higher_is_better=False)
-    return Measure(name, unit, higher_is_better=measure.higher_is_better) if signed else measure
+        return Measure(f"standard deviation over seeds of {name}", unit, higher_is_better=False)
+    if signed:
+        return Measure(name, unit, higher_is_better=measure.higher_is_better)
+    return replace(measure, range=(measure.range[0], quantity.top)) if measure.range and quantity.top else measure
 
 
 def common_range(heatmaps: Sequence[Heatmap], quantity: Quantity, widest: float = np.inf) -> Measure:

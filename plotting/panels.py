@@ -18,7 +18,7 @@ from plotting import heatmaps as hm
 from plotting import page, words
 from plotting.figures import MINUS, Entry
 from plotting.logs import Clash, grid_of
-from plotting.numbers import SHARES, Heatmap, Quantity, common_range, difference, heatmap, measured
+from plotting.numbers import MEAN, SHARES, Heatmap, Quantity, common_range, difference, heatmap, measured
 from sweep.logbook import Log
 from sweep.table import NOT_RUN
 
@@ -76,7 +76,8 @@ def assemble(entry: Entry, logs: Sequence[Log], quantity: Quantity) -> tuple[lis
         shown = {heading: heatmap(grid, on_task, measure) for heading, grid in grids.items()}
         shown |= {f"{first} {MINUS} {second}": difference(grids[first], grids[second], on_task, measure)
                   for first, second in entry.differences}
-        strips.append(Strip(hm.row_name(row.task), shown, words.row_heading(row), words.column_notes(row)))
+        strips.append(Strip(hm.row_name(row.task), shown, words.row_heading(row),
+                            words.panel_notes(row, shown, quantity)))
         clashes += [clash for grid in grids.values() for clash in grid.clashes]
     return strips, clashes
 
@@ -120,7 +121,7 @@ def summaries(strips: Sequence[Strip], quantity: Quantity) -> Iterator[str]:
                 continue
             if quantity.statistic in SHARES and not shown.signed:
                 yield f"{strip.heading}: {head}: {words.successes([shown])} cells and seeds"
-            elif quantity == Quantity() and shown.signed:
+            elif quantity.is_score and quantity.statistic == MEAN and shown.signed:
                 yield f"{strip.heading}: {head}: {words.difference_line(shown)}"
 
 

@@ -21,7 +21,7 @@ from sweep.report import format_score
 from sweep.table import NOT_RUN
 
 CELLS = "cells"  # a further form, of single cells
-NUMBERS = ("mean", "std", "median", "n")  # std with n - 1 degrees of freedom; n seeds that have a number
+NUMBERS = ("mean", "std", "median", "seeds")  # seeds: how many have the number; std divides by one less
 
 
 def table(logs: Sequence[Log], metric: str, form: str) -> str:

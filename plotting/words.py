@@ -11,7 +11,7 @@ import numpy as np
 
 from options import Declaration
 from plotting.figures import Entry, Row
-from plotting.logs import ANY
+from plotting.logs import ANY, grid_of, seeds_run
 from plotting.numbers import EXACT, MEAN, MEDIAN, SHARES, STD, SUCCESS, Heatmap, Quantity
 from sweep.logbook import Log
 from sweep.methods import METHODS
@@ -24,6 +24,13 @@ REDUCED = {MEAN: "mean", STD: "standard deviation", MEDIAN: "median", SUCCESS: "
 def depth_words(num_layers: int) -> str:
     """For example "1 hidden layer"."""
     return f"{num_layers} hidden layer{'s' if num_layers != 1 else ''}"
+
+
+def seeds_words(seeds: Sequence[int]) -> str:
+    """For example "seed 0", "seeds 0, 1, 2" or "seeds 0 to 49"."""
+    if len(seeds) > 3 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
 # ---- of one log ----
@@ -48,8 +55,8 @@ def settings_line(settings: dict[str, Any]) -> str:
 
 def log_title(log: Log, columns: int, statistic: str) -> str:
     """Task, method and depth of a log, then the settings that matter; lines of this many letters at most."""
-    seeds = log.axes["seed"]
-    over = f"{REDUCED[statistic]} over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
+    seeds = seeds_run([grid_of(log)]) or log.axes["seed"]
+    over = f"{REDUCED[statistic]} over " * (len(seeds) > 1) + seeds_words(seeds)
     parts = method_words(log.settings), filter(None, [*other_words(log.settings), over, log.settings["expname"]])
     return "\n".join(line for part in parts for line in textwrap.wrap(", ".join(part), columns, max_lines=3))
 
@@ -59,8 +66,8 @@ def log_title(log: Log, columns: int, statistic: str) -> str:
 
 def figure_title(entry: Entry, quantity: Quantity, rows: Sequence[dict[str, Heatmap]]) -> str:
     """What the figure is, what it finds, and what became of its numbers over the seeds."""
-    seeds = f"seed{'s' if len(entry.seeds) > 1 else ''} {', '.join(map(str, entry.seeds))}"
-    return f"{entry.title}: {finding(entry, quantity, rows)}{REDUCED[quantity.statistic]} over {seeds}"
+    over = f"{REDUCED[quantity.statistic]} over {seeds_words(entry.seeds)}"
+    return f"{entry.title}: {finding(entry, quantity, rows)}{over}"
 
 
 def finding(entry: Entry, quantity: Quantity, rows: Sequence[dict[str, Heatmap]]) -> str:
@@ -74,7 +81,7 @@ def finding(entry: Entry, quantity: Quantity, rows: Sequence[dict[str, Heatmap]]
         return ", ".join(f"{head} {successes(found)}" for head, found in columns.items()) + "\n"
     gaps = [gap for _, panel in panels if panel.signed for gap in panel.values[~np.isnan(panel.values)]
             * (1 if panel.measure.higher_is_better else -1)]
-    if len(entry.differences) != 1 or quantity != Quantity(statistic=quantity.statistic) or not gaps:
+    if len(entry.differences) != 1 or not quantity.is_score or not gaps:
         return ""
     first, second = entry.differences[0]
     return f"{first} ahead of {second} in {sum(gap > 0 for gap in gaps)} of {len(gaps)} cells\n"
@@ -121,6 +128,16 @@ def column_notes(row: Row) -> dict[str, str]:
             batch = f"\nbatch {settings.get('batch_size') or 'all'}" if "batch_size" in flags.keys() - common else ""
             notes[heading] = f"epochs {' + '.join(str(number) for number in epochs if number)}{batch}"
     return notes if len({notes.get(heading) for heading in row.columns}) > 1 else {}
+
+
+def panel_notes(row: Row, shown: dict[str, Heatmap], quantity: Quantity) -> dict[str, str]:
+    """{heading: what is said over its panel}: how it was trained, and how many of its fits are a success."""
+    notes = column_notes(row)
+    if quantity.statistic in SHARES:
+        kind = "exact" if quantity.is_score else "beyond the threshold"
+        counts = {head: f"{successes([panel])} {kind}" for head, panel in shown.items() if not panel.signed}
+        notes |= {head: f"{notes.get(head, '')}\n{count}".strip() for head, count in counts.items()}
+    return notes
 
 
 # ---- numbers ----

@@ -26,6 +26,7 @@ from numerics.workspace import Workspace, sample_tiles
 from options import SIZE, ListOf, option
 from plotting import page
 from plotting.lines import draw_curve
+from plotting.words import seeds_words
 from sensing import Gates, RandomGates
 from shell.command import Program
 from shell.program import UsageError
@@ -107,6 +108,8 @@ def draw(entries: list[Entry]) -> page.Figure:
         upper.set_title(f"m = {m}")
         upper.legend(title="update_every: in the end")
         lower.set_xlabel("step")
+    figure.suptitle("median, band from lowest to highest; "
+                    f"{seeds_words(sorted({entry['seed'] for entry in entries}))}", fontsize=9)
     axes[0, 0].set_ylabel("PSNR (dB)")
     axes[1, 0].set_ylabel("share of gate bits changed")
     return figure

@@ -11,7 +11,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,11 @@ import numpy as np
 
 from instances.image import INR_IMAGE
 from options import flags
-from plotting import page
+from plotting import looks, page
 from plotting.against import by_settings
 from plotting.figures import FIGURES, Selection
 from plotting.heatmaps import bar_label
-from plotting.lines import COLOURS, MARKERS, draw_curve
+from plotting.lines import draw_curve
 from plotting.logs import SCORE, agrees, gather
 from studies.entries import Entry, read_log
 from sweep.logbook import Log
@@ -42,8 +41,8 @@ SLISTS["binary_cifar10"] = SLISTS["inr_cifar10"][1:]  # the paper has no figure 
 WORDS = {"mnist": "Ten digits", "binary_mnist": "The digits 0 and 1", "binary_cifar10": "Airplanes and automobiles",
          "inr_mnist": "A digit as a function", "inr_cifar10": "A photograph as a function"}
 
-DASHES = {"Linear": ("--", "#555555"), "Decision tree": (":", "#7A4EA3"), "Pixels": (":", "#555555"),
-          "Haar": ("--", "#7A4EA3"), "DCT": ("-.", "#8C510A"), "OMP": ("x--", "#999999")}  # the yardsticks, in order
+DASHES = {"Linear": ("--", "0.45"), "Decision tree": (":", "0.45"), "Pixels": (":", "0.45"), "Haar": ("--", "0.45"),
+          "DCT": ("-.", "0.55"), "OMP": ("-", "0.65")}  # line and grey of the yardsticks, in order
 
 
 def panels(task: str) -> tuple[int | None, ...]:
@@ -181,8 +180,9 @@ def cell(value: float, digits: int, width: int, is_best: bool) -> str:
 PANEL = (5.2, 3.8)  # inches
 SMALL = 8.5  # points
 LEAST = 1e-5  # of an error that is drawn
-CAPTION = ("Methods: at each s the best width m and settings, by the median score itself. Bands: all seeds. "
-           "Yardsticks are dashed; s counts their weights, thresholds and leaves, or coefficients.")
+CAPTION = ("Lines with markers are methods: at each s the median of the best width m and settings, chosen by this very "
+           "score; bands from the worst to the best of those of the seeds 0, 1, 2 that were run. Grey lines are "
+           "yardsticks: s counts their weights, thresholds and leaves, or coefficients.")
 ACCURACIES = (0.1, 0.3, 0.5, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999)  # that are marked
 
 
@@ -190,15 +190,15 @@ def draw(logs: Sequence[Log], entries: Sequence[Entry], task: str) -> page.Figur
     """The figure of a task, a panel for each image: methods as lines in bands over the seeds, yardsticks dashed."""
     found = {image: [*method_lines(logs, task, image), *yardstick_lines(entries, task, image)]
              for image in panels(task)}
-    looks = styles(logs)
+    drawn = styles(logs)
     figure = page.new_figure(PANEL[0] * len(found), PANEL[1] + 0.5)
     axes = figure.subplots(1, len(found), squeeze=False)[0]
     for ax, (image, lines) in zip(axes, found.items(), strict=True):
         for line in lines:
-            draw_line(ax, line, SLISTS[task], looks[line.title])
+            draw_line(ax, line, SLISTS[task], drawn[line.title])
         finish(ax, task, image)
     handles = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    shown = [title for title in looks if title in handles]
+    shown = [title for title in drawn if title in handles]
     figure.legend([handles[title] for title in shown], shown, loc="outside lower center", ncols=4)
     figure.suptitle(page.wrap(f"{WORDS[task]}. {CAPTION}", 72 * PANEL[0] * len(found), SMALL), fontsize=SMALL)
     return figure
@@ -208,9 +208,8 @@ def styles(logs: Sequence[Log]) -> dict[str, dict[str, Any]]:
     """How the line of each title is drawn, in all figures alike."""
     places = [(task, image) for task in WORDS for image in panels(task)]
     methods = dict.fromkeys(line.title for place in places for line in method_lines(logs, *place))
-    looks = {title: (f"{marker}-", colour)
-             for title, colour, marker in zip(methods, cycle(COLOURS[1:]), cycle(MARKERS), strict=False)}
-    return {title: {"line": line, "color": colour} for title, (line, colour) in (looks | DASHES).items()}
+    dashes = {title: {"linestyle": line, "color": grey, "linewidth": 1} for title, (line, grey) in DASHES.items()}
+    return looks.looks(methods) | dashes
 
 
 def draw_line(ax: Axes, line: Line, slist: Sequence[int], style: dict[str, Any]) -> None:
@@ -227,7 +226,7 @@ def finish(ax: Axes, task: str, image: int | None) -> None:
     ax.set_xscale("log")
     ax.set_xticks(SLISTS[task], map(str, SLISTS[task]))
     ax.minorticks_off()
-    ax.set(xlabel="numbers: nonzeros s of a network", ylabel=bar_label(TASKS[task].measure), title=heading(task, image))
+    ax.set(xlabel="nonzeros s", ylabel=bar_label(TASKS[task].measure), title=heading(task, image))
     if TASKS[task].measure.unit:
         ax.set_ylim(0, min(TOP, ax.get_ylim()[1]))
         return

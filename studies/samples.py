@@ -1,4 +1,4 @@
-"""How few samples suffice, and how much noise is borne: planted networks, every method.
+"""How few samples suffice, and how much noise the methods tolerate, on planted networks.
 
     python -m studies.samples
 
@@ -26,8 +26,9 @@ import numpy as np
 from beyond.recovery import compare
 from instances.planted import planted_inputs, planted_net
 from options import SIZE, ListOf, between, one_of, option
-from plotting import page
+from plotting import looks, page
 from plotting.lines import draw_curve
+from plotting.words import seeds_words
 from shell.command import Program
 from shell.program import UsageError
 from studies.entries import Computed, Entry, computed, read_log
@@ -41,7 +42,7 @@ NOISY = {"n": 10000, "s": 50}  # the point at which noise is varied
 FRESH = 10000  # inputs that the answers are judged on
 LEAST = 1e-30  # of a mean squared error: an exact fit has none
 IMP_BATCH, IMP_STEPS, IMP_ROUNDS, IMP_FINETUNING = 1000, 2000, 5, 6000
-COLOURS = {"aiht": "tab:blue", "pruning": "tab:orange", "gnhtp": "tab:green", "creases": "tab:red"}  # of the methods
+COMPARED = ("aiht", "pruning", "gnhtp", "creases")  # the methods
 BOUND = "tab:red"  # of the line n = s
 
 
@@ -50,7 +51,7 @@ class Options(Computed):
     """What is fitted: every method and seed at every n and s without noise, and at every ratio of signal to noise."""
 
     threads: int = option(1, SIZE, "CPU threads")
-    methods: tuple[str, ...] = option(tuple(COLOURS), ListOf(one_of(COLOURS)), "what the networks are fitted with")
+    methods: tuple[str, ...] = option(COMPARED, ListOf(one_of(COMPARED)), "what the networks are fitted with")
     nlist: tuple[int, ...] = option((100, 150, 200, 300, 500, 1000, 2000, 5000, 10000, 50000), ListOf(SIZE),
                                     "numbers of samples")
     slist: tuple[int, ...] = option((5, 10, 20, 50, 100, 200), ListOf(SIZE), "nonzero weights")
@@ -108,12 +109,12 @@ def fit(threads: int, *, method: str, n: int, s: int, snr: float | None, seed: i
 
 def by_method(entries: list[Entry]) -> dict[str, list[Entry]]:
     """The entries of each method that has some."""
-    own = {method: [entry for entry in entries if entry["method"] == method] for method in COLOURS}
+    own = {method: [entry for entry in entries if entry["method"] == method] for method in COMPARED}
     return {method: entries for method, entries in own.items() if entries}
 
 
 def axis_of(entries: list[Entry], key: str) -> list[int]:
-    """Their n, or their s."""
+    """Their n, s or seeds."""
     return sorted({entry[key] for entry in entries})
 
 
@@ -150,6 +151,9 @@ def draw_shares(entries: list[Entry]) -> page.Figure:
         ax.set_xlabel("samples n")
     panels[0].set_ylabel("nonzeros s")
     figure.legend(handles=[bound], loc="outside right center")
+    seeds = axis_of(entries, "seed")
+    figure.suptitle(f"m = {M}, d = {D}: exact recoveries of {len(seeds)} in each cell ({seeds_words(seeds)})",
+                    fontsize=9)
     return figure
 
 
@@ -164,13 +168,14 @@ def draw_noise(entries: list[Entry]) -> page.Figure:
             found = {snr: [entry[key] for entry in own if entry["snr"] == snr] for snr in snrlist}
             values = {snr: scores for snr, scores in found.items() if scores}
             middle, low, high = ([of(scores) for scores in values.values()] for of in (np.median, min, max))
-            draw_curve(ax, [*values], middle, low, high, "o-", color=COLOURS[method], markersize=3,
-                       label=METHODS[method].title)
+            draw_curve(ax, [*values], middle, low, high, label=METHODS[method].title, **looks.look(method))
         ax.set_xlabel("signal to noise (dB)")
         ax.set_ylabel(name)
     panels[0].plot(snrlist, [-snr for snr in snrlist], ":", color="grey", label="the noise itself")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    figure.suptitle("medians; bands from the lowest to the highest seed", fontsize=8)
+    seeds = seeds_words(axis_of(entries, "seed"))
+    figure.suptitle(f"m = {M}, s = {NOISY['s']}, n = {NOISY['n']}: median, band from lowest to highest; {seeds}",
+                    fontsize=9)
     return figure
 
 
@@ -179,8 +184,8 @@ def run(options: Options) -> None:
     folder, figures = options.folders("samples")
     log = folder / "samples.json"
     for entry in computed(options.points(), lambda point: fit(options.threads, **point), log):
-        told = entry["failed"] or "{psnr:7.2f} dB  recall {recall:.2f}  {seconds:7.2f} s".format(**entry)
-        print("{method:8} n {n:<6} s {s:<4} snr {snr}  seed {seed}  ".format(**entry) + told, flush=True)
+        said = entry["failed"] or "{psnr:7.2f} dB  recall {recall:.2f}  {seconds:7.2f} s".format(**entry)
+        print("{method:8} n {n:<6} s {s:<4} snr {snr}  seed {seed}  ".format(**entry) + said, flush=True)
     few, noisy = ([entry for entry in read_log(log) if (entry["snr"] is None) == clean] for clean in (True, False))
     for method, own in by_method(few).items():
         nlist = axis_of(own, "n")

@@ -19,6 +19,7 @@ import numpy as np
 
 from instances.task import Measure
 from options import Options
+from plotting.costs import cost
 from plotting.figures import AIHT, FIGURES, IMP, MINUS, Row
 from plotting.heatmaps import bar_label
 from plotting.logs import ANY, SCORE, Grid, find_logs, read_log
@@ -104,15 +105,15 @@ def span(values: np.ndarray) -> str:
     return " to ".join(f"{value:.0f}" for value in sorted({values.min(), values.max()}))
 
 
-def successes(grid: Grid, task: str, among: np.ndarray | bool = True) -> np.ndarray:
-    """1 for each fit that is exact, 0 for each other, of those that were run `among` [m, s, seed]."""
+def successes(grid: Grid, task: str) -> np.ndarray:
+    """1 for each fit that is exact, 0 for each other."""
     found = seed_values(grid, Quantity(statistic=SUCCESS).on(task), TASKS[task].measure, logarithms=False)
-    return present(np.where(among, found, np.nan))
+    return present(found)
 
 
-def exact(grid: Grid, task: str, among: np.ndarray | bool = True) -> str:
+def exact(grid: Grid, task: str) -> str:
     """How many fits are exact, of those that were run; nothing on a task that has no such thing, or without fits."""
-    found = np.zeros(0) if TASKS[task].exact is None else successes(grid, task, among)
+    found = np.zeros(0) if TASKS[task].exact is None else successes(grid, task)
     return f"{found.sum():.0f} of {found.size}" if found.size else ""
 
 
@@ -179,17 +180,21 @@ def opponents() -> Rows:
 
 
 def recovered() -> Rows:
-    """Exact fits on the grids of Figures 1 and 2, of those that were run with ours: the paper's methods, then ours."""
+    """Exact fits of each method on the grids of Figures 1 and 2, as in the figures `recovery` and `recovery2`."""
     for name in ("recovery", "recovery2"):
         for row, found in grids(name):
             *paper, (ours, grid) = found.items()
-            there = grid.kinds == DONE
-            if there.any():
-                widths, numbers, _ = there.nonzero()
-                yield (f"{depth_words(row.depth)}{outputs_words(row)}, m up to {row.mlist[widths.max()]}, "
-                       f"s up to {row.slist[numbers.max()]}",
-                       *(exact(theirs, row.task, there) for _, theirs in paper),
-                       f"**{exact(grid, row.task)}** ({ours})")
+            widths, numbers, _ = (grid.kinds == DONE).nonzero()
+            if widths.size:
+                yield (f"{depth_words(row.depth)}{outputs_words(row)}", *(exact(other, row.task) for _, other in paper),
+                       f"**{exact(grid, row.task)}** ({ours}, m up to {row.mlist[widths.max()]}, "
+                       f"s up to {row.slist[numbers.max()]})")
+
+
+def costs() -> Rows:
+    """What each figure has cost, by method."""
+    for name, entry in FIGURES.items():
+        yield (f"`make figure-{name}`", *cost(entry, shipped()))
 
 
 def fits(name: str) -> Rows:
@@ -250,6 +255,7 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[], Rows]]] = {  # headings and 
     "figures": (("figure", "AIHT", "IMP", f"AIHT {MINUS} IMP, mean", "median", "AIHT ahead in", "exact: AIHT", "IMP"),
                 figures),
     "parts": (("figure", "cells", "AIHT ahead in", f"AIHT {MINUS} IMP: least", "median", "largest"), parts),
+    "costs": (("figure", "in all", "by method"), costs),
     "recovered": (("networks recovered exactly", IMP, AIHT, "ours"), recovered),
     "standing": (("pairs (m, s) of the five figures", "with an instance", "one of ours was run", "and is best of all"),
                  lambda: standing(shipped())),
@@ -262,7 +268,7 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[], Rows]]] = {  # headings and 
     "creases": (EXACT_FITS, partial(fits, "creases")),
     "joint": (EXACT_FITS, partial(fits, "deep")),
     "planted_gnhtp": (EXACT_FITS, partial(fits, "gnhtp")),
-    "other_inputs": (("inputs", "signs, crease pursuit", "the paper's task, crease pursuit", "the paper's task, gnhtp"),
+    "other_inputs": (("inputs", "signs, crease pursuit", "the paper's task, crease pursuit", "the paper's task, GNHTP"),
                      other_inputs),
     **{real_data.table_name(task, image): (real_data.headings(task, image), partial(beside_yardsticks, task, image))
        for task in real_data.WORDS for image in real_data.panels(task)},

@@ -135,6 +135,6 @@ def judged(problem: Problem, found: Found) -> Result:
 
 
 def failure(error: BaseException) -> Result:
-    """The result of a cell that raised; a MemoryError that says nothing is told by its name."""
+    """The result of a cell that raised; a MemoryError without a message is called by its name."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return Result(f"{FAILED}: {text[:300]}")

@@ -32,7 +32,7 @@ class Method:
     """An entry of the table.
 
     Args:
-        title: its name in figures and tables.
+        title: its one name in figures, tables and pages.
         summary: a line for --help.
         solve: the fit; its options are flags, and what it needs decides on which tasks and depths it is offered.
         given: options that the entry sets and nobody else.
@@ -64,18 +64,18 @@ METHODS = {
     "pruning": Method("IMP", "iterative magnitude pruning, the paper's baseline", pruning.solve,
                       solve_list=pruning.solve_list, library="torch", step="round", splits_budget=False),
     "gnhtp": Method("GNHTP", "Gauss-Newton hard thresholding pursuit, beyond the paper", gnhtp.solve, renumbers=True),
-    "creases": Method("Creases", "crease pursuit, beyond the paper: one hidden layer, any signs and outputs",
-                      creases.solve, renumbers=True),
-    "deep": Method("Joint", "two hidden layers at once, beyond the paper: planted networks", deep.solve, library="",
-                   renumbers=True),
-    "gmp": Method("GMP", "gradual magnitude pruning, in one training", gmp.solve, library="torch", step="update",
+    "creases": Method("crease pursuit", "crease pursuit, beyond the paper: planted networks with one hidden layer, "
+                      "any signs and outputs", creases.solve, renumbers=True),
+    "deep": Method("joint fit", "joint fit of two hidden layers, beyond the paper: planted networks", deep.solve,
+                   library="", renumbers=True),
+    "gmp": Method("GMP", "gradual magnitude pruning in one training", gmp.solve, library="torch", step="update",
                   splits_budget=False),
-    "obs": Method("OBS", "pruning by curvature and cycles that grow and prune, beyond the paper: real data", obs.solve,
-                  library="", step="cycle", renumbers=True, splits_budget=False),
+    "obs": Method("pruning by curvature", "pruning by curvature, beyond the paper: targets that no network made",
+                  obs.solve, library="", step="cycle", renumbers=True, splits_budget=False),
     "set": Method("SET", "sparse evolutionary training, which moves weights to random places", dst.solve,
                   given={"grow": "random"}, library="torch", step="update", splits_budget=False),
-    "rigl": Method("RigL", "the same, to the places of the largest gradients", dst.solve, given={"grow": "gradient"},
-                   library="torch", step="update", splits_budget=False),
+    "rigl": Method("RigL", "the same, but to the places of the largest gradients", dst.solve,
+                   given={"grow": "gradient"}, library="torch", step="update", splits_budget=False),
 }
 
 

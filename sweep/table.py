@@ -32,7 +32,7 @@ class Table:
     Args:
         settings: all that changes the numbers, by flag, task and method among them.
         axes: {"m": [...], "s": [...], "seed": [...]}.
-        measure: how the score is called and drawn.
+        measure: name, unit and range of the score.
         environment: versions, device, ... of this run; None for a table that is only read.
     Attributes:
         table: float64 [m, s, seed], NaN where there is no score.

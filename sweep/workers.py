@@ -81,7 +81,7 @@ def connected(workers: int, scheduler: str | None, gpus: int) -> Iterator:
     from distributed import Client
     from distributed.comm import CommClosedError
 
-    logging.disable(SILENT)  # a lost worker is told by its job, in one line
+    logging.disable(SILENT)  # the job of a lost worker reports it, in one line
     if scheduler:
         gc.collect()  # were a client that failed before collected while this one starts, Dask would wait for itself
         try:

@@ -238,6 +238,6 @@ def test_the_quickstart_runs(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(aiht.__file__).parent)}
     done = subprocess.run([sys.executable, "small.py"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("support recall") == 4 and "Creases   support recall 1.00" in done.stdout
+    assert done.stdout.count("support recall") == 4 and "crease pursuit support recall 1.00" in done.stdout
     assert (tmp_path / "figures/quickstart.png").stat().st_size
     assert SparseNet.load(tmp_path / "figures/quickstart.npz").num_nonzero == 8

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import make_figures
+from instances.planted import ALL_ZERO
 from options import OptionError
 from shell import VERSION
 from shell.files import fill_blocks
@@ -24,7 +25,8 @@ from shell.program import UsageError
 from studies import tables
 from studies.standing import standing
 from sweep import flags
-from sweep.flags import flag_table
+from sweep.cells import skips
+from sweep.flags import flag_table, parse_arguments
 from sweep.methods import METHODS
 from tasks import TASKS
 from tests.extend import Edit
@@ -34,14 +36,14 @@ from tests.helpers import copy_project, recipe, save_log
 PAGES = {path: path.read_text() for path in (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md",
                                              REPOSITORY / "CHANGELOG.md", *sorted(REPOSITORY.glob("docs/*.md")))}
 WITH_TABLES = [page for page, text in PAGES.items() if "<!-- table:" in text]
-README, CLI = PAGES[REPOSITORY / "README.md"], PAGES[REPOSITORY / "docs/cli.md"]
+README, CLI, FAQ = (PAGES[REPOSITORY / name] for name in ("README.md", "docs/cli.md", "docs/faq.md"))
 MAKEFILE = (REPOSITORY / "Makefile").read_text()
 VERBS = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split()
 PATTERNS = {f"{verb}-{name}" for verb in ("figure", "draw")
             for name in re.search(r"^FIGURES := (.*)$", MAKEFILE, re.MULTILINE)[1].split()}
 
 TEXTS = ("y_hat = sum_j", "num_epochs: 0 is", "runner.py: error: ", "12 done, ", "sum_j v_j relu",
-         "@inproceedings{")  # how blocks begin that are no code
+         "@inproceedings{", "@software{")  # how blocks begin that are no code
 OWN_SCRIPTS = {"slurm_cluster.py"}  # that a reader writes from the pages, and which are not run here
 QUICKSTARTS = {str(path.relative_to(REPOSITORY)) for path in REPOSITORY.glob("examples/*.py")}
 SHELL_WORDS = {"for", "do", "done", "."}  # other commands of the pages; one that they do not use fails a test
@@ -112,7 +114,8 @@ SCRIPTS = [code for language, code in BLOCKS if kind(language, code) == "shell"]
 COMMANDS = [words for script in [*SCRIPTS, *filter(COMMAND.match, SPANS), *make_figures.EXAMPLES, *flags.EXAMPLES]
             for words in simple_commands(script)]
 EXAMPLES = {code.splitlines()[0]: code for code in PYTHON_BLOCKS if code.startswith("#")}  # by their first line
-SCRIPT_EXAMPLES = {"# load_a_log.py", "# fit_from_python.py"}  # run as they are; others are added to the code
+# Run as they are; others are added to the code.
+SCRIPT_EXAMPLES = {"# load_a_log.py", "# fit_from_python.py", "# scores_in_pandas.py"}
 NEW_NAMES = set(re.findall(r'^(?:TASKS|METHODS|FIGURES)\["(\w+)"\] = ', "\n".join(EXAMPLES.values()), re.MULTILINE))
 NEW_NAMES |= {f"--{name}" for name in re.findall(r"^(\w+): .* = option", "\n".join(EXAMPLES.values()), re.MULTILINE)}
 
@@ -304,13 +307,21 @@ def test_standing_counts_where_one_of_ours_leads(few_logs, logs):
 
 def test_the_readme_says_how_often_one_of_ours_leads():
     *_, (_, pairs, run, leads) = standing(tables.shipped())
-    assert f"{leads} of the {run} pairs (m, s) of the five figures that one was run on (of {pairs})" in README
+    said = f"one of our methods was run on {run} of them, and is the best of all methods in {leads}"
+    assert f"{pairs} pairs (m, s); {said}" in " ".join(README.split())
 
 
 def test_one_version_is_named_everywhere():
+    assert f"version = {{{VERSION}}}," in FAQ
     assert f"\nversion: {VERSION}\n" in (REPOSITORY / "CITATION.cff").read_text()
     headings = re.findall("^## .*$", PAGES[REPOSITORY / "CHANGELOG.md"], re.MULTILINE)
     assert f"## {VERSION}" == next(heading for heading in headings if heading != f"## Since {VERSION}")
+
+
+def test_the_reasons_of_skipped_cells_are_those_of_the_code():
+    starved = parse_arguments("--task mlp_planted --mlist 5 --slist 1 --num_layers 2".split())
+    for reason in (ALL_ZERO, skips((5, 1, 0), starved), TASKS["mlp_planted"]().skips(5, 100, 0, num_layers=2)):
+        assert f"| `{reason}` |" in FAQ
 
 
 def test_what_the_pages_link_to_exists():
@@ -380,6 +391,8 @@ def test_the_commands_of_new_tasks_and_methods_run(extended):
 
 @pytest.mark.parametrize("head", sorted(SCRIPT_EXAMPLES))
 def test_an_example_script_runs(head, monkeypatch, capsys):
+    if "pandas" in EXAMPLES[head]:
+        pytest.importorskip("pandas")
     monkeypatch.chdir(REPOSITORY)
     exec(compile(EXAMPLES[head], head, "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out

@@ -66,7 +66,8 @@ def test_finished_fits_are_kept_and_drawn(tmp_path, monkeypatch):
 
 
 def test_a_curve_is_the_median_of_its_seeds():
-    entries = [{"m": 3, "update_every": 2, "psnr": psnr, "changed": [0, 0.5]} for psnr in ([1, 2], [3, 9], [4, 4])]
+    entries = [{"m": 3, "update_every": 2, "seed": seed, "psnr": psnr, "changed": [0, 0.5]}
+               for seed, psnr in enumerate(([1, 2], [3, 9], [4, 4]))]
     upper, lower = gate_updates.draw(entries).axes
     assert upper.lines[0].get_xydata().tolist() == [[1, 3], [2, 4]]
     assert lower.lines[0].get_xydata().tolist() == [[2, 0.5]] and upper.get_title() == "m = 3"

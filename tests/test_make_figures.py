@@ -230,18 +230,18 @@ def test_lines_are_medians_with_a_band_from_the_worst_to_the_best(folder, capsys
 
 
 def test_logs_are_printed_as_tables(folder, capsys):
-    """Of the settings those that differ where they have an effect; n is the number of seeds that have a score."""
+    """Of the settings those that differ where they have an effect; seeds are those that have a score."""
     save_log("a", [[[10, 13, np.nan]], [[np.inf, 3, 4]]], num_layers=2, update_every=2)
     save_log("b", [[[np.nan], [7]]], method="pruning", prune_score="lamp", cells={(0, 1, 0): {"seconds": 0.5}})
     assert mf.main(["--table", "csv"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "task,method,num_layers,m,s,mean,std,median,n", f"mlp_planted,aiht,2,1,1,11.5,{4.5 ** 0.5},11.5,2",
+        "task,method,num_layers,m,s,mean,std,median,seeds", f"mlp_planted,aiht,2,1,1,11.5,{4.5 ** 0.5},11.5,2",
         "mlp_planted,aiht,2,2,1,inf,inf,4.0,3", "mlp_planted,pruning,1,1,2,7.0,,7.0,1"]
     mf.main(["--table", "markdown", "--metric", "seconds"])
     assert capsys.readouterr().out.endswith("- |\n| mlp_planted | pruning | 1 | 1 | 2 | 5.00e-01 |  | 5.00e-01 | 1 |\n")
     mf.main(["--table", "latex", "--method", "imp"])
     assert capsys.readouterr().out.splitlines() == [
-        r"\begin{tabular}{llrrrrrr}", r"task & method & m & s & mean & std & median & n \\", r"\hline",
+        r"\begin{tabular}{llrrrrrr}", r"task & method & m & s & mean & std & median & seeds \\", r"\hline",
         r"mlp\_planted & pruning & 1 & 2 & 7.00 &  & 7.00 & 1 \\", r"\end{tabular}"]
     refused(capsys, "--table csv --figure 1", "argument --table: csv", "leave --figure")
 

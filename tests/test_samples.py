@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from studies import creases, samples
-from studies.samples import COLOURS, fit, fit_settings, shares
+from studies.samples import COMPARED, fit, fit_settings, shares
 
 
 def line(folder, *more):
@@ -46,7 +46,7 @@ def test_shares_count_refused_fits_as_misses():
 
 
 def test_the_bound_stands_left_of_the_cells_with_as_many_samples_as_weights():
-    entries = [{"method": "aiht", "n": n, "s": s, "psnr": 1.0} for n in (5, 10, 20) for s in (1, 10, 20)]
+    entries = [{"method": "aiht", "seed": 0, "n": n, "s": s, "psnr": 1.0} for n in (5, 10, 20) for s in (1, 10, 20)]
     [ax] = samples.draw_shares(entries).axes
     x, y = ax.lines[0].get_xydata().T
     assert x.tolist() == [-0.5, -0.5, 0.5, 0.5, 1.5, 1.5]  # s = 10: right of n = 5; s = 20: right of n = 10
@@ -58,11 +58,11 @@ def test_finished_fits_are_kept_and_drawn(tmp_path, monkeypatch, capsys):
         patch.setattr(samples.page, "save", lambda figure, stem: [])
         assert samples.main(line(tmp_path)) == 0
     table = capsys.readouterr().out
-    assert "more samples than inputs" in table and "Creases: exact n 50: 0 of 1, n 300: 1 of 1" in table
+    assert "more samples than inputs" in table and "crease pursuit: exact n 50: 0 of 1, n 300: 1 of 1" in table
     monkeypatch.setattr(samples, "fit", None)  # nothing is computed again
     assert samples.main(line(tmp_path)) == 0
     kept = json.loads((tmp_path / "logs" / "samples" / "samples.json").read_text())
-    assert len(kept) == 6 and {entry["method"] for entry in kept} < set(COLOURS)
+    assert len(kept) == 6 and {entry["method"] for entry in kept} < set(COMPARED)
     assert {path.name for path in tmp_path.glob("*.p*")} == {"samples.png", "samples.pdf", "noise.png", "noise.pdf"}
 
 

@@ -1,0 +1,43 @@
+"""What the cells of a figure have cost, by the seconds in logs: processor hours of each method, on one thread."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from plotting.figures import Entry
+from plotting.logs import Grid
+from sweep.estimate import duration
+from sweep.logbook import Log
+from sweep.methods import METHODS
+from sweep.table import NOT_RUN
+
+
+def grids_by_method(entry: Entry, logs: Sequence[Log]) -> dict[str, list[Grid]]:
+    """{title of a method: the grids of its columns}; several forms of a method count together."""
+    grids = defaultdict[str, list[Grid]](list)
+    for row in entry.rows:
+        for heading, grid in row.grids(logs, entry.seeds).items():
+            grids[METHODS[row.columns[heading]["method"]].title].append(grid)
+    return grids
+
+
+def seconds(grids: Sequence[Grid]) -> float:
+    """Of all cells that were run."""
+    return float(sum(np.nansum(grid.values("seconds")) for grid in grids))
+
+
+def coverage(grids: Sequence[Grid]) -> str:
+    """For example " (409 of 489 cells)"; nothing where all cells were run."""
+    run, cells = (sum(map(np.count_nonzero, arrays)) for arrays in
+                  ([grid.kinds != NOT_RUN for grid in grids], [grid.kinds != "" for grid in grids]))
+    return f" ({run} of {cells} cells)" * bool(run < cells)
+
+
+def cost(entry: Entry, logs: Sequence[Log]) -> tuple[str, str]:
+    """(time in all, time of each method), in words; a method without cells is left out."""
+    grids = {title: own for title, own in grids_by_method(entry, logs).items() if seconds(own)}
+    parts = [f"{title} {duration(seconds(own))}{coverage(own)}" for title, own in grids.items()]
+    return duration(sum(map(seconds, grids.values()))), ", ".join(parts)
