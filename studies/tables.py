@@ -194,7 +194,7 @@ def recovered() -> Rows:
 def costs() -> Rows:
     """What each figure has cost, by method."""
     for name, entry in FIGURES.items():
-        yield (f"`make figure-{name}`", *cost(entry, shipped()))
+        yield (f"`make figure{'' if name.isdigit() else '-'}{name}`", *cost(entry, shipped()))
 
 
 def fits(name: str) -> Rows:
