@@ -187,6 +187,8 @@ def solver(declared: type[Options], **needs: Any) -> Callable[[Callable[..., Fou
             with Workspace(xp=array_module(X)) if work is None else contextlib.nullcontext(work) as space:
                 found = function(X, y, s, width=width, num_layers=num_layers, seed=seed, work=space,
                                  callback=callback and in_units(callback, units), options=chosen)
+            if asks.sums and y.ndim == 1 and (below := below_zero(y)):
+                found = replace(found, details={**found.details, "out_of_reach": below})
             return restored(found, units)
 
         vars(solve).update(Options=declared, needs=asks, __signature__=signature(declared, asks))
@@ -198,6 +200,17 @@ def solver(declared: type[Options], **needs: Any) -> Callable[[Callable[..., Fou
 def units_of(X: Array, y: Array, options: Options) -> Units:
     """The units in which a fit with these options takes its data."""
     return Units.of(X, y, getattr(options, "loss", "squared"), getattr(options, "input_scale", "none"))
+
+
+OUT_OF_REACH = 0.01  # share of the energy of targets below zero that is told
+
+
+def below_zero(y: Array) -> float | None:
+    """The share of the energy of targets [n] that no sum of neurons, never negative, fits; None if small."""
+    xp = array_module(y)
+    energy = float(xp.square(y, dtype=np.float64).sum())
+    below = float(xp.square(xp.minimum(y, 0), dtype=np.float64).sum())
+    return below / energy if below > OUT_OF_REACH * energy else None
 
 
 def in_units(callback: Callback, units: Units) -> Callback:

@@ -58,6 +58,8 @@ def cell_line(cell: Cell, result: Result, measure: Measure) -> str:
     energy_left = result.details.get("energy_left", 0)
     if not result.details.get("exact", energy_left <= NOT_EXACT):
         text += f"  {energy_left:.0e} of the energy is left"
+    if "out_of_reach" in result.details:
+        text += f"  {result.details['out_of_reach']:.0%} of the energy, below zero, is out of reach of this class"
     if not result.details.get("connected", True):
         text += "  no path from input to output is left"
     if result.details.get("moved") == 0:

@@ -115,7 +115,7 @@ COMMANDS = [words for script in [*SCRIPTS, *filter(COMMAND.match, SPANS), *make_
             for words in simple_commands(script)]
 EXAMPLES = {code.splitlines()[0]: code for code in PYTHON_BLOCKS if code.startswith("#")}  # by their first line
 # Run as they are; others are added to the code.
-SCRIPT_EXAMPLES = {"# load_a_log.py", "# fit_from_python.py", "# scores_in_pandas.py"}
+SCRIPT_EXAMPLES = {"# load_a_log.py", "# fit_from_python.py", "# scores_in_pandas.py", "# own_data.py"}
 NEW_NAMES = set(re.findall(r'^(?:TASKS|METHODS|FIGURES)\["(\w+)"\] = ', "\n".join(EXAMPLES.values()), re.MULTILINE))
 NEW_NAMES |= {f"--{name}" for name in re.findall(r"^(\w+): .* = option", "\n".join(EXAMPLES.values()), re.MULTILINE)}
 
