@@ -232,6 +232,7 @@ FIGURES = {  # those of the paper have the grids and settings of its commands
     "recovery": Entry("Recovered exactly", tuple(
         beside(TO_1000, TO_1000, planted, ["pruning", "aiht"], "creases") for planted in (PLANTED, PLANTED_VECTOR)
     ), statistic=EXACT),
-    "recovery2": Entry("Recovered exactly, two hidden layers", (
-        beside(TO_1000[1:], TO_1000[3:], PLANTED | TWO, ["pruning", "aiht"], "deep"),), statistic=EXACT),
+    "recovery2": Entry("Recovered exactly, two hidden layers", tuple(
+        beside(TO_1000[1:], TO_1000[3:], planted | TWO, ["pruning", "aiht"], "deep")
+        for planted in (PLANTED, PLANTED_VECTOR)), statistic=EXACT),
 }

@@ -165,9 +165,13 @@ def test_elimination_ends_with_the_planted_weights(work):
     noise = TwoLayers(W + 0.02 * rng.normal(size=W.shape), A + 0.02 * rng.normal(size=A.shape))
     full, value = descend(noise, data, Budget(9), 40)
     assert value < 1e-12 and full.count == 18
-    net = eliminated(full, data, Budget(9), width=3)
+
+    def refit(net):
+        return descend(net, data, Budget(9), 25, target=1e-14)
+
+    net = eliminated(full, data, refit, width=3)
     assert net.count == 10 and ((net.W != 0) == (W != 0)).all()
-    assert eliminated(net, data, Budget(9), width=1).A.shape == (2, 3)  # none can go
+    assert eliminated(net, data, refit, width=1).A.shape == (2, 3)  # none can go
 
 
 def test_free_directions_are_counted_beyond_the_scales(work):

@@ -23,7 +23,7 @@ TILE = 1024  # samples per block of the Jacobian: 1000 columns in float32 take 4
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs XT [d, n], feature-major, and targets y [n], on the host.
+    """Inputs XT [d, n], feature-major, and targets y [n] or [k, n], on the host.
 
     The precision of XT is that of all products; sums over tiles are float64. Losses are in units of y^2: the search
     divides y by its root mean square first.
@@ -34,16 +34,16 @@ class Samples:
     work: Workspace
 
     def __len__(self) -> int:
-        return len(self.y)
+        return self.XT.shape[1]
 
     def mean(self, function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
         """Sum of `function` (XT [d, t], y [t]) over the tiles of samples, divided by n."""
         tiles = [slice(start, start + TILE) for start in range(0, len(self), TILE)]
-        return self.work.sum(lambda tile: function(self.XT[:, tile], self.y[tile]), tiles) / len(self)
+        return self.work.sum(lambda tile: function(self.XT[:, tile], self.y[..., tile]), tiles) / len(self)
 
     def take(self, places: np.ndarray) -> Samples:
         """Some of the samples."""
-        return Samples(self.XT.take(places, axis=1), self.y[places], self.work)
+        return Samples(self.XT.take(places, axis=1), self.y[..., places], self.work)
 
     def astype(self, dtype: type) -> Samples:
         """The same in another precision."""
@@ -94,10 +94,43 @@ class TwoLayers:
         slopes *= H > 0
         return gates, slopes
 
+    @property
+    def width(self) -> int:
+        """Neurons of the wider layer."""
+        return max(self.A.shape)
+
+    def loss(self, data: Samples) -> float:
+        """Mean square of the residual y_hat - y."""
+        return float(data.mean(lambda XT, y: np.sum(residual(self.hidden(XT)[1], y) ** 2)))
+
+    def curvature(self, data: Samples) -> np.ndarray:
+        """J'J / n [P, P]."""
+        return normal_equations(self, data)[0]
+
+    def gauges(self) -> np.ndarray:
+        """Unit vectors [k1, P] along which the scale of a unit changes: (w_k, -a_k), row k of W and column k of A."""
+        units = np.concatenate([np.nonzero(self.W)[0], np.nonzero(self.A)[1]])
+        signs = np.repeat([1.0, -1.0], [np.count_nonzero(self.W), np.count_nonzero(self.A)])
+        return unit((units == np.arange(len(self.W))[:, None]) * signs * self.theta)
+
+    def tidied(self) -> TwoLayers:
+        """See below."""
+        return tidied(self)
+
+    def without_neuron(self, data: Samples) -> TwoLayers:
+        """Without the weakest neuron of the wider layer, by the mean square of its activations."""
+        power = data.mean(lambda XT, _: np.concatenate([np.sum(np.maximum(Z, 0) ** 2, axis=1)
+                                                        for Z in self.hidden(XT)]))
+        k2, k1 = self.A.shape
+        if k1 >= k2:
+            k = np.argmin(power[:k1] * np.sum(self.A**2, axis=0))
+            return tidied(TwoLayers(np.delete(self.W, k, axis=0), np.delete(self.A, k, axis=1)))
+        return tidied(TwoLayers(self.W, np.delete(self.A, np.argmin(power[k1:]), axis=0)))
+
 
 def loss(net: TwoLayers, data: Samples) -> float:
     """Mean square of the residual y_hat - y."""
-    return float(data.mean(lambda XT, y: np.sum(residual(net.hidden(XT)[1], y) ** 2)))
+    return net.loss(data)
 
 
 def jacobian(net: TwoLayers, XT: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ PROGRESS = 0.1  # a round must bring the loss below this share of that of the ro
 FITTED = 1e-6  # loss below which the dense network counts as fitted
 LEVELS = [(1e-6, 0.1), (1e-7, 0.03), (1e-8, 0.01), (1e-9, 0.003), (1e-10, 0.001)]  # of (weight, eps) then
 UNFITTED_LEVELS = [(1.0, 0.05), (0.1, 0.03), (0.01, 0.01)]  # otherwise, the weight in units of the loss
-PENALISED_STEPS, REFIT_STEPS, SPARSE_STEPS = 12, 15, 40
+PENALISED_STEPS, REFIT_STEPS, SPARSE_STEPS, ELIMINATION_STEPS = 12, 15, 40, 25
 MOVED = 2.0  # times the loss that a network with fewer weights may have
 REGROWABLE = 2e-5  # loss above which a sparse network lacks too much
 
@@ -41,13 +41,13 @@ class Search:
     precision (`accurate`).
 
     Args:
-        full: all samples, y with a mean square of 1.  steps: see descent.Budget.
+        full: all samples, y with a mean square of 1.  budget: spent by the search.
         report: called with (network, loss) after each dense fit, each one made sparse and each elimination.
     """
 
-    def __init__(self, full: Samples, s: int, width: int, steps: float, rng: np.random.Generator,
+    def __init__(self, full: Samples, s: int, width: int, budget: Budget, rng: np.random.Generator,
                  report: Callable[[TwoLayers, float], None]):
-        self.s, self.width, self.budget, self.rng, self.report = s, width, Budget(steps), rng, report
+        self.s, self.width, self.budget, self.rng, self.report = s, width, budget, rng, report
         held, order = np.split(rng.permutation(len(full)), [int(HELD_OUT * len(full))])
         d = len(full.XT)
         k1, k2 = self.sizes(*SIZES[0])
@@ -56,6 +56,14 @@ class Search:
         self.data = full.take(np.sort(order[:count]))
         self.accurate, self.held = (full.take(np.sort(part)).astype(np.float64) for part in (order, held))
         self.inputs = correlated_inputs(full)
+
+    def refit(self, net: TwoLayers) -> tuple[TwoLayers, float]:
+        """The steps after an elimination."""
+        return polish(net, self.accurate, self.budget, ELIMINATION_STEPS, SURE / 100)
+
+    def free_refit(self, net: TwoLayers) -> tuple[TwoLayers, float]:
+        """The same on fewer samples, not counted, for a network that is cut down to the limits."""
+        return descend(net, self.data, Budget(ELIMINATION_STEPS), ELIMINATION_STEPS)
 
     def sizes(self, units: float, rows: float) -> tuple[int, int]:
         """(k1, k2) of a dense network, from an entry of SIZES."""
@@ -69,7 +77,7 @@ class Search:
         while self.budget.left > 0 and lowest >= EXACT:
             for net, value in self.trial(*next(sizes)):
                 if net.count > self.s or max(net.A.shape) > self.width:
-                    net = reduced(net, self.data, self.s, self.width)
+                    net = reduced(net, self.data, self.free_refit, self.s, self.width)
                     value = loss(net, self.data)
                     if value < EXACT:
                         net, value = self.smallest(net, value)
@@ -132,13 +140,13 @@ class Search:
         """An exact network with as few weights as elimination finds, and its loss."""
         if value > ROUNDING:
             net, value = polish(net, self.data, self.budget, LAST_STEPS, ROUNDING)
-        net = eliminated(net, self.accurate, self.budget, self.width)
+        net = eliminated(net, self.accurate, self.refit, self.width)
         while simpler := self.simpler(net):
             net = simpler
         if (value := loss(net, self.accurate)) > SURE and net.count:
             grown, value = regrown(net, self.accurate, value, self.budget, SURE)
             if value < SURE:
-                net = eliminated(grown, self.accurate, self.budget, self.width)
+                net = eliminated(grown, self.accurate, self.refit, self.width)
         value = loss(net, self.accurate)
         self.report(net, value)
         return net, value
@@ -148,7 +156,7 @@ class Search:
         for other in moves(net):
             other, value = polish(other, self.accurate, self.budget, LAST_STEPS, ROUNDING)
             if value < EXACT:
-                other = eliminated(other, self.accurate, self.budget, self.width)
+                other = eliminated(other, self.accurate, self.refit, self.width)
                 if other.count < net.count:
                     return other
         return None

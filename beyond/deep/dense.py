@@ -1,0 +1,58 @@
+"""The dense fit: a student a little wider than what is alive, brought to nearly zero loss by SOAP."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from beyond.deep.network import Samples
+from beyond.deep.soap import Soap
+from beyond.deep.student import Student
+
+BATCH = 1000
+OVER, SPARE = 2.0, 20  # units and rows: times those that are alive, and so many more
+
+
+def sizes(s: int, m: int, k: int, over: float = OVER) -> tuple[int, int]:
+    """Units k1 and rows k2 of a student, from what is alive in a random network of s weights, m neurons and k outputs.
+
+    A unit with s / q weights per m has inputs with probability p, and so has its use. Rows count that have weights of
+    both signs: the others are in M.
+    """
+    q = 2 + (k > 1)
+    p = 1 - np.exp(-s / (q * m))
+    mixed = (1 - np.exp(-s * p / (q * m) / 2)) ** 2
+    return int(over * m * p ** q) + SPARE, int(over * m * mixed * (p if k > 1 else 1)) + SPARE
+
+
+def random_student(d: int, k: int, units: int, rows: int, rng: np.random.Generator) -> Student:
+    """Random weights; with one output, C holds signs."""
+    return Student(rng.normal(0, d**-0.5, (units, d)), rng.normal(0, (2 / units) ** 0.5, (rows, units)),
+                   rng.normal(0, (0.5 / rows) ** 0.5, (k, rows)), rng.normal(0, (0.5 / units) ** 0.5, (k, units)))
+
+
+def trained(net: Student, data: Samples, rates: Iterable[float], rng: np.random.Generator) -> Student:
+    """The student after steps of SOAP at some rates, on batches in random order, in the precision of the data."""
+    dtype = data.XT.dtype
+    net = net.astype(dtype)
+    soap = Soap(net.parts)
+    for rate, (XT, Y) in zip(rates, batches(data, rng), strict=False):
+        now = net.signals(XT)
+        D = (now.Y - Y) * dtype.type(2 / Y.size)
+        soap.step(net.gradient(D, XT, now), rate)
+    return net.astype(np.float64)
+
+
+def batches(data: Samples, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All samples in batches, in a new random order whenever all have been there."""
+    parts = np.array_split(np.arange(len(data)), max(len(data) // BATCH, 1))
+    cut = [(np.ascontiguousarray(data.XT[:, part]), np.ascontiguousarray(data.y[:, part])) for part in parts]
+    return itertools.chain.from_iterable((cut[number] for number in rng.permutation(len(cut)))
+                                         for _ in itertools.repeat(None))
+
+
+def falling(rate: float, steps: int, warm: int = 100) -> np.ndarray:
+    """Rates that rise for `warm` steps and fall linearly to 0."""
+    return rate * np.minimum(np.arange(1, steps + 1) / warm, 1) * np.linspace(1, 0, steps, endpoint=False)

@@ -1,0 +1,151 @@
+"""The search by dense students: for several outputs, output signs, and more weights than search.py can fit.
+
+ 1. A dense student is trained by SOAP (dense.py), until its loss is next to nothing.
+ 2. Copies of units and rows are merged, and what is left is trained again, three times (merge.py).
+ 3. Weights are cut by saliency, from a high bar to a low one, each time with Levenberg-Marquardt steps and weights
+    added back, until the network is exact (cut.py, newton.py).
+ 4. The skip becomes rows (rows.py), and weights are eliminated while the fit stays exact (eliminate.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from beyond.deep.cut import cut, cut_to, regrown
+from beyond.deep.dense import falling, random_student, sizes, trained
+from beyond.deep.descent import EXACT, Budget
+from beyond.deep.eliminate import SURE, eliminated, reduced
+from beyond.deep.merge import merged, oriented
+from beyond.deep.network import Samples
+from beyond.deep.newton import refined
+from beyond.deep.rows import without_skip
+from beyond.deep.student import Student
+
+HELD_OUT = 0.1  # share of the samples that only the last steps use
+SAMPLES, PER_WEIGHT = 6000, 20  # of all in double precision before the last steps: so many, or this times s
+STEPS, RATE = 6000, 3e-3  # of a dense fit
+STEP_COST = 0.008  # of a training step, in units of the budget
+FITTED, WORTHWHILE = 3e-8, 0.3  # loss of a dense fit that suffices; share of it that more steps must leave at most
+HOPELESS = 3e-4  # loss of a dense fit that is not worth making sparse
+REFITS = [(800, 1e-5), (800, 1e-5), (1200, 2e-6)]  # steps and last rate, after each round of merging
+REFIT_RATE = 1e-3
+SHARES, ACCURATE = (10, 1, 0.1, 0.01, 0.001), 1e-8  # of the loss, or of this if it is more: bars of cutting
+CUT_STEPS, LAST_STEPS, ELIMINATION_STEPS, REDUCTION_STEPS = 25, 6, 20, 5
+SURPLUS = 2  # times s weights, from which a network that is not exact is cut down with care
+REGROWABLE, SPARSE = 1e-5, 1e-9  # losses: below the first weights are added back; at the second it has all it needs
+PARALLEL_BAR = 1e-9  # of merging an exact network
+TRIES = 6  # units that may go as a whole, before elimination gives up
+
+
+class StudentSearch:
+    """Trials from random students until one is exact, with at most s weights and m neurons per layer.
+
+    Args:
+        full: all samples in single precision, y [k, n] with a mean square of 1.  sums: whether C and M must be
+            positive.  report: called with (network, loss) after each stage.
+    """
+
+    def __init__(self, full: Samples, s: int, width: int, budget: Budget, rng: np.random.Generator, sums: bool,
+                 report: Callable[[Student, float], None]):
+        self.s, self.width, self.budget, self.rng, self.sums = s, width, budget, rng, sums
+        self.report = lambda net, value: report(self.unscaled(net), value)
+        held, order = np.split(rng.permutation(len(full)), [int(HELD_OUT * len(full))])
+        self.exponent = round(np.log2(np.sqrt(np.mean(np.square(full.XT))) or 1.0))  # exact, and inputs of about 1
+        full = Samples(np.ldexp(full.XT, -self.exponent), full.y, full.work)
+        self.full, self.held, self.train = full, full.take(np.sort(held)).astype(np.float64), full.take(order)
+        self.data = full.take(np.sort(order[: max(SAMPLES, PER_WEIGHT * s)])).astype(np.float64)
+        self.k, self.d = len(full.y), len(full.XT)
+
+    def run(self) -> tuple[Student, float, float | None]:
+        """The best network that keeps the limits, its loss over all samples, and before that over those held out."""
+        best, lowest = self.empty(), 1.0
+        while self.budget.left > 0 and lowest >= EXACT:
+            net, value = self.trial()
+            if net.count > self.s or net.width > self.width or net.M.any():
+                net = without_skip(cut_to(net, self.data, SURPLUS * self.s))
+                net = reduced(net, self.data, self.free_refit, self.s, self.width)
+                value = net.loss(self.data)
+            if value < lowest and not (self.sums and (net.C < 0).any()):
+                best, lowest = net, value
+        held_out = best.loss(self.held) if len(self.held) else None
+        best, lowest = refined(best, self.full.astype(np.float64), Budget(LAST_STEPS), LAST_STEPS)
+        return self.unscaled(best), lowest, held_out
+
+    def unscaled(self, net: Student) -> Student:
+        """The network for the inputs as they were given."""
+        return replace(net, W=np.ldexp(net.W, -self.exponent))
+
+    def empty(self) -> Student:
+        """The network that is zero."""
+        return Student(np.zeros((0, self.d)), np.zeros((0, 0)), np.zeros((self.k, 0)), np.zeros((self.k, 0)),
+                       self.k == 1)
+
+    def trial(self) -> tuple[Student, float]:
+        """A network that may be exact, and its loss."""
+        net, value = self.dense()
+        if value > HOPELESS:
+            return self.empty(), 1.0
+        net, value = self.condensed(net, value)
+        net, value = self.cut_down(net, value)
+        if value < SPARSE:
+            net = self.smallest(net)
+            value = net.loss(self.data)
+        self.report(net, value)
+        return net, value
+
+    def dense(self) -> tuple[Student, float]:
+        """A dense student, and its loss; it is trained anew from where it is while that is too much, and falls."""
+        net, value, before = random_student(self.d, self.k, *sizes(self.s, self.width, self.k), self.rng), 1.0, np.inf
+        while FITTED < value < WORTHWHILE * before and self.budget.left > 0:
+            before, net = value, self.training(net, falling(RATE, STEPS))
+            self.report(net, value := net.loss(self.data))
+        return (replace(net, signs=True).balanced() if self.k == 1 else net), value
+
+    def training(self, net: Student, rates: np.ndarray) -> Student:
+        """The student after so many steps as there are rates, or fewer where the budget ends."""
+        rates = rates[: max(int(self.budget.left / STEP_COST), 0)]
+        self.budget.left -= STEP_COST * len(rates)
+        return trained(net, self.train, rates, self.rng)
+
+    def condensed(self, net: Student, value: float) -> tuple[Student, float]:
+        """The student with copies merged, trained after each round; its loss."""
+        for number, (steps, last) in enumerate(REFITS):
+            net = merged(merged(net, self.data, value), self.data, 2 * value)
+            if number:
+                net = oriented(net, self.data, value, self.sums).balanced()
+            net = self.training(net, np.geomspace(REFIT_RATE, last, steps))
+            self.report(net, value := net.loss(self.data))
+        return merged(net, self.data, 3 * value), value
+
+    def cut_down(self, net: Student, value: float) -> tuple[Student, float]:
+        """The sparse network of least loss, or the first that is exact; its loss."""
+        best, lowest = net, np.inf
+        for share in SHARES:
+            other = cut(net, self.data, share * max(value, ACCURATE))
+            other, after = refined(other, self.data, self.budget, CUT_STEPS, SURE)
+            if after < REGROWABLE:
+                other, after = regrown(other, self.data, after, self.budget, SURE)
+            self.report(other, after)
+            if after < lowest:
+                best, lowest = other, after
+            if lowest < EXACT:
+                break
+        return best, lowest
+
+    def refit(self, net: Student) -> tuple[Student, float]:
+        """The steps after an elimination."""
+        return refined(net, self.data, self.budget, ELIMINATION_STEPS, SURE / 100, EXACT)
+
+    def free_refit(self, net: Student) -> tuple[Student, float]:
+        """The same, not counted, for a network that is cut down to the limits."""
+        return refined(net, self.data, Budget(REDUCTION_STEPS), REDUCTION_STEPS)
+
+    def smallest(self, net: Student) -> Student:
+        """An exact network with as few weights as elimination finds."""
+        net = eliminated(net, self.data, self.refit, max(net.A.shape), TRIES)
+        self.report(net, net.loss(self.data))
+        net = oriented(merged(net, self.data, PARALLEL_BAR), self.data, PARALLEL_BAR, self.sums)
+        return eliminated(without_skip(net), self.data, self.refit, self.width, TRIES)

@@ -1,0 +1,196 @@
+"""Two hidden layers by dense students: SOAP, the working form, what is merged and turned, limits and repeatability."""
+
+import numpy as np
+import pytest
+from helpers import assert_close, bits
+
+from beyond.deep import soap, solve, students
+from beyond.deep.cut import cut, squares
+from beyond.deep.descent import Budget
+from beyond.deep.merge import merged, oriented
+from beyond.deep.network import Samples
+from beyond.deep.newton import pushed, refined
+from beyond.deep.recovery import compare
+from beyond.deep.rows import without_skip
+from beyond.deep.student import Student, jacobian, loss
+from instances.planted import planted_problem
+from models import SparseLayer, SparseNet
+from numerics.workspace import Workspace
+
+
+def random_student(rng, d=6, k1=5, k2=4, k=3, density=0.7):
+    shapes = {"W": (k1, d), "A": (k2, k1), "C": (k, k2), "M": (k, k1)}
+    weights = {name: rng.normal(size=shape) * (rng.random(shape) < density) for name, shape in shapes.items()}
+    if k == 1:
+        weights["C"] = np.sign(rng.normal(size=(1, k2)))
+    return Student(**weights, signs=k == 1)
+
+
+def outputs(net, X):
+    """By the definition."""
+    H = np.maximum(X @ net.W.T, 0)
+    return np.maximum(H @ net.A.T, 0) @ net.C.T + H @ net.M.T
+
+
+def samples(net, work, n=3000, seed=0):
+    X = np.random.default_rng(seed).normal(size=(n, net.W.shape[1]))
+    return Samples(np.ascontiguousarray(X.T), np.ascontiguousarray(outputs(net, X).T), work)
+
+
+def test_soap_is_adam_in_the_eigenbasis_of_shampoo():
+    """Against the same on the vector of all entries, in the basis kron(U, V), with the bases by Gram-Schmidt."""
+    rng = np.random.default_rng(0)
+    W, target, beta, rate = rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), soap.DECAY, 0.01
+    K = rng.normal(size=(12, 12))
+
+    def gradient(W):
+        return (K.T @ (K @ (W - target).ravel())).reshape(W.shape)
+
+    def orthogonal(B):
+        Q = []
+        for b in B.T:
+            b = b - sum((q @ b) * q for q in Q) if Q else b
+            Q.append(b / np.linalg.norm(b))
+        return np.array(Q).T
+
+    ours = W.copy()
+    optimiser = soap.Soap([ours])
+    for _ in range(26):
+        optimiser.step([gradient(ours)], rate)
+    G = gradient(W)
+    L, R, m, v = (1 - beta) * G @ G.T, (1 - beta) * G.T @ G, np.zeros(12), np.zeros(12)
+    U, V = (np.linalg.eigh(side)[1][:, ::-1] for side in (L, R))
+    for t in range(1, 26):
+        G = gradient(W)
+        L, R = beta * L + (1 - beta) * G @ G.T, beta * R + (1 - beta) * G.T @ G
+        Q = np.kron(U, V)
+        m, v = beta * m + (1 - beta) * G.ravel(), beta * v + (1 - beta) * (Q.T @ G.ravel()) ** 2
+        step = (Q.T @ m / (1 - beta**t)) / (np.sqrt(v / (1 - beta**t)) + soap.EPS)
+        W = W - rate * (Q @ step).reshape(W.shape)
+        if t % soap.EVERY == 0:
+            orders = [np.argsort(-np.diag(B.T @ S @ B)) for S, B in ((L, U), (R, V))]
+            v = v.reshape(W.shape)[np.ix_(*orders)].ravel()
+            U, V = (orthogonal((S @ B)[:, order]) for (S, B), order in zip(((L, U), (R, V)), orders, strict=True))
+    assert_close(ours, W, 1e-4)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_slopes_are_finite_differences_and_pushes_their_transpose(k, work):
+    net, step = random_student(np.random.default_rng(1), k=k), 1e-6
+    data = samples(net, work, n=40)
+    D = np.random.default_rng(2).normal(size=data.y.shape)
+    moved = [net.moved_to(net.theta + step * e) for e in np.eye(net.count)]
+    expected = [np.sum((outputs(other, data.XT.T) - outputs(net, data.XT.T)).T * D, axis=0) / step for other in moved]
+    J, now = jacobian(net, data.XT, D), net.signals(data.XT)
+    assert (abs(J - expected) < 1e-4).mean() > 0.99  # a sample may lie on a crease
+    p = np.random.default_rng(3).normal(size=net.count)
+    assert_close(J.T @ p, np.sum(pushed(net, p, data, now) * D, axis=0), 1e-12)
+    gradient = [part[kept != 0] for part, kept in zip(net.gradient(D, data.XT, now), net.parts, strict=True)]
+    assert_close(np.concatenate(gradient), J.sum(axis=1), 1e-12)
+    assert_close(net.gauges() @ np.array([np.zeros(net.count), J.sum(axis=1)]).T, 0 * net.gauges()[:, :2], 1, 1e-9)
+
+
+def test_squares_are_those_of_the_jacobian(work):
+    net = random_student(np.random.default_rng(1), density=1)
+    data = samples(net, work, n=200)
+    total = sum(jacobian(net, data.XT, np.repeat(e[:, None], 200, axis=1)) ** 2 for e in np.eye(3))
+    assert_close(np.concatenate([part.ravel() for part in squares(net, data)]), total.mean(axis=1) / 3, 1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_copies_of_units_and_rows_are_merged(k, work):
+    """A unit that stands twice, rows that stand twice or opposite, one that is always open and one that never is."""
+    net = random_student(np.random.default_rng(4), k1=4, k2=3, k=k, density=1)
+    data, C = samples(net, work), np.sign(net.C) if k == 1 else net.C
+    units = Student(np.vstack([net.W, 3 * net.W[:1]]), np.hstack([net.A, net.A[:, :1] / 2]), net.C,
+                    np.hstack([net.M, net.M[:, :1]]))
+    rows = np.vstack([units.A, 0.5 * units.A[0], -units.A[1], np.abs(units.A[2]), -np.abs(units.A[2])])
+    more = Student(units.W, rows, np.hstack([units.C, *[C[:, :1]] * 4]), units.M, k == 1)
+    one = merged(more, samples(more, work), 1e-14)
+    assert one.W.shape[0] == 4 and one.A.shape[0] == 3 and loss(one, samples(more, work)) < 1e-20
+    assert merged(net, data, 1e-14).A.shape == (3, 4)
+
+
+def test_rows_turned_round_are_turned_back(work):
+    rng = np.random.default_rng(5)
+    net = random_student(rng, k1=8, k2=5, k=4, density=0.4).tidied()
+    net = Student(net.W, net.A, net.C, np.zeros((4, len(net.W))))
+    turned = Student(net.W, net.A * np.where(np.arange(len(net.A)) < 2, -1, 1)[:, None], net.C,
+                     net.C[:, :2] @ net.A[:2])
+    data = samples(net, work)
+    assert loss(turned, data) < 1e-25
+    back = oriented(turned, data, 1e-12, sums=False)
+    assert np.count_nonzero(abs(back.M) > 1e-9) == 0 and loss(back, data) < 1e-25
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_the_skip_becomes_rows(k, work):
+    rng = np.random.default_rng(6)
+    net = random_student(rng, k1=8, k2=3, k=k)
+    u, v = np.zeros((2, 8)), rng.normal(size=(k, 2)) if k > 1 else np.array([[1.0, -1.0]])
+    u[0, :4], u[1, [4, 6]] = rng.random(4) + 0.5, 1, 
+    net = Student(net.W, net.A, net.C, v @ u, k == 1)
+    rows = without_skip(net)
+    assert not rows.M.any() and len(rows.A) == 5 and loss(rows, samples(net, work)) < 1e-25
+    assert rows.count == net.count - np.count_nonzero(net.M) + 6 + (v.size if k > 1 else 0)
+
+
+def test_what_is_cut_and_moved_is_found_again(work):
+    net = random_student(np.random.default_rng(7), density=0.6).tidied()
+    data = samples(net, work)
+    near = net.moved_to(net.theta * (1 + 0.02 * np.random.default_rng(8).normal(size=net.count)))
+    found, value = refined(near, data, Budget(99), 30, 1e-20)
+    assert value < 1e-16 and loss(found, data) == value
+    assert cut(net, data, 1e-30).count == net.count > cut(net, data, 1e-2).count
+
+
+@pytest.mark.parametrize("m, s, seed, outputs, signs", [(5, 24, 0, 3, False), (5, 20, 2, 1, True)])
+def test_small_networks_are_recovered(m, s, seed, outputs, signs, monkeypatch):
+    monkeypatch.setattr(students, "STEPS", 2000)
+    problem = planted_problem(m, s, seed, num_layers=2, input_dim=20, nmeasurements=5000, output_dim=outputs,
+                              planted_signs=signs)
+    found = solve(problem.X, problem.Y, s, width=m, num_epochs=200)
+    assert found.details["exact"] and found.net.num_nonzero <= s
+    assert max(len(layer.neurons) for layer in found.net.layers) <= m
+    X = np.random.default_rng(5).normal(size=(2000, 20)).astype(np.float32)
+    assert_close(found.net.predict(X), problem.planted.predict(X), 1e-4)
+
+
+@pytest.mark.parametrize("width, s", [(2, 24), (5, 6)])
+def test_an_answer_keeps_the_limits_and_the_threads_do_not_matter(width, s, monkeypatch):
+    monkeypatch.setattr(students, "STEPS", 800)
+    problem, found = planted_problem(5, 24, 0, num_layers=2, input_dim=20, nmeasurements=3000, output_dim=3), []
+    for threads in (1, 2):
+        with Workspace(threads) as work:
+            found.append(solve(problem.X, problem.Y, s, width=width, num_epochs=12, work=work))
+    assert bits(found[0].net) == bits(found[1].net) and found[0].net.num_nonzero <= s
+    assert max(len(layer.neurons) for layer in found[0].net.layers) <= width
+    left = np.mean((found[0].net.predict(problem.X) - problem.Y) ** 2) / np.mean(problem.Y**2.0)
+    assert found[0].details["energy_left"] == pytest.approx(left, rel=1e-3) and not found[0].details["exact"]
+
+
+@pytest.mark.parametrize("outputs, signs", [(3, False), (1, True)])
+def test_equal_networks_are_recovered_with_outputs_and_signs(outputs, signs):
+    """Units and rows in another order and scale, a unit and a row in two parts; then a weight that is missing."""
+    problem = planted_problem(6, 40, 0, num_layers=2, input_dim=10, nmeasurements=50, output_dim=outputs,
+                              planted_signs=signs)
+    planted, rng = problem.planted, np.random.default_rng(0)
+    W, A, C = (layer.dense().astype(float) for layer in (*planted.layers, planted.output))
+    scale, rows = rng.random(6) + 0.5, np.ones(6) if signs else rng.random(6) + 0.5
+    W, A, C = W * scale[:, None], A / scale * rows[:, None], C / rows
+    W, A = np.vstack([W, 2 * W]), np.hstack([A / 2, A / 4])
+    order, turn = rng.permutation(12), rng.permutation(6)
+
+    def found(W):
+        A2, C2 = A[turn][:, order], C[:, turn]
+        layers = (SparseLayer.from_dense(W[order]), SparseLayer.from_dense(np.vstack([A2 / 2, A2 / 2])))
+        return compare(SparseNet(layers, SparseLayer.from_dense(np.hstack([C2, C2]))), planted)
+
+    same = found(W)
+    assert same["support_precision"] == same["support_recall"] == 1 and same["neurons_lost"] == 0
+    assert same["weights_used"] == same["weights_planted"]
+    assert same["signs_found" if signs else "output_recall"] == 1
+    used = np.flatnonzero(W[:6].any(axis=1) & A[:, :6].any(axis=0))[0]
+    fewer = W.copy()
+    fewer[[used, used + 6], np.flatnonzero(W[used])[0]] = 0
+    assert found(fewer)["layer0_recall"] < 1 == found(fewer)["layer0_precision"]
