@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler  # noqa: E402
 from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 
 import aiht  # noqa: E402
-from beyond import deep, gnhtp  # noqa: E402
+from beyond import gnhtp  # noqa: E402
 from beyond.estimators import SparseNetClassifier, SparseNetRegressor  # noqa: E402
 from beyond.estimators.network import Network, Samples, normal_equations  # noqa: E402
 from instances.planted import planted_problem  # noqa: E402
@@ -80,7 +80,7 @@ def test_two_hidden_layers_are_refused_where_none_are_exact():
         SparseNetRegressor(num_layers=3).fit(X, X[:, 0])
 
 
-@pytest.mark.parametrize("method", [aiht, gnhtp, deep])
+@pytest.mark.parametrize("method", [aiht, gnhtp])
 def test_what_lies_below_zero_is_out_of_reach_of_sums_of_neurons(method):
     X = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
     details = method.solve(X, X[:, 0], 4, width=2, num_epochs=1).details

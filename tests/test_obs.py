@@ -9,6 +9,8 @@ from beyond import gnhtp, obs
 from beyond.obs import curvature, grow, levenberg, prune, search, student
 from numerics.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LOSSES = [("squared", 1), ("squared", 2), ("cross_entropy", 3), ("logistic", 1)]
 
 
