@@ -42,7 +42,11 @@ FITS: dict[str, list[tuple[str, Settings, list[Axes], Sequence[int]]]] = {  # me
         ("(20, 200), (50, 200), seed 0, with the trials alone", FEWER | TWO, [((20, 50), (200,))], (0,)),
         ("(20, 200), seeds 0 1 2", TWO, [((20,), (200,))], (0, 1, 2)),
         ("ten outputs, m 10 20 50 100, s = 100, seed 0", TWO | TEN, [((10, 20, 50, 100), (100,))], (0,)),
-        ("ten outputs, (10, 200), (20, 200), seed 0", TWO | TEN, [((10, 20), (200,))], (0,)),
+        ("ten outputs, (5, 20), (20, 20), m 10 20 with s = 50, seed 0", TWO | TEN,
+         [((5, 20), (20,)), ((10, 20), (50,))], (0,)),
+        ("ten outputs, m 10 20 100 200 500, s = 200, seed 0", TWO | TEN, [((10, 20, 100, 200, 500), (200,))], (0,)),
+        ("ten outputs, m 100 200, s = 200, seeds 1 2", TWO | TEN, [((100, 200), (200,))], (1, 2)),
+        ("ten outputs, m 500 1000, s = 500, seed 0", TWO | TEN, [((500, 1000), (500,))], (0,)),
     ],
     "gnhtp": [
         ("m 1 2 5 10 20, s 5 10 20 50 100, seeds 0 1 2", {}, [EASY], (0, 1, 2)),
