@@ -101,9 +101,9 @@ def form(log: Log, published: Sequence[Selection]) -> str:
     """What follows the name of a method: whether its settings are those of the paper, or else its defaults."""
     method = log.settings["method"]
     if method in [selection["method"] for selection in published]:
-        return " as published" if any(agrees(log, selection) for selection in published) else ", other settings"
+        return " as published" if any(agrees(log, selection) for selection in published) else OTHER
     usual = {name: declaration.default for name, declaration in flags(METHODS[method].solve.Options).items()}
-    return "" if method != "obs" or usual.items() <= log.settings.items() else ", other settings"
+    return "" if method != "obs" or usual.items() <= log.settings.items() else OTHER
 
 
 def best_line(title: str, groups: Sequence[Sequence[Log]], task: str) -> Line:
@@ -141,6 +141,7 @@ def yardstick_lines(entries: Sequence[Entry], task: str, image: int | None) -> I
 
 # ---- the table ----
 
+OTHER = ", other settings"  # than those of the paper, or than the defaults
 TOP = 140.0  # dB: beyond it single precision has no digits left
 
 
@@ -154,9 +155,11 @@ def headings(task: str, image: int | None) -> list[str]:
     return [f"{heading(task, image)}: {bar_label(TASKS[task].measure)}", *(f"s = {s}" for s in SLISTS[task])]
 
 
-def rows(logs: Sequence[Log], entries: Sequence[Entry], task: str, image: int | None) -> Iterator[tuple[str, ...]]:
-    """The medians of all lines, with the width that they are of; bold the highest at each s."""
-    lines = [*yardstick_lines(entries, task, image), *method_lines(logs, task, image)]
+def rows(logs: Sequence[Log], entries: Sequence[Entry], task: str, image: int | None,
+         other_settings: bool = True) -> Iterator[tuple[str, ...]]:
+    """The medians of all lines, or those without OTHER, with the width that they are of; bold the highest at each s."""
+    lines = [line for line in (*yardstick_lines(entries, task, image), *method_lines(logs, task, image))
+             if other_settings or not line.title.endswith(OTHER)]
     digits = 1 if TASKS[task].measure.unit else 3
     medians = np.array([line.medians for line in lines]).reshape(len(lines), len(SLISTS[task])).round(digits)
     best = over_seeds(np.nanmax, np.minimum(medians.T, 2 * TOP)) if lines else np.zeros(0)

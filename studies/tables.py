@@ -240,9 +240,9 @@ def repeated(task: str, m: int, slist: tuple[int, ...]) -> Rows:
                    f"{every.min():.4f} to {every.max():.4f}", every.size, f"{np.nanmedian(seconds):.0f}")
 
 
-def beside_yardsticks(task: str, image: int | None) -> Rows:
+def beside_yardsticks(task: str, image: int | None, other_settings: bool = True) -> Rows:
     """Every method on real data beside the yardsticks."""
-    yield from real_data.rows(shipped(), real_data.kept(LOGS), task, image)
+    yield from real_data.rows(shipped(), real_data.kept(LOGS), task, image, other_settings)
 
 
 # ---- the tables ----
@@ -270,6 +270,7 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[], Rows]]] = {  # headings and 
     "planted_gnhtp": (EXACT_FITS, partial(fits, "gnhtp")),
     "other_inputs": (("inputs", "signs, crease pursuit", "the paper's task, crease pursuit", "the paper's task, GNHTP"),
                      other_inputs),
+    "front_mnist": (real_data.headings("mnist", None), partial(beside_yardsticks, "mnist", None, False)),
     "own_data": (own_data.HEADINGS, partial(own_data.rows, own_data.RESULTS)),
     **{real_data.table_name(task, image): (real_data.headings(task, image), partial(beside_yardsticks, task, image))
        for task in real_data.WORDS for image in real_data.panels(task)},
