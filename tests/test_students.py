@@ -12,7 +12,7 @@ from beyond.deep.network import Samples
 from beyond.deep.newton import pushed, refined
 from beyond.deep.recovery import compare
 from beyond.deep.rows import without_skip
-from beyond.deep.student import Student, jacobian, loss
+from beyond.deep.student import Student, jacobian
 from instances.planted import planted_problem
 from models import SparseLayer, SparseNet
 from numerics.workspace import Workspace
@@ -107,7 +107,7 @@ def test_copies_of_units_and_rows_are_merged(k, work):
     rows = np.vstack([units.A, 0.5 * units.A[0], -units.A[1], np.abs(units.A[2]), -np.abs(units.A[2])])
     more = Student(units.W, rows, np.hstack([units.C, *[C[:, :1]] * 4]), units.M, k == 1)
     one = merged(more, samples(more, work), 1e-14)
-    assert one.W.shape[0] == 4 and one.A.shape[0] == 3 and loss(one, samples(more, work)) < 1e-20
+    assert one.W.shape[0] == 4 and one.A.shape[0] == 3 and one.loss(samples(more, work)) < 1e-20
     assert merged(net, data, 1e-14).A.shape == (3, 4)
 
 
@@ -118,9 +118,9 @@ def test_rows_turned_round_are_turned_back(work):
     turned = Student(net.W, net.A * np.where(np.arange(len(net.A)) < 2, -1, 1)[:, None], net.C,
                      net.C[:, :2] @ net.A[:2])
     data = samples(net, work)
-    assert loss(turned, data) < 1e-25
+    assert turned.loss(data) < 1e-25
     back = oriented(turned, data, 1e-12, sums=False)
-    assert np.count_nonzero(abs(back.M) > 1e-9) == 0 and loss(back, data) < 1e-25
+    assert np.count_nonzero(abs(back.M) > 1e-9) == 0 and back.loss(data) < 1e-25
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -131,7 +131,7 @@ def test_the_skip_becomes_rows(k, work):
     u[0, :4], u[1, [4, 6]] = rng.random(4) + 0.5, 1, 
     net = Student(net.W, net.A, net.C, v @ u, k == 1)
     rows = without_skip(net)
-    assert not rows.M.any() and len(rows.A) == 5 and loss(rows, samples(net, work)) < 1e-25
+    assert not rows.M.any() and len(rows.A) == 5 and rows.loss(samples(net, work)) < 1e-25
     assert rows.count == net.count - np.count_nonzero(net.M) + 6 + (v.size if k > 1 else 0)
 
 
@@ -140,7 +140,7 @@ def test_what_is_cut_and_moved_is_found_again(work):
     data = samples(net, work)
     near = net.moved_to(net.theta * (1 + 0.02 * np.random.default_rng(8).normal(size=net.count)))
     found, value = refined(near, data, Budget(99), 30, 1e-20)
-    assert value < 1e-16 and loss(found, data) == value
+    assert value < 1e-16 and found.loss(data) == value
     assert cut(net, data, 1e-30).count == net.count > cut(net, data, 1e-2).count
 
 

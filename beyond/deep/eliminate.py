@@ -118,10 +118,13 @@ def eliminated(net: Net, data: Samples, refit: Refit, width: int, tries: int = 0
 
 def with_fewer_units(net: Net, data: Samples, refit: Refit, exact: float, tries: int) -> Net:
     """The network without units that can go as a whole, the cheapest first, until so many could not."""
-    failed = 0
-    while failed < tries and (other := next(itertools.islice(without_a_unit(net, data), failed, None), None)):
+    failed, others = 0, without_a_unit(net, data)
+    while failed < tries and (other := next(others, None)):
         other, value = refit(other)
-        net, failed = (other, failed) if value < exact else (net, failed + 1)
+        if value < exact:
+            net, others = other, itertools.islice(without_a_unit(other, data), failed, None)
+        else:
+            failed += 1
     return net
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from beyond.deep.descent import Budget
 from beyond.deep.network import Samples
-from beyond.deep.student import Signals, Student, gathered, loss, scattered
+from beyond.deep.student import Signals, Student, gathered, scattered
 
 DAMPING, LEAST, TRIALS = 1e-3, 1e-12, 6  # of the diagonal; the smallest; of larger and larger ones
 PRODUCTS, ACCURATE = 8, 1e-3  # by the Jacobian at most; share of the gradient at which that is enough
@@ -29,7 +29,7 @@ def refined(net: Student, data: Samples, budget: Budget, steps: int, target: flo
     After TRIED steps it is over, too, where the pace of the last one does not lead to the loss that is wanted.
     """
     net, damping, slow = net.balanced(), DAMPING, 0
-    value = loss(net, data)
+    value = net.loss(data)
     for number in range(steps):
         if value <= target or not net.count or slow == PATIENCE or budget.left <= 0:
             break
@@ -63,7 +63,7 @@ def step(net: Student, data: Samples, value: float, damping: float) -> tuple[Stu
 
         p = conjugate_gradients(product, -slope, functools.partial(cho_solve, factor, check_finite=False))
         other = net.moved_to(net.theta + p)
-        if (after := loss(other, data)) < value:
+        if (after := other.loss(data)) < value:
             return other, after, max(damping / 5, LEAST)
         damping *= 5
     return net, value, damping

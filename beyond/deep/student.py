@@ -174,11 +174,6 @@ def gathered(parts: list[np.ndarray], values: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([value[part != 0] for part, value in zip(parts, values, strict=True)])
 
 
-def loss(net: Student, data: Samples) -> float:
-    """Mean square of the residual, over samples and outputs."""
-    return net.loss(data)
-
-
 def jacobian(net: Student, XT: np.ndarray, D: np.ndarray) -> np.ndarray:
     """The slopes of D . outputs, D [k, t], in the free weights, sample by sample: [P, t]."""
     now = net.signals(XT)
