@@ -59,6 +59,23 @@ def test_a_planted_network_is_found_in_noise(m, s, seed, options):
     assert np.sum((model.predict(fresh) - truth) ** 2) < 10**-4.8 * np.sum(truth**2)  # the noise is 10^-4
 
 
+@pytest.mark.parametrize("choice", ["ebic", "cv"])
+@pytest.mark.parametrize("kind", [SparseNetRegressor, SparseNetClassifier])
+def test_weights_copies_and_order_give_the_same_bits(kind, choice):
+    """On noise, where the search depends on every bit."""
+    rng = np.random.default_rng(3)
+    X, y, weight = rng.normal(size=(60, 3)), rng.integers(0, 3, size=60), rng.integers(0, 4, size=60)
+    fold, order = np.arange(60) % 3, rng.permutation(60)
+    rows = [np.repeat(np.arange(60), weight), order]
+    models = []
+    for part, weights in [(rows[0], None), (rows[1], weight[order])]:
+        cv = [(np.flatnonzero(fold[part] != number), np.flatnonzero(fold[part] == number)) for number in range(3)]
+        models.append(kind(choice=choice, cv=cv).fit(X[part], y[part], sample_weight=weights))
+    np.testing.assert_array_equal(models[0].path_["s"], models[1].path_["s"])
+    np.testing.assert_array_equal(*(model.predict(X) for model in models))
+    np.testing.assert_array_equal(*(model.weights_ for model in models))
+
+
 def test_two_hidden_layers_are_found_where_one_is_not_exact():
     problem = planted_problem(3, 10, 916, num_layers=2, nmeasurements=500)
     model = SparseNetRegressor(choice="ebic").fit(problem.X, problem.Y)

@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from beyond.estimators.base import SparseNetwork
-from beyond.estimators.fitting import fit_labels
+from beyond.estimators.fitting import Table, fit_labels
 
 
 class SparseNetClassifier(ClassifierMixin, SparseNetwork, BaseEstimator):
@@ -35,7 +35,7 @@ class SparseNetClassifier(ClassifierMixin, SparseNetwork, BaseEstimator):
         Y = np.eye(len(self.classes_))[labels]
         Y = Y[:, 1:] if len(self.classes_) == 2 else Y
         plan = self._plan(X, labels, sample_weight is not None)
-        self._keep(fit_labels(X, Y, weight, plan))
+        self._keep(fit_labels(Table(X, Y, weight), plan))
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,30 @@ from beyond.estimators.two_layers import exact_two_layers, may_have_two_layers
 MOST_WEIGHTS = 1000  # of the largest budget, at most
 PER_WEIGHT = 4  # numbers for each weight of the largest budget, at least
 FAR = 100  # standard deviations: an input with a larger mean is centred, and its intercepts are not sparse
+
+
+class Table(NamedTuple):
+    """Inputs X [n, d], targets Y [n, k] and weights [n] of the samples, float64."""
+
+    X: np.ndarray
+    Y: np.ndarray
+    weight: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Table:
+        return Table(*(array[rows] for array in self))
+
+    def distinct(self) -> Table:
+        """Every sample once, in one order, with the weight of its copies; those without weight go.
+
+        So copies and weights, and samples in another order, give the same bits: a search in single precision would
+        make other networks of them.
+        """
+        given = self.take(self.weight > 0)
+        order = np.lexsort([*given.Y.T, *given.X.T])
+        X, Y, weight = given.take(order)
+        new = (X[1:] != X[:-1]).any(axis=1) | (Y[1:] != Y[:-1]).any(axis=1)
+        first = np.flatnonzero(np.r_[True, new])
+        return Table(X[first], Y[first], np.add.reduceat(weight, first))
 
 
 Folds = list[tuple[np.ndarray, np.ndarray]]  # numbers of the samples of a fit, and of those held out
@@ -56,8 +81,9 @@ class Scaling:
     constant: bool
 
     @classmethod
-    def of(cls, X: np.ndarray, Y: np.ndarray, weight: np.ndarray, constant: bool) -> Scaling:
-        """For X [n, d], Y [n, k] and weights [n] of the samples."""
+    def of(cls, table: Table, constant: bool) -> Scaling:
+        """For these samples."""
+        X, Y, weight = table
         mean = np.average(X, axis=0, weights=weight) if constant else np.zeros(X.shape[1])
         deviation = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
         varies = deviation > 1e-10 * np.abs(X).max(axis=0, initial=0)
@@ -67,14 +93,23 @@ class Scaling:
         shift = np.where(np.abs(mean) > FAR * deviation, mean, 0.0)
         return cls(shift, np.where(varies, deviation, np.inf), np.full(Y.shape[1], unit if unit > 0 else 1.0), constant)
 
-    def samples(self, X: np.ndarray, Y: np.ndarray, weight: np.ndarray) -> Samples:
+    def inputs(self, X: np.ndarray) -> np.ndarray:
+        """XT [d, n] of the search, the constant included."""
+        XT = np.ones((X.shape[1] + self.constant, len(X)))
+        XT[: X.shape[1]] = ((X - self.shift) / self.scale).T
+        return XT
+
+    def samples(self, table: Table) -> Samples:
         """Rows times the roots of the weights, see network.py."""
-        root, (n, d) = np.sqrt(weight), X.shape
-        XT = np.empty((d + self.constant, n))
-        np.multiply(((X - self.shift) / self.scale).T, root, out=XT[:d])
-        XT[d:] = root
+        X, Y, weight = table.distinct()
+        root = np.sqrt(weight)
         copies = weight.sum() * Y.shape[1] if (weight != 1).any() else None
-        return Samples(XT, np.ascontiguousarray((Y / self.unit).T) * root, self.constant, copies)
+        return Samples(self.inputs(X) * root, np.ascontiguousarray((Y / self.unit).T) * root, self.constant, copies)
+
+    def labels(self, table: Table) -> Labels:
+        """The same for targets that say classes."""
+        X, Y, weight = table.distinct()
+        return Labels(self.inputs(X), np.ascontiguousarray(Y.T), weight, self.constant)
 
     def undo(self, net: Network) -> DataNetwork:
         """The network in the units of the data."""
@@ -109,12 +144,12 @@ class Fitted:
         return self.networks[self.choice.place]
 
 
-def fit_networks(X: np.ndarray, Y: np.ndarray, weight: np.ndarray, plan: Plan) -> Fitted:
-    """Fit X [n, d] and Y [n, k] with weights [n] of the samples, all float64."""
-    scaling = Scaling.of(X, Y, weight, plan.fit_intercept)
-    data = scaling.samples(X, Y, weight)
+def fit_networks(table: Table, plan: Plan) -> Fitted:
+    """Fit targets of any kind."""
+    scaling = Scaling.of(table.distinct(), plan.fit_intercept)
+    data = scaling.samples(table)
     path = one_path(data, plan)
-    choice = chosen(path, data, plan)
+    choice = chosen(path, table, scaling, plan)
     points = list(choice.points)
     if not path.exact:
         points[choice.place] = polished(points[choice.place], data)
@@ -122,13 +157,14 @@ def fit_networks(X: np.ndarray, Y: np.ndarray, weight: np.ndarray, plan: Plan) -
     exact = path.exact and point.left <= EXACT
     found = Fitted(choice, [scaling.undo(point.net) for point in points], exact,
                    exact and is_determined(point.net, data), float(point.left))
-    if plan.num_layers == 2 or plan.num_layers is None and not exact and may_have_two_layers(Y):
-        return with_two_layers(found, X[weight > 0], Y[weight > 0], plan)
+    if plan.num_layers == 2 or plan.num_layers is None and not exact and may_have_two_layers(table.Y):
+        return with_two_layers(found, table.distinct(), plan)
     return found
 
 
-def with_two_layers(found: Fitted, X: np.ndarray, Y: np.ndarray, plan: Plan) -> Fitted:
+def with_two_layers(found: Fitted, table: Table, plan: Plan) -> Fitted:
     """With an exact network of two hidden layers as the choice. ValueError where there is none, but was asked for."""
+    X, Y, _ = table
     deep = exact_two_layers(X, Y[:, 0], plan.seed) if Y.shape[1] == 1 and Y.min() >= 0 else None
     if deep and deep.network.num_weights(plan.count_intercepts) <= (plan.num_nonzero or MOST_WEIGHTS):
         values = np.array([*(point.left for point in found.choice.points), deep.energy_left])
@@ -140,13 +176,12 @@ def with_two_layers(found: Fitted, X: np.ndarray, Y: np.ndarray, plan: Plan) -> 
     return found
 
 
-def fit_labels(X: np.ndarray, Y: np.ndarray, weight: np.ndarray, plan: Plan) -> Fitted:
+def fit_labels(table: Table, plan: Plan) -> Fitted:
     """Fit labels Y [n, k], one-hot, or [n, 1] of 0 and 1, by cross-entropy; energy_left: its share of no input's."""
-    scaling = replace(Scaling.of(X, Y, weight, plan.fit_intercept), unit=np.ones(Y.shape[1]))
-    XT = scaling.samples(X, Y, np.ones(len(X))).XT
-    data = Labels(XT, np.ascontiguousarray(Y.T), weight, plan.fit_intercept)
+    scaling = replace(Scaling.of(table.distinct(), plan.fit_intercept), unit=np.ones(table.Y.shape[1]))
+    data = scaling.labels(table)
     path = logistic_path(data, plan)
-    choice = chosen_by_labels(path, data, plan)
+    choice = chosen_by_labels(path, table, scaling, plan)
     left = choice.points[choice.place].left / (path.points[0].left or 1.0)
     nets = [point.net for point in choice.points]
     nets[choice.place] = converged(nets[choice.place], data)
@@ -157,15 +192,15 @@ def logistic_path(data: Labels, plan: Plan) -> Path:
     return fit_logistic_path(data, plan.counted(len(data.XT)), plan.most(data.total * len(data.Y)), plan.seed)
 
 
-def chosen_by_labels(path: Path, data: Labels, plan: Plan) -> Choice:
+def chosen_by_labels(path: Path, table: Table, scaling: Scaling, plan: Plan) -> Choice:
     """The network of a path that the plan asks for."""
-    points, total = path.points, data.total
+    points, total = path.points, float(table.weight.sum())
     if plan.num_nonzero is not None:
         return Choice(points, at_most(points, plan.num_nonzero), "given", np.array([point.left for point in points]))
     if plan.folds is None:
         return least(points, [2 * total * point.left + price(total, point.net) * point.s for point in points])
-    fits = [logistic_path(data.take(train), plan) for train, _ in plan.folds]
-    tests = [data.take(test) for _, test in plan.folds]
+    fits = [logistic_path(scaling.labels(table.take(train)), plan) for train, _ in plan.folds]
+    tests = [scaling.labels(table.take(test)) for _, test in plan.folds]
     return among_families(path, fits, tests,
                           lambda net, test: test.loss(net.outputs(test.XT)) * test.total * len(tests) / total,
                           plan.one_standard_error)
@@ -175,9 +210,9 @@ def one_path(data: Samples, plan: Plan) -> Path:
     return fit_path(data, plan.counted(len(data.XT)), plan.most(data.count), plan.seed)
 
 
-def chosen(path: Path, data: Samples, plan: Plan) -> Choice:
+def chosen(path: Path, table: Table, scaling: Scaling, plan: Plan) -> Choice:
     """The network of a path that the plan asks for."""
-    points = path.points
+    points, data = path.points, scaling.samples(table)
     if plan.num_nonzero is not None:
         return Choice(points, at_most(points, plan.num_nonzero), "given", np.array([point.left for point in points]))
     if path.exact:
@@ -185,8 +220,8 @@ def chosen(path: Path, data: Samples, plan: Plan) -> Choice:
     by_value = by_criterion(path, data)
     if plan.folds is None or plan.choice == "auto" and points[by_value.place].left < MUCH:
         return by_value
-    fits = [one_path(data.take(train), plan) for train, _ in plan.folds]
-    tests = [data.take(test) for _, test in plan.folds]
+    fits = [one_path(scaling.samples(table.take(train)), plan) for train, _ in plan.folds]
+    tests = [scaling.samples(table.take(test)) for _, test in plan.folds]
     count = data.count / len(tests)
     return among_families(path, fits, tests, lambda net, test: squares(net, test) / count, plan.one_standard_error)
 

@@ -32,16 +32,12 @@ class Labels:
 
     def __init__(self, XT: np.ndarray, Y: np.ndarray, weight: np.ndarray, constant: bool):
         axes = np.eye(len(XT))[:, : len(XT) - constant]
-        self.given, self.constant, more = (XT, Y, weight), constant, 2 * axes.shape[1]
+        self.constant, more = constant, 2 * axes.shape[1]
         self.XT = np.concatenate([XT, axes, -axes], axis=1)
         self.Y = np.concatenate([Y, np.zeros((len(Y), more))], axis=1)
         self.weight = np.concatenate([weight, np.zeros(more)])
         self.ridge = np.concatenate([RIDGE * weight, np.full(more, ROW_RIDGE / 2)])
         self.total = float(weight.sum())
-
-    def take(self, part: np.ndarray) -> Labels:
-        XT, Y, weight = self.given
-        return Labels(XT[:, part], Y[:, part], weight[part], self.constant)
 
     def loss(self, F: np.ndarray) -> float:
         """Mean cross-entropy of outputs F [k, n]."""

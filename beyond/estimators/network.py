@@ -58,8 +58,9 @@ class Samples:
         root = self.XT[-1]
         return Q @ root / (root @ root) if self.constant else np.zeros(len(Q))
 
-    def take(self, part: np.ndarray | slice) -> Samples:
-        """Some of the samples."""
+    def spread(self, count: int) -> Samples:
+        """At most so many of the samples, one in every few: they are in order."""
+        part = slice(None, None, -(-self.XT.shape[1] // count))
         XT, Y = (np.ascontiguousarray(array[:, part]) for array in (self.XT, self.Y))
         return replace(self, XT=XT, Y=Y, copies=None if self.copies is None else self.copies * Y.size / self.Y.size)
 

@@ -62,7 +62,7 @@ def fit_path(data: Samples, counted: np.ndarray, most: int, seed: int) -> Path:
         if stage.fitted and (point := exact_point(data, *stage[:2], counted)):
             return Path(envelope([*(plain_point(data, *stage[:2], counted) for stage in rungs), point]), True)
         rungs.append(stage)
-    part = data.take(slice(None, None, -(-data.XT.shape[1] // SEARCH_SAMPLES)))
+    part = data.spread(SEARCH_SAMPLES)
     linear = linear_points(data, counted)
     points = list(linear)
     rungs.sort(key=attrgetter("value"))
@@ -73,8 +73,10 @@ def fit_path(data: Samples, counted: np.ndarray, most: int, seed: int) -> Path:
     return Path(envelope(points), False, envelope(linear))
 
 
-def oriented(data: Samples, creases: Neurons, B: np.ndarray, noise: float) -> Network:
+def oriented(data: Samples, creases: Neurons, B: np.ndarray, noise: float, exact: bool = False) -> Network:
     """The network of creases sum_j v_j |w_j . x| + B x; `noise` is the variance of the targets beside it.
+
+    Where that is `exact` the noise is rounding, and entries of the linear part within their errors are left out.
 
     A crease v |z| is 2 v relu(z) - v z or 2 v relu(-z) + v z. The sides are those of crease pursuit, and then each is
     turned where that leaves fewer weights of the linear part, up to its errors.
@@ -96,8 +98,8 @@ def oriented(data: Samples, creases: Neurons, B: np.ndarray, noise: float) -> Ne
             if weight_of(other, tolerance) < weight_of(linear, tolerance) - 1e-6:
                 linear, sides[j], turned = other, -sides[j], True
     W = 2 * sides[:, None] * creases.W
-    if noise == 0:
-        return Network(W, creases.V, np.where(np.abs(linear) > 1e-5 * size, linear, 0)).tidied()
+    if exact:
+        return Network(W, creases.V, np.where(np.abs(linear) > tolerance, linear, 0)).tidied()
     if data.constant:  # every neuron has an intercept that may go
         W[:, -1] += np.where(W[:, -1] == 0, FREE * np.linalg.norm(W, axis=1), 0)
     return Network(W, creases.V, linear).tidied()
@@ -172,18 +174,27 @@ def plain_point(data: Samples, creases: Neurons, B: np.ndarray, counted: np.ndar
 
 def exact_point(data: Samples, creases: Neurons, B: np.ndarray, counted: np.ndarray) -> Point | None:
     """The smallest exact network with these creases; None if there is none."""
-    energy = data.energy or 1.0
     size = np.count_nonzero(creases.W) + np.count_nonzero(creases.V) + B.size
-    part = data.take(slice(max(PER_WEIGHT * size, 1000)))
-    now = refitted(living(oriented(part, creases, B, 0.0), data), part, POLISHING_STEPS, 1e-3)
-    limit = max(ROUNDING * part.energy, now.loss)
+    part = data.spread(max(PER_WEIGHT * size, 1000))
+    rounding = plain_point(part, creases, B, counted).left * part.energy / part.count
+    for noise in rounding, 0.0:  # 0: with entries of the linear part that are within their errors
+        net = living(oriented(part, creases, B, noise, exact=True), data)
+        now = refitted(without_rounding(net, part, counted), data, 2)
+        if now.loss <= EXACT * (data.energy or 1.0):
+            return Point(now.net.num_weights(counted), now.loss / (data.energy or 1.0), now.net)
+    return None
+
+
+def without_rounding(net: Network, data: Samples, counted: np.ndarray) -> Network:
+    """An exact network without weights that bring nothing but rounding."""
+    now = refitted(net, data, POLISHING_STEPS, 1e-3)
+    limit = max(ROUNDING * data.energy, now.loss)
     while now.net.num_weights(counted):
         before = now.net.num_weights(counted)
-        now = refitted(without(now, part, lambda cost: np.flatnonzero(cost < limit)), part, POLISHING_STEPS)
+        now = refitted(without(now, data, lambda cost: np.flatnonzero(cost < limit)), data, POLISHING_STEPS)
         if now.net.num_weights(counted) == before:
             break
-    now = refitted(now.net, data, 2)
-    return Point(now.net.num_weights(counted), now.loss / energy, now.net) if now.loss <= EXACT * energy else None
+    return now.net
 
 
 def envelope(points: Iterable[Point]) -> list[Point]:

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from beyond.estimators.base import SparseNetwork
-from beyond.estimators.fitting import fit_networks
+from beyond.estimators.fitting import Table, fit_networks
 
 
 class SparseNetRegressor(RegressorMixin, SparseNetwork, BaseEstimator):
@@ -56,7 +56,7 @@ class SparseNetRegressor(RegressorMixin, SparseNetwork, BaseEstimator):
         if self.num_layers not in (None, 1, 2):
             raise ValueError(f"num_layers: {self.num_layers!r} is none of None, 1, 2")
         plan = self._plan(X, y, sample_weight is not None)
-        self._keep(fit_networks(X, Y, weight, plan))
+        self._keep(fit_networks(Table(X, Y, weight), plan))
         return self
 
     def predict(self, X: Any) -> np.ndarray:
