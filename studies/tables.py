@@ -28,7 +28,7 @@ from plotting.words import depth_words, outputs_words
 from shell.command import Program
 from shell.files import fill_blocks, replace_files
 from shell.program import UsageError
-from studies import own_data, real_data
+from studies import nothing_known, own_data, real_data
 from studies.contents import BY_NUMBER, EASY, FITS, IMAGE, PARTS, SIGNS, WORDS, Axes, Settings
 from studies.standing import standing
 from sweep.flags import flag_table
@@ -272,6 +272,7 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[], Rows]]] = {  # headings and 
                      other_inputs),
     "front_mnist": (real_data.headings("mnist", None), partial(beside_yardsticks, "mnist", None, False)),
     "own_data": (own_data.HEADINGS, partial(own_data.rows, own_data.RESULTS)),
+    "nothing_known": (nothing_known.HEADINGS, partial(nothing_known.rows, nothing_known.RESULTS)),
     **{real_data.table_name(task, image): (real_data.headings(task, image), partial(beside_yardsticks, task, image))
        for task in real_data.WORDS for image in real_data.panels(task)},
 }

@@ -10,10 +10,10 @@ import numpy as np
 from beyond.estimators.choice import Choice, among_families, at_most, by_criterion, least
 from beyond.estimators.logistic import Labels, converged, fit_logistic_path
 from beyond.estimators.network import Network, Samples, curvature, normal_equations, price, refitted, squares
-from beyond.estimators.path import EXACT, Path, Point, fit_path
+from beyond.estimators.path import EXACT, Path, Point, fit_path, quick_path
 from beyond.estimators.report import DataNetwork
 from beyond.estimators.search import MUCH
-from beyond.estimators.two_layers import exact_two_layers, may_have_two_layers
+from beyond.estimators.two_layers import TwoLayers, exact_two_layers, may_have_two_layers
 
 MOST_WEIGHTS = 1000  # of the largest budget, at most
 PER_WEIGHT = 4  # numbers for each weight of the largest budget, at least
@@ -66,9 +66,10 @@ class Plan:
         counted[-1:] = self.count_intercepts or not self.fit_intercept
         return counted
 
-    def most(self, count: float) -> int:
-        """The largest budget for so many numbers."""
-        return max(min(MOST_WEIGHTS, int(count) // PER_WEIGHT, self.num_nonzero or MOST_WEIGHTS), 1)
+    def limits(self, data: Samples | Labels) -> tuple[np.ndarray, int, int]:
+        """For these samples: which inputs count, the largest budget, and the seed."""
+        most = min(MOST_WEIGHTS, int(data.count) // PER_WEIGHT, self.num_nonzero or MOST_WEIGHTS)
+        return self.counted(len(data.XT)), max(most, 1), self.seed
 
 
 @dataclass(frozen=True)
@@ -145,51 +146,57 @@ class Fitted:
 
 
 def fit_networks(table: Table, plan: Plan) -> Fitted:
-    """Fit targets of any kind."""
+    """Fit targets of any kind. ValueError where no exact network of two hidden layers is found, but was asked for."""
     scaling = Scaling.of(table.distinct(), plan.fit_intercept)
-    data = scaling.samples(table)
-    path = one_path(data, plan)
+    data, path = scaling.samples(table), None
+    if plan.num_layers == 2 or plan.num_layers is None and may_have_two_layers(table.Y):
+        path = quick_path(data, *plan.limits(data))
+        if not path.exact or plan.num_layers == 2:
+            deep = two_layers(table.distinct(), plan)
+            if deep:
+                return with_two_layers(path, scaling, deep)
+            if plan.num_layers == 2:
+                raise ValueError("num_layers: no exact network of two hidden layers was found; noise and targets below "
+                                 "zero have none; use 1")
+    if not (path and path.exact):
+        path = fit_path(data, *plan.limits(data))
     choice = chosen(path, table, scaling, plan)
     points = list(choice.points)
     if not path.exact:
         points[choice.place] = polished(points[choice.place], data)
     point = points[choice.place]
     exact = path.exact and point.left <= EXACT
-    found = Fitted(choice, [scaling.undo(point.net) for point in points], exact,
-                   exact and is_determined(point.net, data), float(point.left))
-    if plan.num_layers == 2 or plan.num_layers is None and not exact and may_have_two_layers(table.Y):
-        return with_two_layers(found, table.distinct(), plan)
-    return found
+    return Fitted(choice, [scaling.undo(point.net) for point in points], exact,
+                  exact and is_determined(point.net, data), float(point.left))
 
 
-def with_two_layers(found: Fitted, table: Table, plan: Plan) -> Fitted:
-    """With an exact network of two hidden layers as the choice. ValueError where there is none, but was asked for."""
-    X, Y, _ = table
-    deep = exact_two_layers(X, Y[:, 0], plan.seed) if Y.shape[1] == 1 and Y.min() >= 0 else None
-    if deep and deep.network.num_weights(plan.count_intercepts) <= (plan.num_nonzero or MOST_WEIGHTS):
-        values = np.array([*(point.left for point in found.choice.points), deep.energy_left])
-        choice = found.choice._replace(place=len(values) - 1, rule="exact", values=values, errors=None)
-        return Fitted(choice, [*found.networks, deep.network], True, deep.determined, deep.energy_left)
-    if plan.num_layers == 2:
-        raise ValueError("num_layers: no exact network of two hidden layers was found; noise and targets below zero "
-                         "have none; use 1")
-    return found
+def two_layers(table: Table, plan: Plan) -> TwoLayers | None:
+    """An exact network of two hidden layers within the weights of the plan."""
+    if table.Y.shape[1] > 1 or table.Y.min() < 0:
+        return None
+    deep = exact_two_layers(table.X, table.Y[:, 0], plan.seed)
+    most = MOST_WEIGHTS if plan.num_nonzero is None else plan.num_nonzero
+    return deep if deep and deep.network.num_weights(plan.count_intercepts) <= most else None
+
+
+def with_two_layers(path: Path, scaling: Scaling, deep: TwoLayers) -> Fitted:
+    """The exact network, after those of one hidden layer."""
+    values = np.array([*(point.left for point in path.points), deep.energy_left])
+    choice = Choice(path.points, len(path.points), "exact", values)
+    networks = [*(scaling.undo(point.net) for point in path.points), deep.network]
+    return Fitted(choice, networks, True, deep.determined, deep.energy_left)
 
 
 def fit_labels(table: Table, plan: Plan) -> Fitted:
     """Fit labels Y [n, k], one-hot, or [n, 1] of 0 and 1, by cross-entropy; energy_left: its share of no input's."""
     scaling = replace(Scaling.of(table.distinct(), plan.fit_intercept), unit=np.ones(table.Y.shape[1]))
     data = scaling.labels(table)
-    path = logistic_path(data, plan)
+    path = fit_logistic_path(data, *plan.limits(data))
     choice = chosen_by_labels(path, table, scaling, plan)
     left = choice.points[choice.place].left / (path.points[0].left or 1.0)
     nets = [point.net for point in choice.points]
     nets[choice.place] = converged(nets[choice.place], data)
     return Fitted(choice, [scaling.undo(net) for net in nets], False, False, left)
-
-
-def logistic_path(data: Labels, plan: Plan) -> Path:
-    return fit_logistic_path(data, plan.counted(len(data.XT)), plan.most(data.total * len(data.Y)), plan.seed)
 
 
 def chosen_by_labels(path: Path, table: Table, scaling: Scaling, plan: Plan) -> Choice:
@@ -199,15 +206,12 @@ def chosen_by_labels(path: Path, table: Table, scaling: Scaling, plan: Plan) -> 
         return Choice(points, at_most(points, plan.num_nonzero), "given", np.array([point.left for point in points]))
     if plan.folds is None:
         return least(points, [2 * total * point.left + price(total, point.net) * point.s for point in points])
-    fits = [logistic_path(scaling.labels(table.take(train)), plan) for train, _ in plan.folds]
+    parts = [scaling.labels(table.take(train)) for train, _ in plan.folds]
+    fits = [fit_logistic_path(part, *plan.limits(part)) for part in parts]
     tests = [scaling.labels(table.take(test)) for _, test in plan.folds]
     return among_families(path, fits, tests,
                           lambda net, test: test.loss(net.outputs(test.XT)) * test.total * len(tests) / total,
                           plan.one_standard_error)
-
-
-def one_path(data: Samples, plan: Plan) -> Path:
-    return fit_path(data, plan.counted(len(data.XT)), plan.most(data.count), plan.seed)
 
 
 def chosen(path: Path, table: Table, scaling: Scaling, plan: Plan) -> Choice:
@@ -220,7 +224,8 @@ def chosen(path: Path, table: Table, scaling: Scaling, plan: Plan) -> Choice:
     by_value = by_criterion(path, data)
     if plan.folds is None or plan.choice == "auto" and points[by_value.place].left < MUCH:
         return by_value
-    fits = [one_path(scaling.samples(table.take(train)), plan) for train, _ in plan.folds]
+    parts = [scaling.samples(table.take(train)) for train, _ in plan.folds]
+    fits = [fit_path(part, *plan.limits(part)) for part in parts]
     tests = [scaling.samples(table.take(test)) for _, test in plan.folds]
     count = data.count / len(tests)
     return among_families(path, fits, tests, lambda net, test: squares(net, test) / count, plan.one_standard_error)

@@ -14,7 +14,7 @@ import numpy as np
 
 from beyond.estimators.network import Network, Samples, curvature, directions, refitted, without
 from beyond.estimators.path import Path, Point, envelope, oriented, removability
-from beyond.estimators.search import growing
+from beyond.estimators.search import FEW_RESTARTS, growing
 
 LEAST_WEIGHT = 0.02  # of a sample: no working target is farther from f than 1 / 0.02
 STEPS = 15  # of Newton at most
@@ -38,6 +38,7 @@ class Labels:
         self.weight = np.concatenate([weight, np.zeros(more)])
         self.ridge = np.concatenate([RIDGE * weight, np.full(more, ROW_RIDGE / 2)])
         self.total = float(weight.sum())
+        self.count = self.total * len(Y)
 
     def loss(self, F: np.ndarray) -> float:
         """Mean cross-entropy of outputs F [k, n]."""
@@ -132,7 +133,7 @@ def fit_logistic_path(data: Labels, counted: np.ndarray, most: int, seed: int) -
     linear = list(logistic_shrinking(net, data, counted))
     points, best = list(linear), net
     for _ in range(ROUNDS):
-        _, *rungs = growing(data.working(best.outputs(data.XT)), most, seed, RESTARTS)
+        _, *rungs = growing(data.working(best.outputs(data.XT)), most, seed, (FEW_RESTARTS, RESTARTS))
         if not rungs:
             break  # the least budget is beyond `most`
         creases, B, *_ = min(rungs, key=attrgetter("value"))  # the working targets are too noisy to say that none pay

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -20,7 +20,7 @@ from beyond.creases.fit import SEARCH_SAMPLES
 from beyond.creases.orient import orient
 from beyond.creases.samples import Neurons
 from beyond.estimators.network import Equations, Network, Samples, criterion, living, price, refitted, squares, without
-from beyond.estimators.search import LARGE, MUCH, Rung, growing
+from beyond.estimators.search import FEW_RESTARTS, LARGE, MUCH, RESTARTS, Rung, growing
 
 EXACT = 1e-10  # of |Y|^2: less is left of an exact fit, 100 dB
 FREE = 1e-9  # of |w|: an intercept that Gauss-Newton moves
@@ -55,13 +55,17 @@ class Path:
     linear: list[Point] = field(default_factory=list)
 
 
+def quick_path(data: Samples, counted: np.ndarray, most: int, seed: int) -> Path:
+    """The exact network, if growing budgets find it at once, after the creases of smaller ones."""
+    rungs, point = grown(data, counted, most, seed, (0, 0))
+    return until_exact(data, counted, rungs, point)
+
+
 def fit_path(data: Samples, counted: np.ndarray, most: int, seed: int) -> Path:
     """The path for some samples; weights on the inputs that are `counted` [d] count."""
-    rungs: list[Rung] = []
-    for stage in growing(data, most, seed):
-        if stage.fitted and (point := exact_point(data, *stage[:2], counted)):
-            return Path(envelope([*(plain_point(data, *stage[:2], counted) for stage in rungs), point]), True)
-        rungs.append(stage)
+    rungs, point = grown(data, counted, most, seed, (FEW_RESTARTS, RESTARTS))
+    if point:
+        return until_exact(data, counted, rungs, point)
     part = data.spread(SEARCH_SAMPLES)
     linear = linear_points(data, counted)
     points = list(linear)
@@ -71,6 +75,23 @@ def fit_path(data: Samples, counted: np.ndarray, most: int, seed: int) -> Path:
         noise = plain_point(part, creases, B, counted).left * part.energy / part.count
         points += shrinking(oriented(part, creases, B, noise), part, counted)
     return Path(envelope(points), False, envelope(linear))
+
+
+def grown(data: Samples, counted: np.ndarray, most: int, seed: int, restarts: tuple[int, int]
+          ) -> tuple[list[Rung], Point | None]:
+    """The rungs until one is exact, without it, and the smallest exact network of that, or None."""
+    rungs: list[Rung] = []
+    for stage in growing(data, most, seed, restarts):
+        if stage.fitted and (point := exact_point(data, *stage[:2], counted)):
+            return rungs, point
+        rungs.append(stage)
+    return rungs, None
+
+
+def until_exact(data: Samples, counted: np.ndarray, rungs: Sequence[Rung], point: Point | None) -> Path:
+    """The creases of each budget as they are, and the exact network, if there is one."""
+    plain = [plain_point(data, *stage[:2], counted) for stage in rungs]
+    return Path(envelope([*plain, *([point] if point else [])]), point is not None)
 
 
 def oriented(data: Samples, creases: Neurons, B: np.ndarray, noise: float, exact: bool = False) -> Network:

@@ -35,10 +35,12 @@ class Rung(NamedTuple):
     value: float
 
 
-def growing(data: Samples, most: int, seed: int, most_restarts: int = RESTARTS) -> Iterator[Rung]:
+def growing(data: Samples, most: int, seed: int, restarts: tuple[int, int] = (FEW_RESTARTS, RESTARTS)
+            ) -> Iterator[Rung]:
     """The best creases of each budget, until they are exact or more did not pay; those of no budget come first.
 
-    Where nothing is exact, the search goes on from the best creases less about half of them.
+    Where nothing is exact, the search goes on from the best creases less about half of them, until so many `restarts`
+    were in vain: the second number where MUCH is left.
     """
     with Workspace() as work:
         search = Search(data, seed, work)
@@ -48,8 +50,8 @@ def growing(data: Samples, most: int, seed: int, most_restarts: int = RESTARTS) 
             yield search.tried(search.now, s)
             s *= GROWTH
         much = search.best.loss > MUCH * search.samples.energy
-        search.vain, restarts = 0, most_restarts if much else FEW_RESTARTS
-        while search.vain < restarts and len(search.best.net.W) and not search.last.fitted:
+        search.vain, (few, many) = 0, restarts
+        while search.vain < (many if much else few) and len(search.best.net.W) and not search.last.fitted:
             yield search.tried(*search.restart())
 
 
