@@ -41,3 +41,28 @@ def cost(entry: Entry, logs: Sequence[Log]) -> tuple[str, str]:
     grids = {title: own for title, own in grids_by_method(entry, logs).items() if seconds(own)}
     parts = [f"{title} {duration(seconds(own))}{coverage(own)}" for title, own in grids.items()]
     return duration(sum(map(seconds, grids.values()))), ", ".join(parts)
+
+
+def missing(entry: Entry, logs: Sequence[Log]) -> list[tuple[str, int, int, int, float]]:
+    """For each method that lacks seeds: its title, cells, those with fewer fits than seeds, missing fits, seconds.
+
+    A missing fit is taken to cost the mean of the same cell's other seeds, or, where there are none, of all cells.
+    Grids without any fit are left out.
+    """
+    found = []
+    for title, all_grids in grids_by_method(entry, logs).items():
+        grids = [grid for grid in all_grids if seconds([grid])]
+        lacking = [grid.kinds == NOT_RUN for grid in grids]
+        fits = sum(int(np.count_nonzero(each)) for each in lacking)
+        if fits:
+            expected = sum(float((each.sum(axis=2) * per_fit(grid)).sum())
+                           for each, grid in zip(lacking, grids, strict=True))
+            cells = sum(each[:, :, 0].size for each in lacking)
+            found.append((title, cells, sum(int(each.any(axis=2).sum()) for each in lacking), fits, expected))
+    return found
+
+
+def per_fit(grid: Grid) -> np.ndarray:
+    """Mean seconds [m, s] of the fits of a cell; of all cells, where it has none."""
+    values = np.ma.masked_invalid(grid.values("seconds"))
+    return values.mean(axis=2).filled(values.mean() if values.count() else 0.0)

@@ -19,7 +19,7 @@ import numpy as np
 
 from instances.task import Measure
 from options import Options
-from plotting.costs import cost
+from plotting.costs import cost, missing
 from plotting.figures import AIHT, FIGURES, IMP, MINUS, Row
 from plotting.heatmaps import bar_label
 from plotting.logs import ANY, SCORE, Grid, find_logs, read_log
@@ -31,6 +31,7 @@ from shell.program import UsageError
 from studies import nothing_known, own_data, real_data
 from studies.contents import BY_NUMBER, EASY, FITS, IMAGE, PARTS, SIGNS, WORDS, Axes, Settings
 from studies.standing import standing
+from sweep.estimate import duration
 from sweep.flags import flag_table
 from sweep.logbook import Log
 from sweep.table import DONE, NOT_RUN, SKIPPED
@@ -197,6 +198,14 @@ def costs() -> Rows:
         yield (f"`make figure{'' if name.isdigit() else '-'}{name}`", *cost(entry, shipped()))
 
 
+def lacking() -> Rows:
+    """The cells of the figures that have fewer fits than seeds, and what these would take."""
+    for name, entry in FIGURES.items():
+        for title, count, few, fits_missing, expected in missing(entry, shipped()):
+            yield (f"`make figure{'' if name.isdigit() else '-'}{name}`", title, f"{few} of {count}", fits_missing,
+                   duration(expected))
+
+
 def fits(name: str) -> Rows:
     """A row for each of FITS[name]: how many fits are exact, the lowest score, and the seconds of all."""
     for words, chosen, places, seeds in FITS[name]:
@@ -256,6 +265,8 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[], Rows]]] = {  # headings and 
                 figures),
     "parts": (("figure", "cells", "AIHT ahead in", f"AIHT {MINUS} IMP: least", "median", "largest"), parts),
     "costs": (("figure", "in all", "by method"), costs),
+    "lacking": (("figure", "method", "cells with fewer fits than seeds", "fits missing", "time they would take"),
+                lacking),
     "recovered": (("networks recovered exactly", IMP, AIHT, "ours"), recovered),
     "standing": (("pairs (m, s) of the five figures", "with an instance", "one of ours was run", "and is best of all"),
                  lambda: standing(shipped())),

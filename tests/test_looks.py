@@ -11,7 +11,7 @@ from test_plotting import SMALL, SMALL_AXES, all_logs, drawn_entry, texts
 import make_figures as mf
 from benchmarks import speed
 from plotting import lines, looks, words
-from plotting.costs import cost
+from plotting.costs import cost, missing
 from plotting.figures import FIGURES
 from plotting.numbers import Quantity
 from studies.real_data import DASHES
@@ -95,6 +95,7 @@ def test_the_cost_of_a_figure_is_the_sum_of_the_seconds(folder, monkeypatch, cap
     save_log("b", [[[1, np.nan]]], method="pruning", axes=[[1], [5], [0, 1]], cells={(0, 0, 0): {"seconds": 60.0}})
     assert cost(SMALL, all_logs()) == ("4.0 h", "AIHT 4.0 h, IMP 1 min (1 of 8 cells)")
     assert cost(SMALL, []) == ("0 s", "")
+    assert missing(SMALL, all_logs()) == [("IMP", 4, 4, 7, 7 * 60.0)] and missing(SMALL, []) == []
     monkeypatch.setitem(mf.FIGURES, "small", SMALL)
     monkeypatch.setattr(mf, "SHIPPED", mf.LOGS)
     assert mf.main(["--figure", "small", "--commands"]) == 0
