@@ -24,6 +24,7 @@ import aiht  # noqa: E402
 from beyond import gnhtp  # noqa: E402
 from beyond.estimators import SparseNetClassifier, SparseNetRegressor  # noqa: E402
 from beyond.estimators.network import Network, Samples, normal_equations  # noqa: E402
+from beyond.estimators.report import latex_name  # noqa: E402
 from instances.planted import planted_problem  # noqa: E402
 from instances.task import Measure  # noqa: E402
 from sweep.cells import Result  # noqa: E402
@@ -74,6 +75,11 @@ def test_weights_copies_and_order_give_the_same_bits(kind, choice):
     np.testing.assert_array_equal(models[0].path_["s"], models[1].path_["s"])
     np.testing.assert_array_equal(*(model.predict(X) for model in models))
     np.testing.assert_array_equal(*(model.weights_ for model in models))
+
+
+def test_names_are_set_as_they_are_in_latex():
+    assert [latex_name(name) for name in ("x3", "y", "a_b", "od280/od315 %")] == [
+        "x_{3}", "y", r"\mathrm{a\_b}", r"\mathrm{od280/od315\ \%}"]
 
 
 def test_two_hidden_layers_are_found_where_one_is_not_exact():

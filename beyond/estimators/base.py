@@ -97,14 +97,16 @@ class SparseNetwork:
     def score_report(self) -> str:
         """One paragraph: weights, units, what is left, whether it is exact and determined, and how it was chosen."""
         net = self._network
-        units = ", ".join(str(len(W)) for W, _ in net.layers)
+        widths = [len(W) for W, _ in net.layers]
+        units = f"{', '.join(map(str, widths))} unit{'s' * (widths != [1])}"
         intercepts = "intercepts included" if self.count_intercepts else "intercepts not counted"
         words = {"exact": "the smallest exact network", "cv": "least held-out error",
                  "ebic": "least information criterion", "given": "as many weights as asked for",
                  "one standard error": "the smallest within one standard error"}
         state = "exact and determined" if self.determined_ else "exact, but not determined: fresh data may not fit" if (
             self.exact_) else "not exact"
-        return (f"{self.num_weights_} weights ({intercepts}), {units} units, {len(net.inputs)} of {net.A.shape[1]} "
+        weights = f"{self.num_weights_} weight{'s' * (self.num_weights_ != 1)}"
+        return (f"{weights} ({intercepts}), {units}, {len(net.inputs)} of {net.A.shape[1]} "
                 f"inputs; {self.energy_left_:.3g} of the energy left; {state}; chosen: {words[self.path_['rule']]}")
 
     def plot_path(self, ax: Axes | None = None) -> Axes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -47,6 +48,8 @@ class DataNetwork:
 
 def text_formula(net: DataNetwork, names: Sequence[str], targets: Sequence[str], digits: int, latex: bool) -> str:
     """One line for each output, and with several hidden layers for each neuron of those before the last."""
+    if latex:
+        names, targets = [latex_name(name) for name in names], [latex_name(target) for target in targets]
     lines, units = [], list(names)
     for number, (W, b) in enumerate(net.layers, 1):
         neurons = [relu(combination(w, bias, units, digits, latex), latex) for w, bias in zip(W, b, strict=True)]
@@ -63,6 +66,13 @@ def text_formula(net: DataNetwork, names: Sequence[str], targets: Sequence[str],
         return "\n".join(lines)
     rows = " \\\\\n".join(line.replace(" = ", " &= ", 1) for line in lines)
     return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}"
+
+
+def latex_name(name: str) -> str:
+    """A name as LaTeX sets it in a formula: x3 with an index, others upright, as they are."""
+    if match := re.fullmatch(r"([a-z])(\d*)", name):
+        return f"{match[1]}_{{{match[2]}}}" if match[2] else name
+    return r"\mathrm{" + re.sub(r"([_%&#${} ])", r"\\\1", name) + "}"
 
 
 def relu(inside: str, latex: bool) -> str:
