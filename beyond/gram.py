@@ -37,15 +37,31 @@ def with_ridge(K: np.ndarray, ridge: float, factor: Callable[[np.ndarray], T]) -
             ridge *= 10
 
 
-def cheapest(x: np.ndarray, inverse: np.ndarray, count: int) -> np.ndarray:
-    """The `count` columns without which the residual of least squares rises least, the cheapest first.
+def costs(x: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """What the residual of least squares rises by without each of the columns [c].
 
     Without column c, and with the others at their new best, it rises by |x_c|^2 / (K^-1)_cc (the saliency of the
     optimal brain surgeon, Hassibi and Stork 1993): unlike the size of a weight, that sees which columns can stand in
     for each other. x [c] or [c, k] is the solution, the inverse K^-1 [c, c] positive definite.
     """
-    cost = np.sum(x.reshape(len(x), -1) ** 2, axis=1) / np.maximum(np.diag(inverse), TINY)
-    return np.argsort(cost, kind="stable")[:count]
+    return np.sum(x.reshape(len(x), -1) ** 2, axis=1) / np.maximum(np.diag(inverse), TINY)
+
+
+def cheapest(x: np.ndarray, inverse: np.ndarray, count: int) -> np.ndarray:
+    """The `count` columns of least cost, the cheapest first."""
+    return np.argsort(costs(x, inverse), kind="stable")[:count]
+
+
+def cost_together(x: np.ndarray, inverse: np.ndarray, gone: np.ndarray) -> float:
+    """The same without several columns at once, by their places; x [c]."""
+    return float(x[gone] @ np.linalg.solve(inverse[np.ix_(gone, gone)], x[gone]))
+
+
+def adapted(x: np.ndarray, inverse: np.ndarray, gone: np.ndarray) -> np.ndarray:
+    """The solution x [c] without the columns `gone`, zero there, and with the others at their new best."""
+    left = x - inverse[:, gone] @ np.linalg.solve(inverse[np.ix_(gone, gone)], x[gone])
+    left[gone] = 0
+    return left
 
 
 def eliminate(inverse: np.ndarray, correlation: np.ndarray, s: int) -> tuple[np.ndarray, np.ndarray]:

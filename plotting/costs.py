@@ -30,10 +30,11 @@ def seconds(grids: Sequence[Grid]) -> float:
 
 
 def coverage(grids: Sequence[Grid]) -> str:
-    """For example " (409 of 489 cells)"; nothing where all cells were run."""
-    run, cells = (sum(map(np.count_nonzero, arrays)) for arrays in
-                  ([grid.kinds != NOT_RUN for grid in grids], [grid.kinds != "" for grid in grids]))
-    return f" ({run} of {cells} cells)" * bool(run < cells)
+    """For example " (409 of 489 fits, the others about 11 h)"; nothing where all were run."""
+    run, fits = (sum(map(np.count_nonzero, arrays)) for arrays in
+                 ([grid.kinds != NOT_RUN for grid in grids], [grid.kinds != "" for grid in grids]))
+    others = sum(map(lacking, grids))
+    return f" ({run} of {fits} fits{f', the others about {duration(others)}' * bool(others)})" * bool(run < fits)
 
 
 def cost(entry: Entry, logs: Sequence[Log]) -> tuple[str, str]:
@@ -44,25 +45,26 @@ def cost(entry: Entry, logs: Sequence[Log]) -> tuple[str, str]:
 
 
 def missing(entry: Entry, logs: Sequence[Log]) -> list[tuple[str, int, int, int, float]]:
-    """For each method that lacks seeds: its title, cells, those with fewer fits than seeds, missing fits, seconds.
+    """For each method that lacks fits: its title, pairs (m, s), those with fewer fits than seeds, these fits, seconds.
 
-    A missing fit is taken to cost the mean of the same cell's other seeds, or, where there are none, of all cells.
     Grids without any fit are left out.
     """
     found = []
     for title, all_grids in grids_by_method(entry, logs).items():
         grids = [grid for grid in all_grids if seconds([grid])]
-        lacking = [grid.kinds == NOT_RUN for grid in grids]
-        fits = sum(int(np.count_nonzero(each)) for each in lacking)
+        absent = [grid.kinds == NOT_RUN for grid in grids]
+        fits = sum(int(np.count_nonzero(each)) for each in absent)
         if fits:
-            expected = sum(float((each.sum(axis=2) * per_fit(grid)).sum())
-                           for each, grid in zip(lacking, grids, strict=True))
-            cells = sum(each[:, :, 0].size for each in lacking)
-            found.append((title, cells, sum(int(each.any(axis=2).sum()) for each in lacking), fits, expected))
+            found.append((title, sum(each[:, :, 0].size for each in absent),
+                          sum(int(each.any(axis=2).sum()) for each in absent), fits, sum(map(lacking, grids))))
     return found
 
 
-def per_fit(grid: Grid) -> np.ndarray:
-    """Mean seconds [m, s] of the fits of a cell; of all cells, where it has none."""
+def lacking(grid: Grid) -> float:
+    """Seconds of the fits that were not run.
+
+    A fit is taken to cost the mean of the same cell's other seeds, or, where there are none, of all cells.
+    """
     values = np.ma.masked_invalid(grid.values("seconds"))
-    return values.mean(axis=2).filled(values.mean() if values.count() else 0.0)
+    each = values.mean(axis=2).filled(values.mean() if values.count() else 0.0)
+    return float(((grid.kinds == NOT_RUN).sum(axis=2) * each).sum())

@@ -93,7 +93,7 @@ def test_the_cost_of_a_figure_is_the_sum_of_the_seconds(folder, monkeypatch, cap
     seconds = {(m, s, k): {"seconds": 1800.0} for m in (0, 1) for s in (0, 1) for k in (0, 1)}
     save_log("a", np.ones((2, 2, 2)), axes=SMALL_AXES, cells=seconds)
     save_log("b", [[[1, np.nan]]], method="pruning", axes=[[1], [5], [0, 1]], cells={(0, 0, 0): {"seconds": 60.0}})
-    assert cost(SMALL, all_logs()) == ("4.0 h", "AIHT 4.0 h, IMP 1 min (1 of 8 cells)")
+    assert cost(SMALL, all_logs()) == ("4.0 h", "AIHT 4.0 h, IMP 1 min (1 of 8 fits, the others about 7 min)")
     assert cost(SMALL, []) == ("0 s", "")
     assert missing(SMALL, all_logs()) == [("IMP", 4, 4, 7, 7 * 60.0)] and missing(SMALL, []) == []
     monkeypatch.setitem(mf.FIGURES, "small", SMALL)

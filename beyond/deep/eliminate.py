@@ -10,7 +10,7 @@ import numpy as np
 
 from beyond.deep.descent import EXACT
 from beyond.deep.network import Samples
-from beyond.gram import cheapest
+from beyond.gram import adapted, cheapest, cost_together
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -65,7 +65,7 @@ def without_a_unit(net: Net, data: Samples) -> Iterator[Net]:
     Their weights are those that a gauge moves. Several may have to go at once where none can go alone.
     """
     inverse, theta, groups = inverse_curvature(net, data), net.theta, [np.flatnonzero(V) for V in net.gauges()]
-    costs = [theta[S] @ np.linalg.solve(inverse[np.ix_(S, S)], theta[S]) for S in groups]
+    costs = [cost_together(theta, inverse, S) for S in groups]
     for place in np.argsort(costs, kind="stable"):
         yield without(net, data, inverse, groups[place])
 
@@ -76,9 +76,9 @@ def without(net: Net, data: Samples, inverse: np.ndarray, gone: np.ndarray) -> N
     The others adapt as far as the linear model says, if the loss is lower then.
     """
     theta = net.theta
-    adapted = theta - inverse[:, gone] @ np.linalg.solve(inverse[np.ix_(gone, gone)], theta[gone])
-    theta[gone] = adapted[gone] = 0
-    return min((net.moved_to(weights).tidied() for weights in (theta, adapted)), key=lambda other: other.loss(data))
+    moved = adapted(theta, inverse, gone)
+    theta[gone] = 0
+    return min((net.moved_to(weights).tidied() for weights in (theta, moved)), key=lambda other: other.loss(data))
 
 
 def costless_directions(net: Network, data: Samples) -> int:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from beyond.creases.samples import Neurons
+from beyond.gram import adapted, costs
 from numerics.arrays import slices
 
 TILE = 2048  # samples of a block of columns
@@ -218,14 +219,14 @@ def refitted(net: Network, data: Samples, steps: int, gain: float = 1e-3) -> Equ
 def without(now: Equations, data: Samples, choose: Callable[[np.ndarray], np.ndarray]) -> Network:
     """Without the weights that `choose` takes by their costs [P]; the others move as they want then.
 
-    The cost of a weight w is what |r|^2 rises by if it goes and the others follow, w^2 / (K^-1)_ww (Hassibi and
-    Stork, 1993), once a Gauss-Newton step is made. Gates change: of some shares of that move the best is taken.
+    The costs are those of beyond/gram.py once a Gauss-Newton step is made. Gates change: of some shares of that move
+    the best is taken.
     """
     inverse = np.linalg.inv(curvature(now.net, now.gram))
     start = now.net.theta
     theta = start + inverse @ now.gradient
-    gone = choose(theta**2 / np.maximum(np.diag(inverse), 1e-300))
-    moved = theta - inverse[:, gone] @ np.linalg.solve(inverse[np.ix_(gone, gone)], theta[gone])
+    gone = choose(costs(theta, inverse))
+    moved = adapted(theta, inverse, gone)
     best, lowest = now.net, np.inf
     for share in SHARES:
         theta = start + share * (moved - start)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from beyond.gram import eliminate
+from beyond.gram import cost_together, eliminate
 from beyond.obs.curvature import curvature, diagonal
 from beyond.obs.student import Data, alive, widest
 
@@ -71,6 +71,6 @@ def unit_costs(weights: Sequence[Tensor], data: Data, rng: np.random.Generator) 
         S = starts[layer] + np.flatnonzero(rows[layer] == unit)
         if layer + 1 < len(free):
             S = np.concatenate([S, starts[layer + 1] + np.flatnonzero(columns[layer + 1] == unit)])
-        return float(theta[S] @ np.linalg.solve(inverse[np.ix_(S, S)], theta[S])) / 2
+        return cost_together(theta, inverse, S) / 2
 
     return [np.array([cost(layer, unit) for unit in range(len(W))]) for layer, W in enumerate(weights[:-1])]
