@@ -122,16 +122,25 @@ def recover_signal(problem: SignalProblem, p: int, s: int, settings: Settings, w
 def judged(problem: Problem, found: Found) -> Result:
     """The result of a fit: its score, and what it says and is worth beside the planted network if there is one."""
     net = found.net
-    value = score(problem, net.predict(problem.X_eval) if found.outputs is None else found.outputs)
+    outputs = net.predict(problem.X_eval) if found.outputs is None else found.outputs
+    value = score(problem, outputs)
     if np.isnan(value):
         raise FloatingPointError("the score is not a number")
     details: Details = {"num_nonzero": net.num_nonzero, **found.details}
+    if problem.peak is not None:
+        details.setdefault("energy_left", energy_left(problem, outputs))
     if problem.planted:
         measure = deep_recovery if len(problem.planted.layers) == 2 else recovery
         details |= measure.compare(net, problem.planted)
     if problem.clean is not None:
         details["clean_score"] = score(replace(problem, Y_eval=problem.clean), net.predict(problem.X_eval))
     return Result(DONE, value, details, net)
+
+
+def energy_left(problem: Problem, outputs: np.ndarray) -> float:
+    """|f(x) - y|^2 / |y|^2 over the samples that are scored; methods that know it of the fit say that."""
+    y = problem.Y_eval.astype(np.float64)
+    return float(np.sum((outputs - y) ** 2) / (np.sum(y**2) or 1.0))
 
 
 def failure(error: BaseException) -> Result:

@@ -57,7 +57,7 @@ def cell_line(cell: Cell, result: Result, measure: Measure) -> str:
         text += f"  support error {result.details['support_error']:.3f}"
     energy_left = result.details.get("energy_left", 0)
     if not result.details.get("exact", energy_left <= NOT_EXACT):
-        text += f"  {energy_left:.0e} of the energy is left"
+        text += f"  {energy_left:.2g} of the energy is left"
     if "out_of_reach" in result.details:
         text += f"  {result.details['out_of_reach']:.0%} of the energy, below zero, is out of reach of this class"
     if not result.details.get("connected", True):

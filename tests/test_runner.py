@@ -243,7 +243,7 @@ def test_what_was_recovered_and_taken_over_is_said_at_the_end(cli):
     outs = [cli(line).out, cli(f"{line} --seedlist 0 1").out]
     *_, header, _, row, _, last = outs[1].splitlines()
     assert header == "support recall, mean over 2 seed(s); rows: m, columns: s"
-    recalls = [float(re.search(r"recall (\S+)$", out, re.MULTILINE)[1]) for out in outs]
+    recalls = [float(re.search(r"recall (\d\.\d+)", out)[1]) for out in outs]
     assert row.split()[0] == "2" and abs(float(row.split()[1]) - np.mean(recalls)) < 2e-3
     assert last == ("1 done, 1 taken over, 0 failed; draw: python make_figures.py --task mlp_planted --method aiht "
                     "--logs_dir 'my logs'")
