@@ -37,7 +37,7 @@ REFUSALS = 11  # halvings of the inner step size before it is given up (the pape
 class Options(EpochOptions):
     """How AIHT goes through the data, and when its gates move."""
 
-    convex: bool = option(False, SWITCH, "keep the random gates, no sequential convex updates", words="convex")
+    convex: bool = option(False, SWITCH, "keep the initial random gates; never update them", words="convex")
     update_every: int = option(1, at_least(1), "steps from one update of the gates to the next",
                                words="updates every {} steps")
 

@@ -271,7 +271,7 @@ def fit_vector_layer(XT: Array, y: Array, s: int, gates: RandomGates, schedule: 
             w, v = split(theta, len(XT), len(YT))
             return VectorFit(w, SparseLayer(v, len(YT), gates.m), mu)
         mu /= 2
-    raise FloatingPointError(f"AIHT diverges even with step size {mu:.1e}")
+    raise FloatingPointError(f"AIHT diverged at step sizes over {mu:.1e}")
 
 
 def try_step_size(XT: Array, YT: Array, s: int, mu: float, gates: RandomGates, schedule: Iterable[Step],

@@ -256,14 +256,14 @@ def fit_data(X: Array, y: Array) -> tuple[Array, Array]:
     """
     X, y = real_array("X", X), real_array("y", y)
     if X.ndim != 2 or not X.size:
-        raise ValueError(f"X must hold inputs [n, d], at least one of at least one sample, its shape is {X.shape}")
+        raise ValueError(f"X must have shape [n, d] with n, d >= 1, but its shape is {X.shape}")
     if y.ndim not in (1, 2) or len(y) != len(X) or not y.size:
-        raise ValueError(f"y must hold targets [n] or [n, k] of the {len(X)} samples of X, its shape is {y.shape}")
+        raise ValueError(f"y must be [n] or [n, k] with n = {len(X)} as in X, but its shape is {y.shape}")
     if y.ndim == 2 and y.shape[1] == 1:  # predictions would be [n], and differences [n, n]
         raise ValueError(f"y has the shape {y.shape}: give one output as y[:, 0]")
     for name, array in (("X", X), ("y", y)):
         if 0 < (size := largest(array)) < LEAST:
-            raise ValueError(f"{name} is at most {size:.3g}, where single precision ends: give it in another unit")
+            raise ValueError(f"{name} is at most {size:.3g}, too small for single precision: rescale it")
     with np.errstate(over="ignore"):
         X, y, xp = X.astype(DTYPE, copy=False), y.astype(DTYPE, copy=False), array_module(X)
     for name, array, column in (("X", X, "input"), ("y", y, "output")):

@@ -133,7 +133,7 @@ def wanted_paths(args: argparse.Namespace, logs_dir: Path) -> list[Path]:
     if not wanted:
         there = ", ".join(sorted({"/".join(folders(path)) for path in paths}))
         raise UsageError(f"no logs of --task {args.task or '(any)'} --method {args.method or '(any)'} in {logs_dir}; "
-                         f"choose among {there}, by these flags or by TASK and METHOD on top of make_figures.py")
+                         f"choose among {there}, by these flags or by TASK and METHOD in make_figures.py")
     return wanted
 
 
@@ -298,7 +298,7 @@ def draw_histories(args: argparse.Namespace) -> int:
     """A picture of the steps of fits for each task and width; returns an exit code. Raises UsageError."""
     logs, code = read_logs(wanted_paths(args, args.logs_dir), with_histories=True)
     if not (kept := [log for log in logs if log.histories]):
-        raise UsageError(f"argument --history: no log in {args.logs_dir} has any; run runner.py with --save_history")
+        raise UsageError(f"argument --history: none in {args.logs_dir}; run runner.py --save_results --save_history")
     check_writable(args.figures_dir, "--figures_dir")
     return max(code, draw_pictures(lines.history_makers(kept, args.history), args.figures_dir))
 

@@ -55,10 +55,10 @@ PRUNE_ITERS = real(f"0, a fraction between 0 and 1, or a whole number up to {MOS
 class Options(TorchOptions):
     """How IMP trains and prunes."""
 
-    prune_iters: float = option(0.1, PRUNE_ITERS, "0: prune once, after training; in (0, 1): that fraction of the "
-                                "active weights per round; a whole T: T rounds", words="prune_iters {}")
-    prune_score: str = option("magnitude", one_of(RANKINGS), "what weights are ranked by; lamp empties no layer before "
-                              "the others", words="pruned by {}")
+    prune_iters: float = option(0.1, PRUNE_ITERS, "0: prune once, after training; in (0, 1): prune that fraction of "
+                                "what is left per round; integer T: T rounds", words="prune_iters {}")
+    prune_score: str = option("magnitude", one_of(RANKINGS), "score that ranks the weights; lamp: magnitude relative "
+                              "to the layer", words="pruned by {}")
     finetune_epochs: int = option(0, at_least(0), "epochs of retraining before a pruned network is scored (0, as "
                                   "published)", words="finetuning {}")
 
@@ -254,5 +254,5 @@ def train_round(weights: list[Tensor], masks: list[Tensor], units: list[Tensor],
     trained = train(trim(weights, units), trim(masks, units), batches, num_epochs, options.loss, threads,
                     options.rate)
     if not all(W.isfinite().all() for W in trained):
-        raise FloatingPointError(f"training diverged: a weight is not finite after {num_epochs} epochs")
+        raise FloatingPointError(f"training diverged in {num_epochs} epochs; lower learning_rate")
     return untrim(weights, trained, units)

@@ -20,11 +20,11 @@ TORCH_DEVICE = text('"cpu" or "cuda:N"', lambda value: re.fullmatch(r"cpu|cuda:\
 class TorchOptions(EpochOptions):
     """Of a method that trains with torch; the defaults are the published ones."""
 
-    input_scale: str = option("none", one_of(SCALES), "what inputs are divided by in training, and the first weights "
-                              "afterwards; largest: the power of two nearest to their largest magnitude",
+    input_scale: str = option("none", one_of(SCALES), "divide the inputs by this in training, then the first layer's "
+                              "weights; largest: the power of two nearest to the largest magnitude of an input",
                               words="inputs over their {}")
-    output_share: float = option(0.0, SHARE, "share of the s weights that the output layer gets, rounded up; 0: what "
-                                 "the ranking of all weights, or mask_init, gives it", words="output share {:g}")
+    output_share: float = option(0.0, SHARE, "share of the s weights that the output layer gets, rounded up; 0: let "
+                                 "the ranking of all weights, or --mask_init, decide", words="output share {:g}")
     learning_rate: float = option(LEARNING_RATE, RATE, "of Adam", words="learning rate {:g}")
     rate_decay: bool = option(False, SWITCH, "let the learning rate fall linearly to 0", words="decaying")
     device: str = option("cpu", TORCH_DEVICE, "where it trains", flag=False)

@@ -46,8 +46,8 @@ class Units:
         with np.errstate(over="ignore"):
             values = np.ldexp(first.w.values, shift)
         if not (np.isfinite(values) & (values != 0)).all():
-            raise FloatingPointError(f"weights times 2^{shift} leave the range of single precision: give X or y in "
-                                     "another unit")
+            raise FloatingPointError(f"weights times 2^{shift} leave the range of single precision: rescale X "
+                                     "or y")
         layer = SparseLayer(replace(first.w, values=values.astype(DTYPE)), first.m, first.d)
         return replace(net, layers=(layer, *others))
 

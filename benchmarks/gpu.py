@@ -42,7 +42,7 @@ VERDICTS = {True: "yes", False: "NO", None: ""}
 class Options(options.Options):
     """How long, and where the rows go."""
 
-    seconds: int = option(SECONDS, at_least(1), "limit of all sections; each has its share of it")
+    seconds: int = option(SECONDS, at_least(1), "time limit; each section has its share of it")
     out: str | None = option(None, optional(FOLDER), "keep the rows and the table in this folder")
     section: str | None = option(None, optional(one_of(LIMITS)), "run this one alone, here, and print rows as JSON")
 
@@ -108,9 +108,13 @@ def report(chosen: Options) -> Iterator[Row]:
             found.append(row)
             yield row
         if name == "facts" and any(row.right is False for row in found):
-            why = "; ".join(row.found for row in found if row.right is False)
-            yield Row("", "no further section", f"a working GPU is needed: {why}")
+            yield Row("", "no further section", f"a working GPU is needed: {faults(found)}")
             return
+
+
+def faults(rows: list[Row]) -> str:
+    """What is wrong, in words."""
+    return "; ".join(row.found for row in rows if row.right is False)
 
 
 def table(rows: list[Row]) -> str:
@@ -141,9 +145,13 @@ def run(chosen: Options) -> int:
     print(f"\n{table(rows)}")
     if folder:
         replace_files({folder / "gpu.md": f"{table(rows)}\n".encode()})
-    wrong = sum(row.right is False for row in rows)
-    print(f"\n{PROG}: {wrong} of {sum(row.right is not None for row in rows)} checks are wrong", file=sys.stderr)
-    return 1 if wrong else 0
+    checks = [row.right for row in rows if row.right is not None]
+    if any(checks):
+        verdict = f"{checks.count(False)} of {len(checks)} checks are wrong"
+    else:
+        verdict = f"no working GPU was found: {faults(rows)}"
+    print(f"\n{PROG}: {verdict}", file=sys.stderr)
+    return 0 if all(checks) else 1
 
 
 main = Program(PROG, __doc__, Options, run)

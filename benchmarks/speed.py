@@ -46,9 +46,9 @@ ALL_METHODS = ("aiht", "pruning")
 class Options(Drawing):
     """What is measured."""
 
-    repeats: int = option(3, SIZE, "of which the median is taken")
+    repeats: int = option(3, SIZE, "runs to take the median of")
     threads: int = option(num_cores(), SIZE, "CPU threads")
-    figure: bool = option(False, SWITCH, "draw the seconds beside the floors")
+    figure: bool = option(False, SWITCH, "plot times and their lower bounds")
     scaling: bool = option(False, SWITCH, "measure how time and memory grow with n, d, m and s, instead of cells")
     page: str | None = option(None, optional(FOLDER), "put the tables into this page, docs/performance.md",
                               metavar="FILE")
@@ -60,7 +60,7 @@ class Options(Drawing):
             raise OptionError("figure" if self.figure else "draw",
                               "it draws cells, which --scaling does not time; leave one out")
         if self.draw and not self.page:
-            raise OptionError("draw", "it draws the cells of a page; name docs/performance.md by --page")
+            raise OptionError("draw", "it draws the cells of a page; add --page docs/performance.md")
 
 
 class Command(NamedTuple):
@@ -247,7 +247,7 @@ def read_page(path: str, block: str) -> str:
     except OSError as error:
         raise UsageError(f"argument --page: cannot read {path} ({error.strerror})") from None
     if fill_blocks(text, block, lambda _: [PROG]) == text:
-        raise UsageError(f"argument --page: it has no block {block!r}; name docs/performance.md, or leave it out")
+        raise UsageError(f"argument --page: {path} has no block {block!r}; use docs/performance.md")
     return text
 
 

@@ -63,10 +63,10 @@ PROPORTIONS = {  # the number of weights of a layer is proportional to this func
 class Options(MaskOptions):
     """How SET and RigL train, and how their weights move. RigL's paper updates the masks every 100 steps."""
 
-    mask_init: str = option("erk", one_of(PROPORTIONS), "shares of the layers in the s weights; erk: proportional to "
-                            "inputs plus outputs of the layer; uniform: to their product", words="{} masks")
-    drop_fraction: float = option(0.3, between(0, 1), "share of its weights that a layer drops and regrows in the "
-                                  "first update, rounded down; it falls to 0", words="drops {:g}")
+    mask_init: str = option("erk", one_of(PROPORTIONS), "how to split the s weights over the layers; erk: in "
+                            "proportion to inputs plus outputs; uniform: to inputs times outputs", words="{} masks")
+    drop_fraction: float = option(0.3, between(0, 1), "share of a layer's weights that the first update drops and "
+                                  "regrows, rounded down; decays to 0", words="drops {:g}")
     grow: str = option("gradient", one_of(GROWTH), "where weights grow: at random (SET) or by the gradient (RigL)",
                        flag=False)
 

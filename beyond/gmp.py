@@ -44,12 +44,12 @@ class Options(MaskOptions):
                                 words="pruned from {:g}")
     prune_end: float = option(0.75, between(0, 1), "share of the training after which s weights are left",
                               words="pruned to {:g}")
-    prune_score: str = option("magnitude", one_of(RANKINGS), "what weights are ranked by; lamp empties no layer before "
-                              "the others", words="pruned by {}")
+    prune_score: str = option("magnitude", one_of(RANKINGS), "score that ranks the weights; lamp: magnitude relative "
+                              "to the layer", words="pruned by {}")
 
     def check(self) -> None:
         if self.prune_begin >= self.prune_end:
-            raise OptionError("prune_begin", f"{self.prune_begin:g} is not before --prune_end {self.prune_end:g}")
+            raise OptionError("prune_begin", f"{self.prune_begin:g} must be below --prune_end {self.prune_end:g}")
 
     def count_left(self, dense: int, s: int, share: float) -> int:
         """Weights that are left of `dense` after a share of the training."""

@@ -109,7 +109,7 @@ def training(layers: list[MaskedLayer], X: Tensor, Y: Tensor, seed: int, options
         rates = [options.rate.at(step + later, steps) for later in range(len(chunk))]
         layers, step = advance(layers, X, Y, chunk, rates, options.loss), step + len(chunk)
         if not all(layer.W.isfinite().all() for layer in layers):
-            raise FloatingPointError(f"training diverged: a weight is not finite after {step} steps")
+            raise FloatingPointError(f"training diverged in {step} steps; lower learning_rate")
         if callback:
             net = partial(SparseNet.from_torch, [layer.W for layer in layers])
             callback(number, FitState(net, steps=math.ceil(steps / options.update_every)))

@@ -46,10 +46,10 @@ class MlpPlanted(Task):
     nmeasurements: int = nmeasurements()
     input_dist: str = option("normal", one_of(INPUT_DISTS), "distribution of the inputs; mnist: the input_dim pixels "
                              "of largest variance of random training images, standardised", words="{} inputs")
-    planted_signs: bool = option(False, SWITCH, "give the planted neurons output weights +-1 at random, where the "
-                                 "paper has +1", words="signs +-1")
-    snr: float | None = option(None, optional(between(-300, 300, "a number of dB")), "add noise to the targets, at "
-                               "this ratio of signal to noise in dB (default: no noise)", metavar="DB",
+    planted_signs: bool = option(False, SWITCH, "give the planted neurons random output weights +-1; the paper "
+                                 "has +1", words="signs +-1")
+    snr: float | None = option(None, optional(between(-300, 300, "a number of dB")), "add noise to the targets at "
+                               "this signal-to-noise ratio in dB (default: no noise)", metavar="DB",
                                words="SNR {:g} dB")
 
     def check(self) -> None:

@@ -26,7 +26,7 @@ def real_array(name: str, values: Any) -> Array:
     except Exception as error:  # ragged lists, tensors that record gradients or are elsewhere, ...
         raise ValueError(f"{name} is no array of numbers: {' '.join(str(error).split())}") from None
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers, its type is {array.dtype}")
+        raise ValueError(f"{name} must hold real numbers, not {array.dtype}")
     return array
 
 

@@ -121,10 +121,10 @@ def check(library: str, gpu: int, compute: Callable[[], np.ndarray], expected: n
     if not count:
         raise GpuError(f"{library} finds no working NVIDIA GPU")
     if gpu >= count:
-        raise GpuError(f"{library} finds GPUs 0 to {count - 1} only")
+        raise GpuError(f"{library} finds {'GPU 0' if count == 1 else f'GPUs 0 to {count - 1}'} only")
     for name in TF32_VARIABLES:
         if (asked := os.environ.get(name, "")) not in ("", "0"):
-            raise PrecisionError(f"environment variable {name}: {asked} would round the factors of products to TF32; "
+            raise PrecisionError(f"environment variable {name}: {asked} would turn on TF32 products; "
                                  "unset it, or use --device cpu")
     try:
         if not np.array_equal(found := compute(), expected):

@@ -80,11 +80,11 @@ def read_log(path: Path, with_histories: bool = False) -> Log:
     if sidecar.exists():
         log = Log.read(sidecar, with_histories)
         if log.settings.get("task") not in TASKS:
-            raise LogError(f"{sidecar}: its task {log.settings.get('task')!r} is none of tasks.py: move the log away")
+            raise LogError(f"{sidecar}: unknown task {log.settings.get('task')!r}: add --extend FILE or move the log")
         return log
     if match:
         return read_published(path, match)
-    raise LogError(f"{path} has no sidecar {sidecar.name} and no published name: put the sidecar back beside it")
+    raise LogError(f"{path} lacks its sidecar {sidecar.name}: put the sidecar back beside it")
 
 
 def read_published(path: Path, match: re.Match) -> Log:
@@ -102,7 +102,7 @@ def read_published(path: Path, match: re.Match) -> Log:
     if scores.ndim == 2:  # one number for all seeds of its name: entered for the first
         scores = scores[:, :, None]
     if scores.shape not in (log.table.shape, (*log.table.shape[:2], 1)):
-        raise LogError(f"{path}: table {scores.shape} does not fit its axes m, s, seed {log.table.shape}: run it again")
+        raise LogError(f"{path}: shape {scores.shape} is not that of m, s, seed {log.table.shape}: run its sweep again")
     for (m, s, seed), score in np.ndenumerate(scores):
         skipped = np.isnan(score) or (score == 0 and TASKS[task].is_network)
         log.enter((axes["m"][m], axes["s"][s], axes["seed"][seed]), {"status": SKIPPED if skipped else DONE},

@@ -44,4 +44,4 @@ def refuse_combinations(args: argparse.Namespace, given: set[str], entry: Entry 
     if args.draw and not args.against:
         raise UsageError("argument --draw: it has no effect without --against; add that")
     if args.tolerance is not None and args.tolerance < 0:
-        raise UsageError(f"argument --tolerance: {args.tolerance:g} is below 0; give a positive number")
+        raise UsageError(f"argument --tolerance: {args.tolerance:g} is below 0; give 0 or more")

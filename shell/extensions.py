@@ -28,7 +28,7 @@ def load(files: Sequence[str]) -> None:
         except Exception as error:
             del sys.modules[name]
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise UsageError(f"argument --extend: {file} cannot be run ({reason}); mend it") from None
+            raise UsageError(f"argument --extend: {file} cannot be run ({reason}); fix it") from None
 
 
 def load_named(prog: str, argv: Sequence[str] | None) -> None:

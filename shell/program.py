@@ -134,7 +134,7 @@ def complain_of_output(prog: str, error: OSError) -> int:
     if error.filename is not None:
         raise error
     discard_output()
-    return complain(prog, f"cannot print ({error.strerror}); lead the output to where there is room")
+    return complain(prog, f"cannot print ({error.strerror}); redirect the output to where there is room")
 
 
 def discard_output() -> None:

@@ -25,7 +25,7 @@ class Computed(Drawing):
 
     seedlist: tuple[int, ...] = option((0, 1, 2), ListOf(SEED), "seeds")
     threads: int = option(2, SIZE, "CPU threads")
-    logs_dir: str = option("logs", FOLDER, "for what was computed, in a folder of the study")
+    logs_dir: str = option("logs", FOLDER, "results go to this study's folder in here")
 
     def folders(self, study: str) -> tuple[Path, Path]:
         """The folders of the log and of the figures, made before any work. Raises UsageError."""

@@ -65,7 +65,7 @@ class Options(Drawing):
     task: str | None = option(None, optional(one_of(IMAGES)), "draw only this task (default: all of which networks are "
                               "kept)")
     mlist: tuple[int, ...] = option((), ListOf(SIZE, allow_empty=True), f"hidden widths m (default: {spelled(MLIST)}; "
-                                    "where one of them is not there, the smallest, a middle one and the largest)")
+                                    "if any is missing, the smallest, a middle and the largest saved)")
     slist: tuple[int, ...] = option((), ListOf(SIZE, allow_empty=True), "numbers of nonzero weights (default: "
                                     f"{spelled(SLIST)}; likewise)")
     seed: int = option(0, SEED, "of the networks")
@@ -87,8 +87,7 @@ def kept_logs(options: Options, task: str) -> dict[str, list[Log]]:
     try:
         logs = [Log.read(sidecar) for sidecar in sorted(Path(options.logs_dir).glob(f"{task}/*/*.json"))]
     except LogError as error:
-        raise UsageError(f"--logs_dir {options.logs_dir}: {error}; move that log away, or name another "
-                         "folder") from None
+        raise UsageError(f"--logs_dir {options.logs_dir}: {error}, or name another folder") from None
     kept = {}
     for method, group in groupby((log for log in logs if log.settings["num_layers"] == options.num_layers),
                                  lambda log: log.settings["method"]):
@@ -133,7 +132,9 @@ def build(logged: dict[str, Any], seed: int, data_dir: str | None) -> Problem:
     settings = make_settings(**given, mlist=[1], slist=[1], data_dir=data_dir)
     try:
         problem = settings.build(1, 1, seed)
-    except (DataError, IndexError) as error:  # the data are not there, are damaged, or too few
+    except DataError as error:  # the data are not there, or damaged; it says what to do
+        raise UsageError(f"--data_dir {settings.data_dir}: {error}") from None
+    except IndexError as error:  # they are too few
         raise UsageError(f"--data_dir {settings.data_dir}: {error}; name the folder of the data that were "
                          "fitted") from None
     assert isinstance(problem, Problem)  # the tasks that fit an image are of networks

@@ -57,7 +57,7 @@ class Options(Computed):
     slist: tuple[int, ...] = option((5, 10, 20, 50, 100, 200), ListOf(SIZE), "nonzero weights")
     snrlist: tuple[float, ...] = option((0.0, 10.0, 20.0, 30.0, 40.0, 60.0),
                                         ListOf(between(-300, 300, "a number of dB"), allow_empty=True),
-                                        f"signal to noise in dB, at {NOISY}; may be empty")
+                                        f"SNRs in dB, at n = {NOISY['n']}, s = {NOISY['s']}; may be empty")
 
     def points(self) -> list[Entry]:
         """The points of both figures."""

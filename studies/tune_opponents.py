@@ -52,7 +52,7 @@ class Options(options.Options):
     """What is tuned; the first entry of a list is where the search begins."""
 
     task: str = option("mnist", one_of(CLASSIFICATIONS), "what is fitted")
-    methods: tuple[str, ...] = option(OPPONENTS, ListOf(one_of(OPPONENTS)), "with what")
+    methods: tuple[str, ...] = option(OPPONENTS, ListOf(one_of(OPPONENTS)), "methods")
     slist: tuple[int, ...] = option((100, 200, 500, 1000, 2000), ListOf(SIZE), "nonzero weights")
     steps: int = option(900, SIZE, "gradient steps of a fit, rounded to whole epochs")
     batch_size: int = option(500, SIZE, "samples per step")
@@ -60,7 +60,7 @@ class Options(options.Options):
     sharelist: tuple[float, ...] = option((0.2, 0.0, 0.1, 0.4), ListOf(between(0, 0.99)), "shares of the output layer")
     ratelist: tuple[float, ...] = option((0.003, 0.001, 0.01), ListOf(between(1e-6, 1)), "learning rates")
     seedlist: tuple[int, ...] = option((0,), ListOf(SEED), "seeds, over whose scores the mean is taken")
-    logs_dir: str = option("logs", FOLDER, "for what was computed, in a folder of the study")
+    logs_dir: str = option("logs", FOLDER, "results go to this study's folder in here")
 
     @property
     def choices(self) -> dict[str, tuple[Any, ...]]:

@@ -169,7 +169,7 @@ class Log(Table):
         """The file of the network of a finished cell; None where it was not kept. Raises LogError for changed bytes."""
         content, known = read_or_none(self.model_path(cell)), self.records[cell].get("model")
         if content is not None and known not in (None, digest_of(content)):
-            raise LogError(f"{self.model_path(cell)} is not what was written: delete it, and its cell is run again")
+            raise LogError(f"{self.model_path(cell)} has changed since it was written: delete it and run again")
         return content
 
     @classmethod
@@ -250,8 +250,8 @@ class Log(Table):
         count = f"{len(differing)} finished cell{'s' if len(differing) > 1 else ''}"
         own = "give this run an --expname to have a log of its own, or start afresh with --overwrite"
         if "data" in names:
-            raise OtherCode(f"{self.files[0].parent}: {count} of these settings were computed from other data than "
-                            f"those in --data_dir; name the folder of the others, {own}")
+            raise OtherCode(f"{self.files[0].parent}: {count} of these settings were computed from data other than "
+                            f"--data_dir; name that data's folder, {own}")
         raise OtherCode(f"{self.files[0].parent}: {count} of these settings were computed by other code "
                         f"({', '.join(names)}); {own}, or take them as they are with --any_code")
 
@@ -276,7 +276,7 @@ def check_digest(content: bytes | None, known: Mapping[str, str | None] | None) 
         known: its digests, now and before; None where an older log does not say.
     """
     if digest_of(content) not in (known.values() if known else [digest_of(content)]):
-        raise ValueError("it is missing" if content is None else "its bytes are not those that were written")
+        raise ValueError("it is missing" if content is None else "it has changed since it was written")
     if content is None and not known:
         raise ValueError("it is missing")
 

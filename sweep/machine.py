@@ -38,10 +38,10 @@ def choose_device(settings: Settings) -> Device:
         raise UsageError(str(error)) from None
     except GpuError as error:
         if settings.run.device == "cuda":
-            raise UsageError(f"argument --device: cuda is not possible, {error}; use --device cpu, or install what is "
+            raise UsageError(f"argument --device: cuda is not possible ({error}); use --device cpu, or add CuPy if "
                              "missing: pip install -r requirements-gpu.txt") from None
         if gpu:
-            raise UsageError(f"argument --gpu: {gpu} is not there, {error}; leave it out for the CPU") from None
+            raise UsageError(f"argument --gpu: {gpu} cannot be used ({error}); leave it out") from None
         return Device("cpu", f"CPU ({error})")
     check_room(settings, found)
     return Device(f"cuda:{gpu}", f"GPU {gpu}, {found.name}", found)

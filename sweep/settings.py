@@ -63,24 +63,24 @@ class Run(Options):
     save_results: bool = option(False, SWITCH, "keep the table in the logs folder, after every cell")
     save_models: bool = option(False, SWITCH, "keep the network of every cell too, in a folder beside the table")
     save_history: bool = option(False, SWITCH, "keep how every fit went, step by step, in an .npz beside the table")
-    overwrite: bool = option(False, SWITCH, "start afresh where the log of an earlier run would be continued")
-    any_code: bool = option(False, SWITCH, "take over finished cells that other code has computed, as they are")
+    overwrite: bool = option(False, SWITCH, "replace the log of an earlier run instead of continuing it")
+    any_code: bool = option(False, SWITCH, "reuse finished cells that another version of the code computed")
     device: str = option("auto", one_of(("auto", "cpu", "cuda")), "auto: the GPU if there is one")
     gpu: int = option(0, whole(0, 1023), "which GPU")
     threads: int | None = option(None, optional(whole(1, 1024)), "CPU threads per cell (default: all cores, shared by "
                                  "--workers)")
-    workers: int = option(0, whole(0, 1024), "processes that compute cells side by side; 0: this one")
+    workers: int = option(0, whole(0, 1024), "worker processes; 0: compute in this process")
     scheduler: str | None = option(None, optional(text("an address; leave it out", lambda value: bool(value.strip()))),
                                    "compute on a running Dask cluster, e.g. tcp://127.0.0.1:8786", metavar="ADDRESS")
-    memory_budget: int | None = option(None, optional(at_least(Workspace.MIN_BUDGET)), "bound on temporary blocks, MiB "
+    memory_budget: int | None = option(None, optional(at_least(Workspace.MIN_BUDGET)), "limit on scratch memory, MiB "
                                        f"(default: {BUDGET}, on a GPU {GPU_BUDGET})", metavar="MIB")
     data_dir: str | None = option(None, optional(FOLDER), "folder of the data sets (default: the variable "
                                   "MLP_IHT_DATA, then ./data)")
     logs_dir: str = option("logs", FOLDER, "folder of the logs")
     dry_run: bool = option(False, SWITCH, "print settings, cells with an estimate of their time, and the log's path; "
                            "compute nothing")
-    extend: tuple[str, ...] = option((), ListOf(FOLDER, allow_empty=True), "Python files that add tasks or methods to "
-                                     "the tables", metavar="FILE")
+    extend: tuple[str, ...] = option((), ListOf(FOLDER, allow_empty=True), "Python files that define more tasks or "
+                                     "methods", metavar="FILE")
 
     @property
     def num_threads(self) -> int:
@@ -91,12 +91,12 @@ class Run(Options):
         if self.workers and self.scheduler:
             raise OptionError("workers", f"{self.workers} has no effect with --scheduler; leave one out")
         if self.gpu and (self.workers or self.scheduler):
-            raise OptionError("gpu", f"{self.gpu} has no effect where each worker has its GPU; leave it out")
+            raise OptionError("gpu", f"{self.gpu} has no effect with --workers or --scheduler; leave it out")
         if self.gpu and self.device == "cpu":
             raise OptionError("gpu", f"{self.gpu} has no effect with --device cpu; leave it out")
         for name in ("overwrite", "any_code", "save_models", "save_history"):
             if getattr(self, name) and not self.save_results:
-                raise OptionError(name, "True has no effect without --save_results; add that")
+                raise OptionError(name, "it has no effect without --save_results; add that")
 
 
 @dataclass(frozen=True)

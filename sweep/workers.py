@@ -52,24 +52,24 @@ def run_on_workers(jobs: list, function: Callable, *, workers: int, scheduler: s
                 "distributed.scheduler.worker-saturation": 1.0,  # a worker gets a job when it is free, not before
                 TRIM: None}  # else cells of many large arrays take twice as long: all memory goes back at once
     with config.set(settings), connected(workers, scheduler, gpus) as client:
-        suspects = []
-        for job, outcome in outcomes(client, jobs, function):
+        suspects, loss = [], lost(workers, scheduler)
+        for job, outcome in outcomes(client, jobs, function, loss):
             if isinstance(outcome, KilledWorker):
                 suspects.append(job)
             else:
                 yield job, outcome
         for job in suspects:
-            yield from outcomes(client, [job], function)
+            yield from outcomes(client, [job], function, loss)
 
 
-def outcomes(client: Client, jobs: list, function: Callable) -> Iterator:
-    """Submit jobs and yield (job, result or exception) as they are ready. Raises WorkersError."""
+def outcomes(client: Client, jobs: list, function: Callable, loss: WorkersError) -> Iterator:
+    """Submit jobs and yield (job, result or exception) as they are ready. Raises `loss` where the cluster is lost."""
     from distributed import as_completed
 
     futures = {client.submit(function, job, pure=False, priority=-number): job for number, job in enumerate(jobs)}
     for future in as_completed(list(futures)):
         if future.cancelled():  # by nobody here
-            raise lost(client.scheduler.address)
+            raise loss
         outcome = future.exception() if future.status == "error" else future.result()
         yield futures.pop(future), outcome
         future.release()
@@ -94,7 +94,7 @@ def connected(workers: int, scheduler: str | None, gpus: int) -> Iterator:
             check_code(client)
             yield client
         except (ConnectionError, CommClosedError):
-            raise lost(scheduler) from None
+            raise lost(workers, scheduler) from None
         finally:
             with contextlib.suppress(Exception):  # a client whose scheduler was lost cannot say goodbye
                 client.close()
@@ -104,13 +104,15 @@ def connected(workers: int, scheduler: str | None, gpus: int) -> Iterator:
             client = stack.enter_context(Client(stack.enter_context(local_cluster(workers, gpus))))
         except Exception as error:  # no scratch folder, too few open files, a broken configuration of Dask, ...
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise WorkersError(f"argument --workers: {workers} cannot be started ({reason[:200]}); mend that, or leave "
+            raise WorkersError(f"argument --workers: {workers} cannot be started ({reason[:200]}); fix that, or leave "
                                "it out to compute in one process") from None
         yield client
 
 
-def lost(scheduler: str) -> WorkersError:
-    """What is said of a scheduler that was killed."""
+def lost(workers: int, scheduler: str | None) -> WorkersError:
+    """What is said of a cluster whose scheduler was lost, one that was named or that of workers started here."""
+    if not scheduler:
+        return WorkersError(f"argument --workers: {workers} cannot be reached any more; give the same command again")
     return WorkersError(f"argument --scheduler: {scheduler} was lost; start it again, then the same command")
 
 

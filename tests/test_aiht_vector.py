@@ -317,7 +317,7 @@ def test_weights_that_overflow_in_the_last_step_are_a_divergence(work, monkeypat
 def test_a_fit_that_always_diverges_is_given_up(work):
     X, Y = data()
     Y[3, 1] = np.nan  # which fit itself refuses
-    with pytest.raises(FloatingPointError, match="diverges"):
+    with pytest.raises(FloatingPointError, match="diverged"):
         fit_vector_layer(X.T, Y, 12, RandomGates(0, 0, 6, 5), Schedule(60, 2), work, fan_in=5, loss="squared")
 
 

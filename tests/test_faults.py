@@ -49,7 +49,7 @@ def test_powers_of_two_far_away_move_no_bit_but_the_exponent(fit, options):
                **options)
     assert bits(far) == bits(near) and 0 < far.num_nonzero <= 12 >= usual.num_nonzero
     assert seen and all(net.layers[0].d == 6 for net in seen)
-    with pytest.raises(FloatingPointError, match="another unit"):
+    with pytest.raises(FloatingPointError, match="rescale X or y"):
         fit(problem.X * 2.0**-100, problem.Y * 2.0**100, 12, width=3, num_epochs=1, **options)
 
 
@@ -58,13 +58,13 @@ def test_powers_of_two_far_away_move_no_bit_but_the_exponent(fit, options):
 X, Y = np.random.default_rng(0).standard_normal((40, 4)), np.arange(40) % 5 / 5.0
 MASKED = np.ma.masked_array(Y, Y == 0)
 REFUSED = [
-    (X * 1e-60, Y, "X is at most .*e-60, where single precision ends"), (X, Y * 1e-40, "y is at most"),
+    (X * 1e-60, Y, "X is at most .*e-60, too small for single precision"), (X, Y * 1e-40, "y is at most"),
     (X, MASKED, "y has masked entries"), (np.ma.masked_array(X, X > 2), Y, "X has masked entries"),
     (csr_matrix(X), Y, "X is a sparse matrix: give X.toarray"), (X.astype(str), Y, "X must hold real numbers"),
     (X.astype("datetime64[s]"), Y, "X must hold real numbers"), (X + 1j, Y, "X must hold real numbers"),
     ([[1, 2], [3]], [1, 2], "X is no array of numbers"), (torch.tensor(X, requires_grad=True), Y, "X is no array"),
-    (X[:0], Y[:0], "at least one of at least one sample"), (X, Y[:, None], "give one output as y"),
-    (X, Y[:-1], "40 samples"), (X.astype(object), Y, "X must hold real numbers"),
+    (X[:0], Y[:0], "with n, d >= 1"), (X, Y[:, None], "give one output as y"),
+    (X, Y[:-1], "with n = 40 as in X"), (X.astype(object), Y, "X must hold real numbers"),
 ]
 
 

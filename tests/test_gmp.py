@@ -64,7 +64,7 @@ def test_masks_are_nested_and_exact_along_the_schedule(data):
 
 
 def test_pruning_that_ends_before_it_begins_is_refused():
-    with pytest.raises(OptionError, match="prune_begin: 0.75 is not before prune_end 0.75"):
+    with pytest.raises(OptionError, match="prune_begin: 0.75 must be below prune_end 0.75"):
         gmp.Options(prune_begin=0.75)
 
 

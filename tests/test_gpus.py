@@ -78,7 +78,7 @@ def fakes(monkeypatch):
 def test_a_gpu_is_taken_once_it_has_computed_and_its_library_is_named(fakes, monkeypatch, library):
     assert machine.choose_device(settings(library, gpu=1)) == machine.Device("cuda:1", "GPU 1, Fake")
     assert fakes.used == ([1] if library == "cupy" else [])
-    with pytest.raises(UsageError, match="argument --gpu: 2 is not there, .* finds GPUs 0 to 1 only"):
+    with pytest.raises(UsageError, match="argument --gpu: 2 cannot be used .* finds GPUs 0 to 1 only"):
         machine.choose_device(settings(library, gpu=2))
     assert machine.versions(with_cupy=True)["cupy"] == "99.1" and "cupy" not in machine.versions(with_cupy=False)
     monkeypatch.setitem(sys.modules, "cupy", None)  # as if it were not installed
@@ -92,7 +92,7 @@ def test_a_gpu_that_cannot_compute_is_none(fakes, library, error):
     chosen = machine.choose_device(settings(library))
     assert chosen.name == "cpu" and f"cannot compute on GPU 0 ({type(error).__name__}: " in chosen.line
     assert "\n" not in chosen.line and str(error).partition("\n")[0] in chosen.line
-    with pytest.raises(UsageError, match=f"--device: cuda is not possible, .*{type(error).__name__}.*use --device cpu"):
+    with pytest.raises(UsageError, match=f"--device: cuda is not possible .*{type(error).__name__}.*use --device cpu"):
         machine.choose_device(settings(library, device="cuda"))
 
 
@@ -103,7 +103,7 @@ def test_without_a_driver_the_cpu_is_taken_and_the_reason_is_told(fakes):
     chosen = machine.choose_device(settings("cupy"))
     assert chosen.name == "cpu" and chosen.line == (
         "CPU (CuPy finds no working NVIDIA GPU (cudaErrorInsufficientDriver: CUDA driver version is insufficient))")
-    with pytest.raises(UsageError, match="--device: cuda is not possible, CuPy finds no working NVIDIA GPU .*Driver"):
+    with pytest.raises(UsageError, match="--device: cuda is not possible .CuPy finds no working NVIDIA GPU .*Driver"):
         machine.choose_device(settings("cupy", device="cuda"))
     fakes.no_driver, fakes.count = False, 0
     assert machine.choose_device(settings("cupy")).line == "CPU (CuPy finds no working NVIDIA GPU)"

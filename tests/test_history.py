@@ -136,7 +136,7 @@ def test_curves_are_medians_and_quartiles_over_the_seeds(tmp_path, monkeypatch, 
 def test_histories_that_cannot_be_drawn_are_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     save_log("a", [[[1]]])
-    for flags, words in (("--history", "no log in logs has any"), ("--history --figure 1", "leave --figure"),
+    for flags, words in (("--history", "--history: none in logs"), ("--history --figure 1", "leave --figure"),
                          ("--history speed", "invalid choice: 'speed'")):
         assert mf.main(flags.split()) == 2
         error = capsys.readouterr().err

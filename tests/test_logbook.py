@@ -140,7 +140,7 @@ def test_a_table_that_is_older_than_its_sidecar_is_made_up_for(saved, open_log):
     log.load()
     assert log.table[1, 0, 1] == 4.0 and (3, 5, 1) not in log.missing()
     saved.files[0].write_bytes(older)
-    with pytest.raises(LogError, match="log.npy cannot be continued .its bytes are not those that were written"):
+    with pytest.raises(LogError, match="log.npy cannot be continued .it has changed since it was written"):
         open_log().load()
 
 

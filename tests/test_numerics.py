@@ -22,14 +22,14 @@ from numerics.workspace import Workspace
 @pytest.mark.parametrize("X, y, message", [
     (np.zeros((4, 8)), np.zeros(4), None),
     (np.full((1, 2), 3e38), np.full(1, -3e38), None),  # large, but finite
-    (np.zeros((4, 0)), np.zeros(4), r"X .* at least one sample, its shape is \(4, 0\)"),
+    (np.zeros((4, 0)), np.zeros(4), r"X .* with n, d >= 1, but its shape is \(4, 0\)"),
     ({(3, 7): np.nan}, np.zeros(4), "X is not finite: sample 3, input 7 is nan"),
     ({(1, 2): np.inf, (2, 0): np.nan}, np.zeros(4), "X is not finite: sample 1, input 2 is inf"),
     (np.zeros((4, 8)), np.float32([0, 1, -np.inf, 0]), "y is not finite: sample 2 is -inf"),
     (np.zeros((4, 8)), np.float32([[0, 1]] * 3 + [[0, np.nan]]), "y is not finite: sample 3, output 1 is nan"),
     (np.zeros(4), np.zeros(4), r"X .* its shape is \(4,\)"),
-    (np.zeros((0, 8)), np.zeros(0), r"X .* at least one sample, its shape is \(0, 8\)"),
-    (np.zeros((4, 8)), np.zeros(3), r"y .* of the 4 samples of X, its shape is \(3,\)"),
+    (np.zeros((0, 8)), np.zeros(0), r"X .* with n, d >= 1, but its shape is \(0, 8\)"),
+    (np.zeros((4, 8)), np.zeros(3), r"y .* with n = 4 as in X, but its shape is \(3,\)"),
     (np.zeros((4, 8)), np.zeros((4, 1, 1)), r"y .* its shape is \(4, 1, 1\)"),
 ])
 def test_data_must_be_finite_and_of_the_right_shapes(device, X, y, message):

@@ -283,7 +283,7 @@ def test_one_unit_in_each_of_two_layers_may_be_negative():
 
 
 @pytest.mark.parametrize("options, n, words", [({"loss": "cross_entropy"}, 5, "one-hot"),
-                                               ({"labels": True}, 5, "labels: y has other values than 0 and 1"),
+                                               ({"labels": True}, 5, "labels: y must hold only 0 and 1"),
                                                ({"held_out": 0.1}, 1, "split")])
 def test_data_that_do_not_suit_the_options_are_refused(options, n, words):
     with pytest.raises(ValueError, match=words):

@@ -283,7 +283,7 @@ def test_a_wrong_network_is_refused(draw, logs, damage):
 def test_a_broken_log_is_refused(draw, logs):
     sidecar = models(logs).with_suffix(".json")
     sidecar.write_text("{}")
-    refused(draw, "--task inr_mnist", "--logs_dir", sidecar.name, "move that log away")
+    refused(draw, "--task inr_mnist", "--logs_dir", sidecar.name, "or name another folder")
 
 
 def test_networks_of_several_settings_are_refused(draw, logs, data):

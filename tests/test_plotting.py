@@ -78,7 +78,7 @@ def test_the_one_number_of_a_published_cell_counts_for_one_seed(folder):
 
 
 @pytest.mark.parametrize("content, words", [
-    (np.ones((2, 3)), "does not fit"), (np.array([[["a"]]]), "no readable table"), (b"PK", "no readable table"),
+    (np.ones((2, 3)), "is not that of m, s"), (np.array([[["a"]]]), "no readable table"), (b"PK", "no readable table"),
     (None, "no readable table"),  # every \n has become \r\n
 ])
 def test_broken_tables_of_the_papers_code_are_refused_by_name(folder, content, words):

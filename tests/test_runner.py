@@ -148,8 +148,8 @@ def test_a_mistake_is_refused_in_one_line(cli, line, words):
 
 def test_a_method_for_the_cpu_alone_takes_no_gpu(cli):
     line, why = f"{PLANTED} --input_dim 20 --method deep --device", f"{METHODS['deep'].title} computes on the CPU alone"
-    assert_refused(cli(f"{line} cuda"), f"argument --device: cuda is not possible, {why}; use --device cpu")
-    assert_refused(cli(f"{line} auto --gpu 3"), f"argument --gpu: 3 is not there, {why}; leave it out")
+    assert_refused(cli(f"{line} cuda"), f"argument --device: cuda is not possible ({why}); use --device cpu")
+    assert_refused(cli(f"{line} auto --gpu 3"), f"argument --gpu: 3 cannot be used ({why}); leave it out")
     assert f"device: CPU ({why})" in cli(f"{line} auto --dry_run").out
 
 

@@ -116,9 +116,9 @@ COMBINATIONS = [
     ({"input_dist": "mnist", "input_dim": 717}, "input_dim: 717 is over the 716 of input_dist mnist; use fewer"),
     ({"input_dist": "mnist", "nmeasurements": 50001}, "nmeasurements: 50001 is over the 50000 of input_dist mnist"),
     ({"workers": 2, "scheduler": "tcp://x"}, "workers: 2 has no effect with scheduler; leave one out"),
-    ({"workers": 2, "gpu": 1}, "gpu: 1 has no effect where each worker has its GPU; leave it out"),
+    ({"workers": 2, "gpu": 1}, "gpu: 1 has no effect with workers or scheduler; leave it out"),
     ({"device": "cpu", "gpu": 1}, "gpu: 1 has no effect with device cpu; leave it out"),
-    ({"save_results": False, "save_models": True}, "save_models: True has no effect without save_results; add that"),
+    ({"save_results": False, "save_models": True}, "save_models: it has no effect without save_results; add that"),
     ({"batch_size": 61, "nmeasurements": 60}, "batch_size: 61 is over the 60 samples; use 0 for full batch"),
     ({"method": "creases", "num_layers": 2}, "num_layers: creases fits 1 hidden layer, not 2; use method aiht"),
     ({"method": "creases", "nmeasurements": 100}, "nmeasurements: creases needs more samples than inputs, not 100 "),
@@ -178,7 +178,7 @@ def test_a_file_that_adds_a_task_serves_a_sweep_its_workers_and_the_figures(tmp_
 def test_a_file_that_cannot_be_run_is_refused(folder, cli, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     (folder / "broken.py").write_text("1 / 0")
-    for file, reason in (("broken.py", "cannot be run (ZeroDivisionError: division by zero); mend it"),
+    for file, reason in (("broken.py", "cannot be run (ZeroDivisionError: division by zero); fix it"),
                          ("missing.py", "is no Python file; give the path of one")):
         result = cli(f"--extend {file} --task mlp_planted --mlist 2 --slist 5")
         assert result.code == 2 and result.err == f"runner.py: error: argument --extend: {file} {reason}\n"

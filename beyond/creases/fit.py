@@ -41,7 +41,7 @@ EXACT = 1e-9  # of |Y|^2: less is left where the network was found
 class Options(options.Options):
     """How crease pursuit searches."""
 
-    num_epochs: int = option(60, at_least(1), "steps of the search at most", words="epochs {}")
+    num_epochs: int = option(60, at_least(1), "limit on the search steps", words="epochs {}")
 
 
 @solver(Options, depths=(1,), overdetermined=True)

@@ -59,7 +59,7 @@ TRIALS = 250  # of the budget for it, at most: networks of so few weights that i
 class Options(options.Options):
     """How far the joint fit goes."""
 
-    num_epochs: int = option(1000, at_least(1), "work of the search at most, in steps on 1000 free weights",
+    num_epochs: int = option(1000, at_least(1), "limit on the search, in steps on 1000 free weights",
                              words="epochs {}")
 
 

@@ -31,7 +31,8 @@ class SparseNetClassifier(ClassifierMixin, SparseNetwork, BaseEstimator):
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(np.unique(labels[weight > 0])) < 2:
-            raise ValueError(f"SparseNetClassifier needs samples of two classes, not one class: {self.classes_}")
+            raise ValueError("SparseNetClassifier needs two classes of positive weight, not one class; y has "
+                             f"{self.classes_}")
         Y = np.eye(len(self.classes_))[labels]
         Y = Y[:, 1:] if len(self.classes_) == 2 else Y
         plan = self._plan(X, labels, sample_weight is not None)

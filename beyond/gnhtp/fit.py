@@ -50,11 +50,11 @@ ACCURATE_CG_STEPS, CG_STEPS = 100, 10
 class Options(options.Options):
     """How GNHTP searches. Not counted as outer steps: AIHT's, and the exchanges between cycles (regrow.EXCHANGES)."""
 
-    num_epochs: int = option(108, at_least(1), "outer steps per layer at most, or exchanges where no sparse network "
+    num_epochs: int = option(108, at_least(1), "limit on outer steps per layer, or exchanges if no sparse network "
                              "made the targets", words="epochs {}")
-    least_squares: str = option("auto", one_of(LEAST_SQUARES), "how it solves on a support; auto: by Cholesky factors "
-                                "where a planted network with one hidden layer made the targets, elsewhere by ten "
-                                "steps of conjugate gradients (cg)", words="least squares {}")
+    least_squares: str = option("auto", one_of(LEAST_SQUARES), "least-squares solver on a support; auto: cholesky "
+                                "where a planted network with one hidden layer made the targets, else ten steps of "
+                                "conjugate gradients (cg)", words="least squares {}")
     realizable: bool = option(False, SWITCH, "whether a sparse network of this form made the targets", flag=False)
 
     @property

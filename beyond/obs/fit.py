@@ -54,15 +54,14 @@ AIHT_EPOCHS = 100  # the paper's number for images
 class Options(LossOptions):
     """How it searches."""
 
-    num_epochs: int = option(1000, at_least(1), "passes through the data, in all cycles; up to 300 weights 2.5 times "
-                             "as many, for several starts, where it begins from dense networks", words="epochs {}")
-    l2: float = option(0.01, real("a number that is not negative", lambda value: value >= 0), "strength of weight "
-                       "decay, in units of s / samples; none where the score is on the training samples",
-                       words="l2 {:g}")
-    held_out: float = option(0.0, between(0, 0.5), "share of the training samples on which l2 is chosen; 0: l2 as "
-                             "given", words="held out {:g}")
-    labels: bool = option(False, SWITCH, "whether y says classes; one output of 0 and 1, decided at 1/2, has the "
-                          "logistic loss then", flag=False)
+    num_epochs: int = option(1000, at_least(1), "passes through the data, over all cycles; for s <= 300, 2.5 times as "
+                             "many where it tries several dense networks as starts", words="epochs {}")
+    l2: float = option(0.01, real("a number of at least 0", lambda value: value >= 0), "weight decay, in units of "
+                       "s / samples; 0 where the score is on the training samples", words="l2 {:g}")
+    held_out: float = option(0.0, between(0, 0.5), "share of training samples held out to choose l2; 0: keep "
+                             "--l2", words="held out {:g}")
+    labels: bool = option(False, SWITCH, "whether y holds class labels; one output of 0 and 1 is then fitted with "
+                          "logistic loss", flag=False)
     interpolate: bool = option(False, SWITCH, "whether the score is on the training samples", flag=False)
 
     def check_data(self, n: int, d: int, k: int) -> None:
@@ -98,7 +97,7 @@ class Fit:
         self.scale = INPUT_SCALE * root_mean_square(X)
         self.loss = "logistic" if options.labels and y.ndim == 1 else options.loss
         if self.loss == "logistic" and not np.isin(y, (0, 1)).all():
-            raise OptionError("labels", "y has other values than 0 and 1; leave it out")
+            raise OptionError("labels", "y must hold only 0 and 1; else leave it out")
         self.target_scale = root_mean_square(y) if self.loss == "squared" else 1.0
         self.X, self.Y = X / DTYPE(self.scale), y.reshape(len(y), -1) / DTYPE(self.target_scale)
 
