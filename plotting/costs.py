@@ -31,6 +31,7 @@ def seconds(grids: Sequence[Grid]) -> float:
 
 def coverage(grids: Sequence[Grid]) -> str:
     """For example " (409 of 489 fits, the others about 11 h)"; nothing where all were run."""
+    grids = [grid for grid in grids if seconds([grid])]
     run, fits = (sum(map(np.count_nonzero, arrays)) for arrays in
                  ([grid.kinds != NOT_RUN for grid in grids], [grid.kinds != "" for grid in grids]))
     others = sum(map(lacking, grids))

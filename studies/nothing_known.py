@@ -27,6 +27,7 @@ from instances.planted import planted_problem
 from instances.task import Problem, Skipped
 from options import SWITCH, Options, option
 from shell.command import Program
+from shell.files import replace_files
 
 RESULTS = Path(__file__).parents[1] / "logs/reference/own_data/planted.json"
 FRESH = 2000  # inputs
@@ -97,7 +98,7 @@ def fit_all(results: dict[str, Any]) -> None:
                 if key not in results:
                     with suppress(Skipped):  # a seed whose network is zero on all samples
                         results[key] = measured(cells, seed, snr)
-                    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+                    replace_files({RESULTS: f"{json.dumps(results, indent=1)}\n".encode()})
 
 
 def recovered(entry: dict[str, Any], snr: float | None) -> bool:

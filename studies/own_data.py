@@ -21,6 +21,7 @@ import numpy as np
 
 from options import SWITCH, option
 from shell.command import Drawing, Program
+from shell.files import replace_files
 
 RESULTS = Path(__file__).parents[1] / "logs/reference/own_data/tables.json"
 SPLITS = 10
@@ -134,7 +135,7 @@ def fit_all(results: dict[str, Any]) -> None:
                     model.fit(X[train], y[train])
                     entry[name] = [round(float(model.score(X[test], y[test])), 4), parameters(model),
                                    round(time.process_time() - start, 2)]
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            replace_files({RESULTS: f"{json.dumps(results, indent=1)}\n".encode()})
 
 
 def means(results: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:

@@ -390,9 +390,9 @@ def test_the_commands_of_new_tasks_and_methods_run(extended):
 
 
 @pytest.mark.parametrize("head", sorted(SCRIPT_EXAMPLES))
-def test_an_example_script_runs(head, monkeypatch, capsys):
+def test_an_example_script_runs(head, monkeypatch, capsys, tmp_path):
     if "pandas" in EXAMPLES[head]:
         pytest.importorskip("pandas")
-    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.chdir(tmp_path if "savefig" in EXAMPLES[head] else REPOSITORY)
     exec(compile(EXAMPLES[head], head, "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out

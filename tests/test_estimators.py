@@ -78,8 +78,46 @@ def test_weights_copies_and_order_give_the_same_bits(kind, choice):
 
 
 def test_names_are_set_as_they_are_in_latex():
-    assert [latex_name(name) for name in ("x3", "y", "a_b", "od280/od315 %")] == [
-        "x_{3}", "y", r"\mathrm{a\_b}", r"\mathrm{od280/od315\ \%}"]
+    assert [latex_name(name) for name in ("x3", "y", "a_b", "od280/od315 %", "a^b\\c")] == [
+        "x_{3}", "y", r"\mathrm{a\_b}", r"\mathrm{od280/od315\ \%}", r"\mathrm{a\wedge b\backslash c}"]
+
+
+def test_a_part_of_paired_samples_shows_what_differs_in_pairs():
+    """More samples than the search takes, in an order in which every second one is alike in x0."""
+    rng = np.random.default_rng(5)
+    X = np.repeat(rng.normal(size=(5000, 3)), 2, axis=0)
+    X[:, 0] = np.arange(10000) % 2
+    y = 3 * X[:, 0] + X[:, 1] + np.maximum(X[:, 2], 0) + 0.3 * rng.normal(size=10000)
+    model = SparseNetRegressor(choice="ebic").fit(X, y)
+    assert len(model.weights_) == 1 and model.energy_left_ < 0.03
+
+
+def test_two_layers_are_tried_for_copies_too_and_whatever_has_no_weight():
+    problem = planted_problem(3, 10, 916, num_layers=2, nmeasurements=500)
+    plain, twice = (SparseNetRegressor(choice="ebic").fit(problem.X, problem.Y, sample_weight=weight)
+                    for weight in (None, np.full(500, 2.0)))
+    copies = SparseNetRegressor(choice="ebic").fit(np.repeat(problem.X, 2, axis=0), np.repeat(problem.Y, 2))
+    more = SparseNetRegressor(choice="ebic").fit(np.vstack([problem.X, problem.X[:1]]), np.append(problem.Y, -1),
+                                                 sample_weight=np.append(np.ones(500), 0))
+    for model in (twice, copies, more):
+        assert model.determined_
+        np.testing.assert_array_equal(model.weights_, plain.weights_)
+
+
+@pytest.mark.parametrize("kind", [SparseNetRegressor, SparseNetClassifier])
+def test_folds_without_weight_are_left_out(kind):
+    rng = np.random.default_rng(0)
+    X, fold = rng.normal(size=(60, 3)), np.arange(60) % 3
+    cv = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(3)]
+    y = (X[:, 0] > 0).astype(int)
+    model = kind(cv=cv, choice="cv").fit(X, y, sample_weight=(fold > 0).astype(float))
+    assert model.num_weights_ > 0
+
+
+def test_labels_that_inputs_do_not_explain_leave_all_of_their_entropy():
+    rng = np.random.default_rng(1)
+    model = SparseNetClassifier(choice="ebic").fit(rng.normal(size=(400, 3)), rng.random(400) < 0.04)
+    assert model.num_weights_ == 1 and model.energy_left_ == pytest.approx(1, abs=0.01)
 
 
 def test_two_hidden_layers_are_found_where_one_is_not_exact():

@@ -100,7 +100,7 @@ class SparseNetwork:
         widths = [len(W) for W, _ in net.layers]
         units = f"{', '.join(map(str, widths))} unit{'s' * (widths != [1])}"
         intercepts = "intercepts included" if self.count_intercepts else "intercepts not counted"
-        words = {"exact": "the smallest exact network", "cv": "least held-out error",
+        words = {"exact": "the smallest exact network", "cv": "the smallest near the least held-out error",
                  "ebic": "least information criterion", "given": "as many weights as asked for",
                  "one standard error": "the smallest within one standard error"}
         state = "exact and determined" if self.determined_ else "exact, but not determined: fresh data may not fit" if (

@@ -1,4 +1,4 @@
-"""Which network of a path? The smallest exact one, else that of least held-out error or least criterion."""
+"""Which network of a path? The smallest exact one, else one of about the least held-out error or criterion."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from beyond.estimators.path import Path, Point
 
 T = TypeVar("T")  # samples, with targets or labels
 CHOICES = ("auto", "cv", "ebic")
-# Standard errors of the best held-out error that count as equal to it. Eight splits each of nine tables, none of those
-# in the docs: 0.25 for 0 leaves the scores within .002, Hitters gains .024, and networks have up to 5 weights less.
+# Standard errors, of the difference to the best held-out error, that count as no difference. Eight splits each of nine
+# tables, none of those in the docs: 0.25 for 0 leaves the scores within .002, Hitters gains .024, and networks have up
+# to 5 weights less.
 NEAR = 0.25
 
 

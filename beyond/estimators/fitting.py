@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import entr
 
 from beyond.estimators.choice import Choice, among_families, at_most, by_criterion, least
 from beyond.estimators.logistic import Labels, converged, fit_logistic_path
@@ -31,14 +32,8 @@ class Table(NamedTuple):
         return Table(*(array[rows] for array in self))
 
     def distinct(self) -> Table:
-        """Every sample once, in one order, with the weight of its copies; those without weight go.
-
-        So copies and weights, and samples in another order, give the same bits: a search in single precision would
-        make other networks of them.
-        """
-        given = self.take(self.weight > 0)
-        order = np.lexsort([*given.Y.T, *given.X.T])
-        X, Y, weight = given.take(order)
+        """Every sample once, with the weight of its copies, which follow one another."""
+        X, Y, weight = self
         new = (X[1:] != X[:-1]).any(axis=1) | (Y[1:] != Y[:-1]).any(axis=1)
         first = np.flatnonzero(np.r_[True, new])
         return Table(X[first], Y[first], np.add.reduceat(weight, first))
@@ -70,6 +65,22 @@ class Plan:
         """For these samples: which inputs count, the largest budget, and the seed."""
         most = min(MOST_WEIGHTS, int(data.count) // PER_WEIGHT, self.num_nonzero or MOST_WEIGHTS)
         return self.counted(len(data.XT)), max(most, 1), self.seed
+
+
+def in_one_order(table: Table, plan: Plan) -> tuple[Table, Plan]:
+    """The samples that have weight in an order of their own, and the plan with their new numbers in its folds.
+
+    So copies and weights, and samples in another order, give the same bits: a search in single precision would make
+    other networks of them. Folds without weight on one side go; without any left the criterion decides.
+    """
+    given = np.flatnonzero(table.weight > 0)
+    X, Y, weight = table.take(given)
+    order = given[np.lexsort([weight, *Y.T, *X.T])]
+    place = np.full(len(table.X), -1)
+    place[order] = np.arange(len(order))
+    folds = [tuple(np.sort(place[part][place[part] >= 0]) for part in fold) for fold in plan.folds or []]
+    kept = [(train, test) for train, test in folds if len(train) and len(test)]
+    return table.take(order), replace(plan, folds=kept or None)
 
 
 @dataclass(frozen=True)
@@ -147,20 +158,22 @@ class Fitted:
 
 def fit_networks(table: Table, plan: Plan) -> Fitted:
     """Fit targets of any kind. ValueError where no exact network of two hidden layers is found, but was asked for."""
-    scaling = Scaling.of(table.distinct(), plan.fit_intercept)
+    table, plan = in_one_order(table, plan)
+    once = table.distinct()
+    scaling = Scaling.of(once, plan.fit_intercept)
     data, path = scaling.samples(table), None
-    if plan.num_layers == 2 or plan.num_layers is None and may_have_two_layers(table.Y):
+    if plan.num_layers == 2 or plan.num_layers is None and may_have_two_layers(once.Y):
         path = quick_path(data, *plan.limits(data))
         if not path.exact or plan.num_layers == 2:
-            deep = two_layers(table.distinct(), plan)
+            deep = two_layers(once, plan)
             if deep:
                 return with_two_layers(path, scaling, deep)
             if plan.num_layers == 2:
-                raise ValueError("num_layers: no exact network of two hidden layers was found; noise and targets below "
-                                 "zero have none; use 1")
+                raise ValueError("num_layers: no exact network of two hidden layers was found, or none within "
+                                 "num_nonzero; noise and targets below zero have none; use 1")
     if not (path and path.exact):
         path = fit_path(data, *plan.limits(data))
-    choice = chosen(path, table, scaling, plan)
+    choice = chosen(path, data, table, scaling, plan)
     points = list(choice.points)
     if not path.exact:
         points[choice.place] = polished(points[choice.place], data)
@@ -188,15 +201,23 @@ def with_two_layers(path: Path, scaling: Scaling, deep: TwoLayers) -> Fitted:
 
 
 def fit_labels(table: Table, plan: Plan) -> Fitted:
-    """Fit labels Y [n, k], one-hot, or [n, 1] of 0 and 1, by cross-entropy; energy_left: its share of no input's."""
+    """Fit labels Y [n, k], one-hot, or [n, 1] of 0 and 1, by cross-entropy; energy_left: see `without_inputs`."""
+    table, plan = in_one_order(table, plan)
     scaling = replace(Scaling.of(table.distinct(), plan.fit_intercept), unit=np.ones(table.Y.shape[1]))
     data = scaling.labels(table)
     path = fit_logistic_path(data, *plan.limits(data))
     choice = chosen_by_labels(path, table, scaling, plan)
-    left = choice.points[choice.place].left / (path.points[0].left or 1.0)
+    left = choice.points[choice.place].left / without_inputs(table, plan.fit_intercept)
     nets = [point.net for point in choice.points]
     nets[choice.place] = converged(nets[choice.place], data)
     return Fitted(choice, [scaling.undo(net) for net in nets], False, False, left)
+
+
+def without_inputs(table: Table, constant: bool) -> float:
+    """The cross-entropy of the frequencies of the classes, or, without a constant, of equal ones."""
+    p = np.average(table.Y, axis=0, weights=table.weight)
+    p = np.append(p, 1 - p) if len(p) == 1 else p
+    return float(entr(p).sum() if constant else np.log(len(p)))
 
 
 def chosen_by_labels(path: Path, table: Table, scaling: Scaling, plan: Plan) -> Choice:
@@ -214,9 +235,9 @@ def chosen_by_labels(path: Path, table: Table, scaling: Scaling, plan: Plan) -> 
                           plan.one_standard_error)
 
 
-def chosen(path: Path, table: Table, scaling: Scaling, plan: Plan) -> Choice:
-    """The network of a path that the plan asks for."""
-    points, data = path.points, scaling.samples(table)
+def chosen(path: Path, data: Samples, table: Table, scaling: Scaling, plan: Plan) -> Choice:
+    """The network of a path that the plan asks for; `data` are the samples of the table."""
+    points = path.points
     if plan.num_nonzero is not None:
         return Choice(points, at_most(points, plan.num_nonzero), "given", np.array([point.left for point in points]))
     if path.exact:

@@ -21,6 +21,7 @@ import numpy as np
 from beyond.creases.samples import Neurons
 from beyond.gram import adapted, costs
 from numerics.arrays import slices
+from numerics.streams import Stream
 
 TILE = 2048  # samples of a block of columns
 NO_SPREAD = 1e-26  # of the energy of targets: that is rounding of a constant
@@ -60,8 +61,8 @@ class Samples:
         return Q @ root / (root @ root) if self.constant else np.zeros(len(Q))
 
     def spread(self, count: int) -> Samples:
-        """At most so many of the samples, one in every few: they are in order."""
-        part = slice(None, None, -(-self.XT.shape[1] // count))
+        """At most so many of the samples, at random: they are in order, and one in every few may be all alike."""
+        part = np.sort(Stream.CREASES.generator(0, 2).permutation(self.XT.shape[1])[:count])
         XT, Y = (np.ascontiguousarray(array[:, part]) for array in (self.XT, self.Y))
         return replace(self, XT=XT, Y=Y, copies=None if self.copies is None else self.copies * Y.size / self.Y.size)
 

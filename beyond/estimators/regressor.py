@@ -20,8 +20,9 @@ class SparseNetRegressor(RegressorMixin, SparseNetwork, BaseEstimator):
     num_nonzero : weights at most; None chooses them.
     fit_intercept : whether there are b and c.  count_intercepts : whether they count as weights.
     num_layers : 1 by crease pursuit; 2 by the joint fit of beyond/deep, ValueError where that is not exact; None tries
-        two where one is not exact and the targets may have two: one output, none below zero, no noise.
-    choice : "cv" (held-out error of `cv` folds), "ebic" (extended Bayesian information criterion), or "auto": ebic
+        two where one is not exact at once and the targets may have two: one output, none below zero, no noise.
+    choice : "cv" (the smallest within a quarter standard error of the least held-out error of `cv` folds), "ebic"
+        (extended Bayesian information criterion), or "auto": ebic
         where it leaves less than 1 % of the variance or there are more than 4000 targets, cv elsewhere. Without noise
         the smallest exact network is chosen.
     one_standard_error : with cv, the smallest network within a standard error of the best.

@@ -68,11 +68,14 @@ def text_formula(net: DataNetwork, names: Sequence[str], targets: Sequence[str],
     return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}"
 
 
+SPECIAL = {"\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim "}  # other characters have a backslash before them
+
+
 def latex_name(name: str) -> str:
     """A name as LaTeX sets it in a formula: x3 with an index, others upright, as they are."""
     if match := re.fullmatch(r"([a-z])(\d*)", name):
         return f"{match[1]}_{{{match[2]}}}" if match[2] else name
-    return r"\mathrm{" + re.sub(r"([_%&#${} ])", r"\\\1", name) + "}"
+    return r"\mathrm{" + re.sub(r"[\\^~_%&#${} ]", lambda match: SPECIAL.get(match[0], f"\\{match[0]}"), name) + "}"
 
 
 def relu(inside: str, latex: bool) -> str:
