@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import entr
 
 from beyond.estimators.choice import Choice, among_families, at_most, by_criterion, least
 from beyond.estimators.logistic import Labels, converged, fit_logistic_path
@@ -215,6 +214,8 @@ def fit_labels(table: Table, plan: Plan) -> Fitted:
 
 def without_inputs(table: Table, constant: bool) -> float:
     """The cross-entropy of the frequencies of the classes, or, without a constant, of equal ones."""
+    from scipy.special import entr
+
     p = np.average(table.Y, axis=0, weights=table.weight)
     p = np.append(p, 1 - p) if len(p) == 1 else p
     return float(entr(p).sum() if constant else np.log(len(p)))
