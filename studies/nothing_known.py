@@ -10,13 +10,10 @@ less than -95 dB and is called determined.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +24,7 @@ from instances.planted import planted_problem
 from instances.task import Problem, Skipped
 from options import SWITCH, Options, option
 from shell.command import Program
-from shell.files import replace_files
+from studies.entries import Entry, computed, read_log
 
 RESULTS = Path(__file__).parents[1] / "logs/reference/own_data/planted.json"
 FRESH = 2000  # inputs
@@ -70,7 +67,7 @@ def timed(fit: Callable[[], Any]) -> tuple[Any, float]:
     return fit(), round(time.process_time() - start, 3)
 
 
-def measured(cells: Cells, seed: int, snr: float | None) -> dict[str, Any]:
+def measured(cells: Cells, seed: int, snr: float | None) -> Entry:
     """One planted network: what was found, the error on fresh inputs in dB, and the times."""
     from beyond.estimators import SparseNetRegressor
 
@@ -89,21 +86,23 @@ def measured(cells: Cells, seed: int, snr: float | None) -> dict[str, Any]:
             "seconds_given": given}
 
 
-def fit_all(results: dict[str, Any]) -> None:
-    """Measure what is missing, and save after each."""
-    for words, cells in CELLS.items():
-        for snr in LIMITS if cells.noise else [None]:
-            for seed in cells.seeds:
-                key = f"{words}, {snr} dB, seed {seed}"
-                if key not in results:
-                    with suppress(Skipped):  # a seed whose network is zero on all samples
-                        results[key] = measured(cells, seed, snr)
-                    replace_files({RESULTS: f"{json.dumps(results, indent=1)}\n".encode()})
+def points() -> list[Entry]:
+    """All that is measured."""
+    return [{"cells": words, "snr": snr, "seed": seed} for words, cells in CELLS.items()
+            for snr in (LIMITS if cells.noise else [None]) for seed in cells.seeds]
 
 
-def recovered(entry: dict[str, Any], snr: float | None) -> bool:
-    return entry["error"] < LIMITS[snr] and entry["weights"] <= entry["planted"] and (
-        entry["determined"] or snr is not None)
+def fit(point: Entry) -> Entry:
+    """What is measured at a point, or why nothing is: a seed whose network is zero on all samples."""
+    try:
+        return measured(CELLS[point["cells"]], point["seed"], point["snr"])
+    except Skipped as reason:
+        return {"skipped": str(reason)}
+
+
+def recovered(entry: Entry) -> bool:
+    return entry["error"] < LIMITS[entry["snr"]] and entry["weights"] <= entry["planted"] and (
+        entry["determined"] or entry["snr"] is not None)
 
 
 HEADINGS = ("cells", "n", "40 dB", "seconds, those with s and m given", "no noise",
@@ -112,21 +111,21 @@ HEADINGS = ("cells", "n", "40 dB", "seconds, those with s and m given", "no nois
 
 def rows(path: Path) -> Iterator[tuple[str, ...]]:
     """A row for each size, from what was saved."""
-    results = json.loads(path.read_text())
+    measurements = [entry for entry in read_log(path) if "skipped" not in entry]
     for words, cells in CELLS.items():
-        entries = {snr: [results[key] for seed in cells.seeds if (key := f"{words}, {snr} dB, seed {seed}") in results]
-                   for snr in LIMITS}
-        columns = [text for snr in (40.0, None) for text in summary(entries[snr], snr)]
-        false = sum(entry["determined"] and entry["error"] > LIMITS[None] for entry in chain(*entries.values()))
+        entries = [entry for entry in measurements if entry["cells"] == words]
+        parts = ([entry for entry in entries if entry["snr"] == snr] for snr in (40.0, None))
+        columns = [text for part in parts for text in summary(part)]
+        false = sum(entry["determined"] and entry["error"] > LIMITS[None] for entry in entries)
         yield words, str(cells.n), *columns, str(false)
 
 
-def summary(entries: list[dict[str, Any]], snr: float | None) -> tuple[str, str]:
+def summary(entries: list[Entry]) -> tuple[str, str]:
     """How many were recovered, and the median times of both fits."""
     if not entries:
         return "", ""
     times = (np.median([entry[name] for entry in entries]) for name in ("seconds", "seconds_given"))
-    return f"{sum(recovered(entry, snr) for entry in entries)} of {len(entries)}", ", ".join(f"{t:.2f}" for t in times)
+    return f"{sum(map(recovered, entries))} of {len(entries)}", ", ".join(f"{t:.2f}" for t in times)
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class Fits(Options):
 def run(options: Fits) -> None:
     """Fit, if asked for, and tell of what there is."""
     if options.fit:
-        fit_all(json.loads(RESULTS.read_text()) if RESULTS.exists() else {})
+        list(computed(points(), fit, RESULTS))
     for row in rows(RESULTS):
         print(" | ".join(row))
 

@@ -9,7 +9,6 @@ It needs scikit-learn, pandas, interpret and the data of ISLP.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +20,7 @@ import numpy as np
 
 from options import SWITCH, option
 from shell.command import Drawing, Program
-from shell.files import replace_files
+from studies.entries import Entry, computed, read_log
 
 RESULTS = Path(__file__).parents[1] / "logs/reference/own_data/tables.json"
 SPLITS = 10
@@ -121,31 +120,37 @@ def parameters(model: Any) -> int:
     return int(np.count_nonzero(model.coef_) + np.size(model.intercept_))
 
 
-def fit_all(results: dict[str, Any]) -> None:
-    """Fit what is missing, split by split, and save after each."""
-    for split in range(SPLITS):
-        for table, load in TABLES.items():
-            X, y = load(split)
-            order = np.random.default_rng([split, len(y)]).permutation(len(y))
-            train, test = np.split(order, [int(0.7 * len(y))])
-            entry = results.setdefault(f"{table} {split}", {})
-            for name, model in models(table in LABELS).items():
-                if name not in entry:
-                    start = time.process_time()
-                    model.fit(X[train], y[train])
-                    entry[name] = [round(float(model.score(X[test], y[test])), 4), parameters(model),
-                                   round(time.process_time() - start, 2)]
-            replace_files({RESULTS: f"{json.dumps(results, indent=1)}\n".encode()})
+def points() -> list[Entry]:
+    """All fits."""
+    return [{"table": table, "split": split, "model": name} for split in range(SPLITS) for table in TABLES
+            for name in NAMES]
 
 
-def means(results: dict[str, Any]) -> dict[str, dict[str, np.ndarray]]:
-    """(score, parameters, seconds), means over the splits that have all models, of each model on each table."""
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for table in TABLES:
-        splits = [entry for key, entry in results.items() if key.rpartition(" ")[0] == table and {*NAMES} <= {*entry}]
-        if splits:
-            found[table] = {name: np.mean([entry[name] for entry in splits], axis=0) for name in NAMES}
-    return found
+def fit(point: Entry) -> Entry:
+    """The score of a model on the rest of a split, its parameters, and its seconds of processor time."""
+    X, y = TABLES[point["table"]](point["split"])
+    order = np.random.default_rng([point["split"], len(y)]).permutation(len(y))
+    train, test = np.split(order, [int(0.7 * len(y))])
+    model, start = models(point["table"] in LABELS)[point["model"]], time.process_time()
+    model.fit(X[train], y[train])
+    return {"score": round(float(model.score(X[test], y[test])), 4), "parameters": parameters(model),
+            "seconds": round(time.process_time() - start, 2)}
+
+
+def whole_splits(entries: Sequence[Entry], table: str) -> list[dict[str, list[float]]]:
+    """{model: (score, parameters, seconds)} of each split of a table that has all models."""
+    splits: list[dict[str, list[float]]] = [{} for _ in range(SPLITS)]
+    for entry in entries:
+        if entry["table"] == table:
+            splits[entry["split"]][entry["model"]] = [entry[name] for name in ("score", "parameters", "seconds")]
+    return [found for found in splits if found.keys() == {*NAMES}]
+
+
+def means(entries: Sequence[Entry]) -> dict[str, dict[str, np.ndarray]]:
+    """(score, parameters, seconds), means over whole splits, of each model on each table."""
+    found = {table: splits for table in TABLES if (splits := whole_splits(entries, table))}
+    return {table: {name: np.mean([split[name] for split in splits], axis=0) for name in NAMES}
+            for table, splits in found.items()}
 
 
 HEADINGS = ("table, R^2 or accuracy", *NAMES, "its weights", "its seconds", "splits")
@@ -153,12 +158,12 @@ HEADINGS = ("table, R^2 or accuracy", *NAMES, "its weights", "its seconds", "spl
 
 def rows(path: Path) -> Iterator[tuple[str, ...]]:
     """A row for each table, the best in bold, and ours with its weights and seconds, from what was saved."""
-    results = json.loads(path.read_text())
-    for table, entry in means(results).items():
+    entries = read_log(path)
+    for table, entry in means(entries).items():
         scores = {name: round(values[0], 3) for name, values in entry.items()}
         cells = [f"**{score:.3f}**" if score == max(scores.values()) else f"{score:.3f}" for score in scores.values()]
-        splits = sum(key.rpartition(" ")[0] == table and {*NAMES} <= {*entry} for key, entry in results.items())
-        yield table, *cells, f"{entry[OURS][1]:.0f}", f"{entry[OURS][2]:.1f}", str(splits)
+        yield (table, *cells, f"{entry[OURS][1]:.0f}", f"{entry[OURS][2]:.1f}",
+               str(len(whole_splits(entries, table))))
 
 
 def draw(scores: dict[str, dict[str, np.ndarray]], path: Path) -> None:
@@ -192,9 +197,9 @@ class Options(Drawing):
 def run(options: Options) -> None:
     """Fit, if asked for, and draw."""
     if options.fit:
-        fit_all(json.loads(RESULTS.read_text()) if RESULTS.exists() else {})
+        list(computed(points(), fit, RESULTS))
     path = options.figures() / "own_data.png"
-    draw(means(json.loads(RESULTS.read_text())), path)
+    draw(means(read_log(RESULTS)), path)
     print(path)
 
 

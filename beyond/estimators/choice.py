@@ -40,6 +40,11 @@ def at_most(points: Sequence[Point], s: float) -> int:
     return max(int(np.searchsorted([point.s for point in points], s, side="right")) - 1, 0)
 
 
+def as_left(points: list[Point], place: int, rule: str) -> Choice:
+    """The network at a place, beside what each of the path leaves."""
+    return Choice(points, place, rule, np.array([point.left for point in points]))
+
+
 def least(points: list[Point], values: Sequence[float]) -> Choice:
     """The network of least criterion."""
     return Choice(points, int(np.argmin(values)), "ebic", np.array(values))

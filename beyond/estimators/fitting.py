@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from beyond.estimators.choice import Choice, among_families, at_most, by_criterion, least
+from beyond.estimators.choice import Choice, among_families, as_left, at_most, by_criterion, least
 from beyond.estimators.logistic import Labels, converged, fit_logistic_path
 from beyond.estimators.network import Network, Samples, curvature, normal_equations, price, refitted, squares
 from beyond.estimators.path import EXACT, Path, Point, fit_path, quick_path
@@ -225,12 +225,11 @@ def chosen_by_labels(path: Path, table: Table, scaling: Scaling, plan: Plan) -> 
     """The network of a path that the plan asks for."""
     points, total = path.points, float(table.weight.sum())
     if plan.num_nonzero is not None:
-        return Choice(points, at_most(points, plan.num_nonzero), "given", np.array([point.left for point in points]))
+        return as_left(points, at_most(points, plan.num_nonzero), "given")
     if plan.folds is None:
         return least(points, [2 * total * point.left + price(total, point.net) * point.s for point in points])
-    parts = [scaling.labels(table.take(train)) for train, _ in plan.folds]
+    parts, tests = zip(*([scaling.labels(table.take(rows)) for rows in fold] for fold in plan.folds), strict=True)
     fits = [fit_logistic_path(part, *plan.limits(part)) for part in parts]
-    tests = [scaling.labels(table.take(test)) for _, test in plan.folds]
     return among_families(path, fits, tests,
                           lambda net, test: test.loss(net.outputs(test.XT)) * test.total * len(tests) / total,
                           plan.one_standard_error)
@@ -240,15 +239,14 @@ def chosen(path: Path, data: Samples, table: Table, scaling: Scaling, plan: Plan
     """The network of a path that the plan asks for; `data` are the samples of the table."""
     points = path.points
     if plan.num_nonzero is not None:
-        return Choice(points, at_most(points, plan.num_nonzero), "given", np.array([point.left for point in points]))
+        return as_left(points, at_most(points, plan.num_nonzero), "given")
     if path.exact:
-        return Choice(points, len(points) - 1, "exact", np.array([point.left for point in points]))
+        return as_left(points, len(points) - 1, "exact")
     by_value = by_criterion(path, data)
     if plan.folds is None or plan.choice == "auto" and points[by_value.place].left < MUCH:
         return by_value
-    parts = [scaling.samples(table.take(train)) for train, _ in plan.folds]
+    parts, tests = zip(*([scaling.samples(table.take(rows)) for rows in fold] for fold in plan.folds), strict=True)
     fits = [fit_path(part, *plan.limits(part)) for part in parts]
-    tests = [scaling.samples(table.take(test)) for _, test in plan.folds]
     count = data.count / len(tests)
     return among_families(path, fits, tests, lambda net, test: squares(net, test) / count, plan.one_standard_error)
 
