@@ -87,9 +87,10 @@ def test_a_part_of_paired_samples_shows_what_differs_in_pairs():
     rng = np.random.default_rng(5)
     X = np.repeat(rng.normal(size=(5000, 3)), 2, axis=0)
     X[:, 0] = np.arange(10000) % 2
-    y = 3 * X[:, 0] + X[:, 1] + np.maximum(X[:, 2], 0) + 0.3 * rng.normal(size=10000)
-    model = SparseNetRegressor(choice="ebic").fit(X, y)
-    assert len(model.weights_) == 1 and model.energy_left_ < 0.03
+    truth = 3 * X[:, 0] + X[:, 1] + np.maximum(X[:, 2], 0)
+    model = SparseNetRegressor(choice="ebic").fit(X, truth + 0.3 * rng.normal(size=10000))
+    assert model.energy_left_ < 0.03
+    assert np.mean((model.predict(X) - truth) ** 2) < 1e-3  # of noise of 0.09; a bend at x0, 0 or 1, may be a line
 
 
 def test_two_layers_are_tried_for_copies_too_and_whatever_has_no_weight():
@@ -256,10 +257,15 @@ def test_the_path_is_told_and_drawn():
 
 
 def test_a_classifier_bends_where_a_line_will_not_do():
-    X, y = make_moons(400, noise=0.2, random_state=0)
-    model = SparseNetClassifier().fit(X[:300], y[:300])
-    assert model.score(X[300:], y[300:]) > 0.93 and not model.determined_
-    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+    """In the mean over five data: a single search depends on the last bits, and so on the kernel (.91 to .97)."""
+    scores = []
+    for seed in range(5):
+        X, y = make_moons(400, noise=0.2, random_state=seed)
+        model = SparseNetClassifier().fit(X[:300], y[:300])
+        scores.append(model.score(X[300:], y[300:]))
+        assert not model.determined_
+        np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+    assert np.mean(scores) > 0.93
 
 
 def test_nothing_else_needs_scikit_learn():
