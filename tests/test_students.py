@@ -7,6 +7,7 @@ from helpers import assert_close, bits
 from beyond.deep import soap, solve, students
 from beyond.deep.cut import cut, squares
 from beyond.deep.descent import Budget
+from beyond.deep.grow import Growth, regrown
 from beyond.deep.merge import merged, oriented
 from beyond.deep.network import Samples
 from beyond.deep.newton import pushed, refined
@@ -142,6 +143,45 @@ def test_what_is_cut_and_moved_is_found_again(work):
     found, value = refined(near, data, Budget(99), 30, 1e-20)
     assert value < 1e-16 and found.loss(data) == value
     assert cut(net, data, 1e-30).count == net.count > cut(net, data, 1e-2).count
+
+
+def lacking(rng, k):
+    """A network and the same without one weight, without a unit on one input and without a row of two units."""
+    net = random_student(rng, k1=6, k2=5, k=k, density=0.8)
+    W, A, M, C = net.W.copy(), net.A.copy(), net.M.copy(), net.C.copy()
+    W[5], A[:, 5], M[:, 5] = -2 * np.eye(6)[3], 0, 0  # the unit: relu(-2 x_3), in row 2 alone
+    A[2, 5] = 0.3
+    A[4], C[:, 4] = 0, np.eye(k)[0]  # the row: relu(h_1 - 2 h_0), for output 0
+    A[4, [1, 0]] = 0.2, -0.4
+    whole = Student(W, A, C, M, k == 1)
+    parts = [W.copy(), A.copy(), M.copy()]
+    parts[0][1, np.flatnonzero(W[1])[0]] = 0
+    units, rows = np.arange(6), np.arange(5)
+    return whole, [whole.with_parts(*parts), whole.part(units[:5], rows), whole.part(units, rows[:4])]
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_what_a_student_lacks_is_found_by_its_gain(k, work):
+    whole, (weight, unit, row) = lacking(np.random.default_rng(9), k)
+    data = samples(whole, work)
+    assert np.count_nonzero(Growth(weight, data).with_weights().W[1]) == np.count_nonzero(whole.W[1])
+    grown = Growth(unit, data).with_unit()
+    assert grown.W[5].nonzero()[0] == [3] and grown.W[5, 3] < 0 and grown.A[2, 5] > 0
+    assert np.count_nonzero(grown.A[:, 5]) + np.count_nonzero(grown.M[:, 5]) == 1
+    a = Growth(row, data).with_row().A[4]
+    assert a[1] > 0 > a[0]
+    for net in (weight, unit, row):
+        other, value = regrown(net, data, net.loss(data), Budget(99), 1e-16)
+        assert value < 1e-13 and other.loss(data) == value
+
+
+def test_candidates_count_by_what_no_present_weight_can_do(work):
+    whole, (net, *_) = lacking(np.random.default_rng(10), 1)
+    data = samples(whole, work, n=500)
+    moves = np.vstack([np.random.default_rng(11).normal(size=(2, 500)), jacobian(net, data.XT, np.ones((1, 500)))[:1]])
+    J = jacobian(net, data.XT, np.ones((1, 500))).T
+    left = [np.sum((v - J @ np.linalg.lstsq(J, v, rcond=None)[0]) ** 2) / (v @ v) for v in moves]
+    assert_close(Growth(net, data).free(moves), np.maximum(left, 0.02), 1e-6)
 
 
 @pytest.mark.parametrize("m, s, seed, outputs, signs", [(5, 24, 0, 3, False), (5, 20, 2, 1, True)])

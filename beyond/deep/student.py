@@ -128,8 +128,7 @@ class Student:
         k = len(self.C)
 
         def product(XT: np.ndarray, Y: np.ndarray) -> np.ndarray:  # the same signs for all tiles, whose order is free
-            D = np.random.default_rng(0).choice([-1.0, 1.0], Y.shape) if k > 1 else np.ones(Y.shape)
-            J = jacobian(self, XT, D)
+            J = jacobian(self, XT, random_signs(Y.shape))
             return J @ J.T
 
         most = max(LEAST_SAMPLES, PER_WEIGHT * self.count)
@@ -155,6 +154,11 @@ def ratio(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     above, below = np.linalg.norm(rows, axis=1), np.linalg.norm(others, axis=1)
     live = (above > 0) & (below > 0)
     return np.where(live, above, 1) / np.where(live, below, 1)
+
+
+def random_signs(shape: tuple[int, ...]) -> np.ndarray:
+    """One combination of the outputs per sample, [k, t] of +-1; of one output, itself."""
+    return np.random.default_rng(0).choice([-1.0, 1.0], shape) if shape[0] > 1 else np.ones(shape)
 
 
 def scattered(parts: list[np.ndarray], theta: np.ndarray) -> list[np.ndarray]:

@@ -14,10 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from beyond.deep.cut import cut, cut_to, regrown
+from beyond.deep.cut import cut, cut_to
 from beyond.deep.dense import falling, random_student, sizes, trained
 from beyond.deep.descent import EXACT, Budget
 from beyond.deep.eliminate import SURE, eliminated, reduced
+from beyond.deep.grow import regrown
 from beyond.deep.merge import merged, oriented
 from beyond.deep.network import Samples
 from beyond.deep.newton import refined
@@ -25,18 +26,19 @@ from beyond.deep.rows import without_skip
 from beyond.deep.student import Student
 
 HELD_OUT = 0.1  # share of the samples that only the last steps use
-SAMPLES, PER_WEIGHT = 6000, 20  # of all in double precision before the last steps: so many, or this times s
+SAMPLES, PER_WEIGHT = 6000, 20  # in double precision, before the last steps: so many, or this times s / k
 STEPS, RATE = 6000, 3e-3  # of a dense fit
 STEP_COST = 0.008  # of a training step, in units of the budget
-FITTED, WORTHWHILE = 3e-8, 0.3  # loss of a dense fit that suffices; share of it that more steps must leave at most
+FITTED, WORTHWHILE = 3e-7, 0.3  # loss of a dense fit that suffices; share of it that more steps must leave at most
 HOPELESS = 3e-4  # loss of a dense fit that is not worth making sparse
 REFITS = [(800, 1e-5), (800, 1e-5), (1200, 2e-6)]  # steps and last rate, after each round of merging
 REFIT_RATE = 1e-3
-SHARES, ACCURATE = (10, 1, 0.1, 0.01, 0.001), 1e-8  # of the loss, or of this if it is more: bars of cutting
+SHARES, ACCURATE = (10, 1), 1e-8  # of the loss, or of this if it is more: bars of cutting
 CUT_STEPS, LAST_STEPS, ELIMINATION_STEPS, REDUCTION_STEPS = 25, 6, 20, 5
 SURPLUS = 2  # times s weights, from which a network that is not exact is cut down with care
 REGROWABLE, SPARSE = 1e-5, 1e-9  # losses: below the first weights are added back; at the second it has all it needs
-PARALLEL_BAR = 1e-9  # of merging an exact network
+PARALLEL_BARS = (1e-6, 1e-7, 1e-8, 1e-9)  # of merging an exact network: the first at which it stays exact
+ORIENTED_BAR = 1e-9  # energy of a weight of M that counts
 TRIES = 6  # units that may go as a whole, before elimination gives up
 
 
@@ -56,7 +58,7 @@ class StudentSearch:
         self.exponent = round(np.log2(np.sqrt(np.mean(np.square(full.XT))) or 1.0))  # exact, and inputs of about 1
         full = Samples(np.ldexp(full.XT, -self.exponent), full.y, full.work)
         self.full, self.held, self.train = full, full.take(np.sort(held)).astype(np.float64), full.take(order)
-        self.data = full.take(np.sort(order[: max(SAMPLES, PER_WEIGHT * s)])).astype(np.float64)
+        self.data = full.take(np.sort(order[: max(SAMPLES, PER_WEIGHT * s // len(full.y))])).astype(np.float64)
         self.k, self.d = len(full.y), len(full.XT)
 
     def run(self) -> tuple[Student, float, float | None]:
@@ -107,7 +109,7 @@ class StudentSearch:
     def training(self, net: Student, rates: np.ndarray) -> Student:
         """The student after so many steps as there are rates, or fewer where the budget ends."""
         rates = rates[: max(int(self.budget.left / STEP_COST), 0)]
-        self.budget.left -= STEP_COST * len(rates)
+        self.budget.left -= STEP_COST * max(len(rates), 1)
         return trained(net, self.train, rates, self.rng)
 
     def condensed(self, net: Student, value: float) -> tuple[Student, float]:
@@ -125,9 +127,11 @@ class StudentSearch:
         best, lowest = net, np.inf
         for share in SHARES:
             other = cut(net, self.data, share * max(value, ACCURATE))
+            if self.sums:  # a row that is taken away is one that merging got wrong; growth finds the right one
+                other = other.part(np.arange(len(other.W)), other.C[0] > 0)
             other, after = refined(other, self.data, self.budget, CUT_STEPS, SURE)
             if after < REGROWABLE:
-                other, after = regrown(other, self.data, after, self.budget, SURE)
+                other, after = regrown(other, self.data, after, self.budget, SURE, self.sums)
             self.report(other, after)
             if after < lowest:
                 best, lowest = other, after
@@ -147,5 +151,16 @@ class StudentSearch:
         """An exact network with as few weights as elimination finds."""
         net = eliminated(net, self.data, self.refit, max(net.A.shape), TRIES)
         self.report(net, net.loss(self.data))
-        net = oriented(merged(net, self.data, PARALLEL_BAR), self.data, PARALLEL_BAR, self.sums)
-        return eliminated(without_skip(net), self.data, self.refit, self.width, TRIES)
+        for bar in PARALLEL_BARS:
+            other, value = self.refit(merged(net, self.data, bar))
+            if value < EXACT:
+                net = other
+                break
+        net = oriented(net, self.data, ORIENTED_BAR, self.sums)
+        net = eliminated(without_skip(net), self.data, self.refit, self.width, TRIES)
+        return self.summed(net) if self.sums else net
+
+    def summed(self, net: Student) -> Student:
+        """Without negative rows, if it is exact then: what is left of the skip may be one of next to no effect."""
+        other, value = self.refit(net.part(np.arange(len(net.W)), net.C[0] > 0).tidied())
+        return other if value < EXACT else net
