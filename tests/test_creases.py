@@ -9,12 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beyond import creases
-from beyond.creases import least_squares
+from beyond.creases import dense, least_squares
 from beyond.creases.fit import EXACT
 from beyond.creases.least_squares import fit_budgets, gauss_newton, num_weights, refined
 from beyond.creases.orient import orient, relu_neurons
 from beyond.creases.samples import CreaseSamples, Neurons, NeuronSamples
-from beyond.creases.search import candidates, fitted_weights, leading, merged, relatives, strongest, with_promising
+from beyond.creases.search import (
+    candidates,
+    fitted_weights,
+    leading,
+    merged,
+    relatives,
+    strongest,
+    thinned,
+    with_promising,
+)
 from instances.planted import planted_net
 from models import SparseLayer, SparseNet
 from numerics.workspace import Workspace
@@ -176,6 +185,33 @@ def test_relatives_lack_a_weight_or_have_one_reversed():
     expected = [[0, 1, 0], [1, 0, 0], [-0.6, 0.8, 0], [0.6, -0.8, 0]]
     np.testing.assert_allclose(rows[np.lexsort(rows.T)], np.array(expected)[np.lexsort(np.transpose(expected))])
     assert np.count_nonzero(relatives(h, 3, np.random.default_rng(0))) <= 3
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_dense_student_has_all_creases(work, k, monkeypatch):
+    monkeypatch.setattr(dense, "STEPS", 1500)
+    X, Y, net = planted(8, 24 if k == 1 else 48, n=4000, d=10, k=k)
+    data = samples(CreaseSamples, X, Y.reshape(len(X), k), work)
+    W = net.layers[0].dense()
+    W = W[W.any(axis=1)] if k == 1 else W[(net.output.dense().T.any(axis=1)) & W.any(axis=1)]
+    student = dense.dense_creases(data, 24, 8, np.random.default_rng(0))
+    left = data.squares(data.residual(student)[0]).sum() / data.energy
+    assert left < 1e-2 and np.allclose(np.linalg.norm(student.V, axis=1), 1)
+    cosines = np.abs(W @ student.W.T) / np.linalg.norm(W, axis=1)[:, None] / np.linalg.norm(student.W, axis=1)
+    assert cosines.max(axis=1).min() > 0.95
+    few = thinned(student, 24, 8)
+    assert len(few.W) <= 8 and np.count_nonzero(few.W) <= 48
+
+
+def test_so_many_creases_are_expected():
+    """Against the mean number of distinct lines of random neurons."""
+    rng, found = np.random.default_rng(1), []
+    for _ in range(200):
+        owner, inputs = rng.integers(40, size=60), rng.integers(20, size=60)
+        neurons = [frozenset(inputs[owner == j]) for j in range(40)]
+        single = {next(iter(each)) for each in neurons if len(each) == 1}
+        found.append(len(single) + sum(len(each) > 1 for each in neurons))
+    assert dense.expected_creases(60, 40, 20) == pytest.approx(np.mean(found), rel=0.08)
 
 
 # ---- sides ----

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from helpers import assert_close, bits
 
-from beyond.deep import soap, solve, students
+from beyond import soap
+from beyond.deep import solve, students
 from beyond.deep.cut import cut, squares
 from beyond.deep.descent import Budget
 from beyond.deep.grow import Growth, regrown

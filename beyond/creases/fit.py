@@ -20,13 +20,14 @@ from operator import itemgetter
 import numpy as np
 
 import options
+from beyond.creases.dense import dense_creases
 from beyond.creases.least_squares import fit_budgets, refined, without_rounding
 from beyond.creases.orient import orient, relu_neurons
 from beyond.creases.samples import CreaseSamples, Neurons, NeuronSamples
 from beyond.creases.search import State, search
 from fits import Callback, FitState, Found, network_of, solver
 from models import SparseLayer, SparseNet
-from numerics.arrays import DTYPE, Array, array_module, take_samples, to_host
+from numerics.arrays import DTYPE, Array, array_module, take_samples, to_device, to_host
 from numerics.streams import Stream
 from numerics.workspace import Workspace
 from options import at_least, option
@@ -91,13 +92,19 @@ class Pursuit:
     def attempt(self, budget: int, steps: int) -> tuple[float, int, Neurons]:
         """A fit whose search has `budget` weights: the share of the energy that is left, the steps, and neurons."""
         rng = Stream.CREASES.generator(self.seed, 1)
-        creases, steps = search(self.searched, budget, self.m, steps, rng, self.report)
+        creases, steps = search(self.searched, budget, self.m, steps, rng, self.report, self.dense)
         creases = refined(self.creases, Neurons(creases.W / self.scale, creases.V), POLISHING_STEPS[0])
         creases = without_rounding(self.creases, creases)
         neurons = with_sides(self.creases, creases, *self.creases.residual(creases))
         neurons = refined(self.neurons, fit_budgets(self.budgeted, neurons, self.s, self.m), POLISHING_STEPS[1])
         left = self.neurons.squares(self.neurons.residual(neurons)[0]).sum()
         return float(left / self.neurons.energy) if left else 0.0, steps, neurons
+
+    def dense(self) -> Neurons:
+        """Creases of a dense student, from all samples, with the inputs of the search."""
+        XT = self.creases.XT / to_device(self.scale, self.creases.XT)[:, None]
+        data = CreaseSamples(XT, self.neurons.target, self.creases.work)
+        return dense_creases(data, self.s, self.m, Stream.CREASES.generator(self.seed, 2))
 
     def report(self, now: State) -> None:
         """Tell the callback, if there is one, of a step of the searches."""

@@ -25,6 +25,8 @@ EXACT = 1e-12  # of |P(Y)|^2: what single precision leaves of an exact fit
 GAIN = 0.9  # a loss below this share of the one before is progress
 GAUSS_NEWTON_STEPS = 2, 12  # at least, and at most while they make progress: nearly parallel creases part slowly
 PATIENCE = 9  # steps in vain before a restart
+MANY, SOON = 300, 3  # weights from which a dense student is worth its time; steps before it
+COPIES = 0.99  # cosine at which its creases are one
 
 
 class State(NamedTuple):
@@ -42,16 +44,19 @@ class State(NamedTuple):
 
 
 def search(data: CreaseSamples, s: int, m: int, steps: int, rng: np.random.Generator,
-           report: Callable[[State], None]) -> tuple[Neurons, int]:
+           report: Callable[[State], None], dense: Callable[[], Neurons]) -> tuple[Neurons, int]:
     """At most m creases with s weights that leave little of the targets; and the number of steps taken.
 
-    After PATIENCE steps in vain it goes on from the best creases without about half of them. At the end nearly equal
-    creases become one, where that loses nothing.
+    If s is large, it goes on from the creases of a dense student after SOON steps. After PATIENCE steps in
+    vain it goes on from the best creases without about half of them. At the end nearly equal creases become one, where
+    that loses nothing.
     """
     nothing = Neurons(np.zeros((0, data.d)), np.zeros((0, len(data.target))))
     now = best = State(nothing, data.target, data.linear, data.energy)
     record, vain = math.inf, 0
     for number in range(steps):
+        if s >= MANY and number == SOON:
+            now, record, vain = State.of(data, thinned(dense(), s, m)), math.inf, 0
         now = step(data, now, s, m, ROUNDS[number % len(ROUNDS)], vain > 0, rng)
         best = min(best, now, key=lambda state: state.loss)
         report(now)
@@ -82,6 +87,12 @@ def step(data: CreaseSamples, now: State, s: int, m: int, rounds: int, in_vain: 
     gates, pool = gates[once], with_promising(data, now.R, gates[once], pool[once], s)
     net = strongest(merged(fitted_weights(data, gates, pool, s), SAME), m)
     return descended(data, State.of(data, net))
+
+
+def thinned(net: Neurons, s: int, m: int) -> Neurons:
+    """The strongest creases of a dense network, copies made one, with twice as many weights as wanted."""
+    net = strongest(merged(net, COPIES), m)
+    return net._replace(W=np.where(top_mask(np.abs(net.W).ravel(), 2 * s).reshape(net.W.shape), net.W, 0))
 
 
 def candidates(data: CreaseSamples, R: Array, creases: np.ndarray, rounds: int, s: int, m: int) -> np.ndarray:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from beyond.deep.network import Samples
-from beyond.deep.soap import Soap
 from beyond.deep.student import Student
+from beyond.soap import Soap
 
 BATCH = 1000
 OVER, SPARE = 2.0, 20  # units and rows: times those that are alive, and so many more
@@ -51,8 +51,3 @@ def batches(data: Samples, rng: np.random.Generator) -> Iterator[tuple[np.ndarra
     cut = [(np.ascontiguousarray(data.XT[:, part]), np.ascontiguousarray(data.y[:, part])) for part in parts]
     return itertools.chain.from_iterable((cut[number] for number in rng.permutation(len(cut)))
                                          for _ in itertools.repeat(None))
-
-
-def falling(rate: float, steps: int, warm: int = 100) -> np.ndarray:
-    """Rates that rise for `warm` steps and fall linearly to 0."""
-    return rate * np.minimum(np.arange(1, steps + 1) / warm, 1) * np.linspace(1, 0, steps, endpoint=False)

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from beyond.deep.cut import cut, cut_to
-from beyond.deep.dense import falling, random_student, sizes, trained
+from beyond.deep.dense import random_student, sizes, trained
 from beyond.deep.descent import EXACT, Budget
 from beyond.deep.eliminate import SURE, eliminated, reduced
 from beyond.deep.grow import regrown
@@ -24,10 +24,11 @@ from beyond.deep.network import Samples
 from beyond.deep.newton import refined
 from beyond.deep.rows import without_skip
 from beyond.deep.student import Student
+from beyond.soap import falling
 
 HELD_OUT = 0.1  # share of the samples that only the last steps use
 SAMPLES, PER_WEIGHT = 6000, 20  # in double precision, before the last steps: so many, or this times s / k
-STEPS, RATE = 6000, 3e-3  # of a dense fit
+STEPS, RATE = 6000, 1e-2  # of a dense fit, with one output; with several, half as many
 STEP_COST = 0.008  # of a training step, in units of the budget
 FITTED, WORTHWHILE = 3e-7, 0.3  # loss of a dense fit that suffices; share of it that more steps must leave at most
 HOPELESS = 3e-4  # loss of a dense fit that is not worth making sparse
@@ -102,7 +103,7 @@ class StudentSearch:
         """A dense student, and its loss; it is trained anew from where it is while that is too much, and falls."""
         net, value, before = random_student(self.d, self.k, *sizes(self.s, self.width, self.k), self.rng), 1.0, np.inf
         while FITTED < value < WORTHWHILE * before and self.budget.left > 0:
-            before, net = value, self.training(net, falling(RATE, STEPS))
+            before, net = value, self.training(net, falling(RATE, STEPS if self.k == 1 else STEPS // 2))
             self.report(net, value := net.loss(self.data))
         return (replace(net, signs=True).balanced() if self.k == 1 else net), value
 

@@ -53,3 +53,8 @@ class Soap:
             square[:] = square.take(order, axis=axis)
             new.append(np.linalg.qr(product[:, order])[0])
         return new
+
+
+def falling(rate: float, steps: int, warm: int = 100) -> np.ndarray:
+    """Rates that rise for `warm` steps and fall linearly to 0."""
+    return rate * np.minimum(np.arange(1, steps + 1) / warm, 1) * np.linspace(1, 0, steps, endpoint=False)
