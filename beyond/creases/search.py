@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from beyond.creases.dense import expected_creases
 from beyond.creases.least_squares import gauss_newton, ridge_inverse
 from beyond.creases.samples import CreaseSamples, Neurons
 from beyond.gram import added_up, eliminate, first_parallel, unit
@@ -26,7 +27,7 @@ GAIN = 0.9  # a loss below this share of the one before is progress
 GAUSS_NEWTON_STEPS = 2, 12  # at least, and at most while they make progress: nearly parallel creases part slowly
 PATIENCE = 9  # steps in vain before a restart
 MANY, SOON = 300, 3  # weights from which a dense student is worth its time; steps before it
-COPIES = 0.99  # cosine at which its creases are one
+WIDEST, COPIES = 300, 0.99  # expected creases up to which it finds them; cosine at which its creases are one
 
 
 class State(NamedTuple):
@@ -47,15 +48,15 @@ def search(data: CreaseSamples, s: int, m: int, steps: int, rng: np.random.Gener
            report: Callable[[State], None], dense: Callable[[], Neurons]) -> tuple[Neurons, int]:
     """At most m creases with s weights that leave little of the targets; and the number of steps taken.
 
-    If s is large, it goes on from the creases of a dense student after SOON steps. After PATIENCE steps in
-    vain it goes on from the best creases without about half of them. At the end nearly equal creases become one, where
+    If s is large and m not too large, it goes on from the creases of a dense student after SOON steps. After PATIENCE
+    steps in vain it goes on from the best creases without about half of them. At the end nearly equal creases become one, where
     that loses nothing.
     """
     nothing = Neurons(np.zeros((0, data.d)), np.zeros((0, len(data.target))))
     now = best = State(nothing, data.target, data.linear, data.energy)
     record, vain = math.inf, 0
     for number in range(steps):
-        if s >= MANY and number == SOON:
+        if number == SOON and s >= MANY and expected_creases(s, m, data.d) <= WIDEST:
             now, record, vain = State.of(data, thinned(dense(), s, m)), math.inf, 0
         now = step(data, now, s, m, ROUNDS[number % len(ROUNDS)], vain > 0, rng)
         best = min(best, now, key=lambda state: state.loss)
