@@ -49,8 +49,8 @@ def search(data: CreaseSamples, s: int, m: int, steps: int, rng: np.random.Gener
     """At most m creases with s weights that leave little of the targets; and the number of steps taken.
 
     If s is large and m not too large, it goes on from the creases of a dense student after SOON steps. After PATIENCE
-    steps in vain it goes on from the best creases without about half of them. At the end nearly equal creases become one, where
-    that loses nothing.
+    steps in vain it goes on from the best creases without about half of them. At the end nearly equal creases become
+    one, where that loses nothing.
     """
     nothing = Neurons(np.zeros((0, data.d)), np.zeros((0, len(data.target))))
     now = best = State(nothing, data.target, data.linear, data.energy)

@@ -28,10 +28,10 @@ from beyond.soap import falling
 
 HELD_OUT = 0.1  # share of the samples that only the last steps use
 SAMPLES, PER_WEIGHT = 6000, 20  # in double precision, before the last steps: so many, or this times s / k
-STEPS, RATE = 6000, 1e-2  # of a dense fit, with one output; with several, half as many
+STEPS, RATE = 6000, 3e-3  # of a dense fit
 STEP_COST = 0.008  # of a training step, in units of the budget
 FITTED, WORTHWHILE = 3e-7, 0.3  # loss of a dense fit that suffices; share of it that more steps must leave at most
-HOPELESS = 3e-4  # loss of a dense fit that is not worth making sparse
+STUCK, HOPELESS = 1e-3, 3e-4  # losses of a dense fit that is not worth more steps, and not worth making sparse
 REFITS = [(800, 1e-5), (800, 1e-5), (1200, 2e-6)]  # steps and last rate, after each round of merging
 REFIT_RATE = 1e-3
 SHARES, ACCURATE = (10, 1), 1e-8  # of the loss, or of this if it is more: bars of cutting
@@ -61,6 +61,7 @@ class StudentSearch:
         self.full, self.held, self.train = full, full.take(np.sort(held)).astype(np.float64), full.take(order)
         self.data = full.take(np.sort(order[: max(SAMPLES, PER_WEIGHT * s // len(full.y))])).astype(np.float64)
         self.k, self.d = len(full.y), len(full.XT)
+        self.sizes = sizes(s, width, self.d, self.k, len(full))
 
     def run(self) -> tuple[Student, float, float | None]:
         """The best network that keeps the limits, its loss over all samples, and before that over those held out."""
@@ -101,9 +102,9 @@ class StudentSearch:
 
     def dense(self) -> tuple[Student, float]:
         """A dense student, and its loss; it is trained anew from where it is while that is too much, and falls."""
-        net, value, before = random_student(self.d, self.k, *sizes(self.s, self.width, self.k), self.rng), 1.0, np.inf
-        while FITTED < value < WORTHWHILE * before and self.budget.left > 0:
-            before, net = value, self.training(net, falling(RATE, STEPS if self.k == 1 else STEPS // 2))
+        net, value, before = random_student(self.d, self.k, *self.sizes, self.rng), 1.0, np.inf
+        while FITTED < value < WORTHWHILE * before and not STUCK < value < 1 and self.budget.left > 0:
+            before, net = value, self.training(net, falling(RATE, STEPS))
             self.report(net, value := net.loss(self.data))
         return (replace(net, signs=True).balanced() if self.k == 1 else net), value
 
