@@ -28,7 +28,7 @@ from plotting.words import depth_words, outputs_words
 from shell.command import Program
 from shell.files import fill_blocks, replace_files
 from shell.program import UsageError
-from studies import nothing_known, own_data, real_data
+from studies import dense_networks, nothing_known, own_data, real_data
 from studies.contents import BY_NUMBER, EASY, FITS, IMAGE, PARTS, SIGNS, WORDS, Axes, Settings
 from studies.standing import standing
 from sweep.estimate import duration
@@ -285,6 +285,7 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[], Rows]]] = {  # headings and 
                   by_number),
     "creases": (EXACT_FITS, partial(fits, "creases")),
     "joint": (EXACT_FITS, partial(fits, "deep")),
+    "dense_networks": (dense_networks.HEADINGS, partial(dense_networks.rows, dense_networks.RESULTS)),
     "planted_gnhtp": (EXACT_FITS, partial(fits, "gnhtp")),
     "other_inputs": (("inputs", "signs, crease pursuit", "the paper's task, crease pursuit", "the paper's task, GNHTP"),
                      other_inputs),

@@ -18,6 +18,7 @@ from beyond.deep.student import Student, jacobian
 from instances.planted import planted_problem
 from models import SparseLayer, SparseNet
 from numerics.workspace import Workspace
+from studies import dense_networks
 
 
 def random_student(rng, d=6, k1=5, k2=4, k=3, density=0.7):
@@ -235,3 +236,23 @@ def test_equal_networks_are_recovered_with_outputs_and_signs(outputs, signs):
     fewer = W.copy()
     fewer[[used, used + 6], np.flatnonzero(W[used])[0]] = 0
     assert found(fewer)["layer0_recall"] < 1 == found(fewer)["layer0_precision"]
+
+
+@pytest.mark.parametrize("biases", [False, True])
+def test_dense_networks_are_compared_up_to_scale_and_order(biases):
+    true, weights = dense_networks.planted(6, 3, biases, 0)
+    X = dense_networks.inputs(50, 6, biases, np.random.default_rng(0)).astype(float)
+    W, A = (layer.dense().astype(float) for layer in true.layers)
+    c = true.output.dense()[0]
+    H = np.maximum(X[:, :6] @ W[:3, :6].T + (W[:3, 6] if biases else 0), 0)
+    y = np.maximum(H @ A[:3, :3].T + (A[:3, 3] if biases else 0), 0) @ c[:3]
+    assert_close(true.predict(X), y, 1e-5)
+    assert weights == np.count_nonzero(W) + np.count_nonzero(A)
+    order, scale = np.random.default_rng(1).permutation(len(W)), np.random.default_rng(2).random(len(W)) + 0.5
+    same = [SparseLayer.from_dense((W * scale[:, None])[order]), SparseLayer.from_dense((A / scale)[::-1, order])]
+    output = SparseLayer.from_dense(true.output.dense()[:, ::-1])
+    assert dense_networks.largest_error(SparseNet(tuple(same), output), true) < 1e-6
+    near = [SparseLayer.from_dense(W), SparseLayer.from_dense(A + 0.01 * (A != 0))]
+    assert 1e-3 < dense_networks.largest_error(SparseNet(tuple(near), true.output), true) < 0.1
+    fewer = [SparseLayer.from_dense(W[1:]), SparseLayer.from_dense(A[:, 1:])]
+    assert dense_networks.largest_error(SparseNet(tuple(fewer), true.output), true) is None

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -26,10 +27,10 @@ from beyond.deep.rows import without_skip
 from beyond.deep.student import Student
 from beyond.soap import falling
 
-HELD_OUT = 0.1  # share of the samples that only the last steps use
+HELD_OUT, LENIENT = 0.1, 100  # share of the samples that only the last steps use; what the loss may be there, in EXACT
 SAMPLES, PER_WEIGHT = 6000, 20  # in double precision, before the last steps: so many, or this times s / k
-STEPS, RATE = 6000, 3e-3  # of a dense fit
-STEP_COST = 0.008  # of a training step, in units of the budget
+STEPS, RATES = 6000, (3e-3, 1e-2)  # of a dense fit, in turn: the second is better for narrow students, worse for wide
+STEP_COST, STEP_WEIGHTS = 0.008, 5000  # of a training step of so many weights or more, in units of the budget
 FITTED, WORTHWHILE = 3e-7, 0.3  # loss of a dense fit that suffices; share of it that more steps must leave at most
 STUCK, HOPELESS = 1e-3, 3e-4  # losses of a dense fit that is not worth more steps, and not worth making sparse
 REFITS = [(800, 1e-5), (800, 1e-5), (1200, 2e-6)]  # steps and last rate, after each round of merging
@@ -61,7 +62,7 @@ class StudentSearch:
         self.full, self.held, self.train = full, full.take(np.sort(held)).astype(np.float64), full.take(order)
         self.data = full.take(np.sort(order[: max(SAMPLES, PER_WEIGHT * s // len(full.y))])).astype(np.float64)
         self.k, self.d = len(full.y), len(full.XT)
-        self.sizes = sizes(s, width, self.d, self.k, len(full))
+        self.rates, self.sizes = itertools.cycle(RATES), sizes(s, width, self.d, self.k, len(full))
 
     def run(self) -> tuple[Student, float, float | None]:
         """The best network that keeps the limits, its loss over all samples, and before that over those held out."""
@@ -72,6 +73,8 @@ class StudentSearch:
                 net = without_skip(cut_to(net, self.data, SURPLUS * self.s))
                 net = reduced(net, self.data, self.free_refit, self.s, self.width)
                 value = net.loss(self.data)
+            if len(self.held):
+                value = max(value, net.loss(self.held) / LENIENT)
             if value < lowest and not (self.sums and (net.C < 0).any()):
                 best, lowest = net, value
         held_out = best.loss(self.held) if len(self.held) else None
@@ -103,15 +106,17 @@ class StudentSearch:
     def dense(self) -> tuple[Student, float]:
         """A dense student, and its loss; it is trained anew from where it is while that is too much, and falls."""
         net, value, before = random_student(self.d, self.k, *self.sizes, self.rng), 1.0, np.inf
+        rate = next(self.rates)
         while FITTED < value < WORTHWHILE * before and not STUCK < value < 1 and self.budget.left > 0:
-            before, net = value, self.training(net, falling(RATE, STEPS))
+            before, net = value, self.training(net, falling(rate, STEPS))
             self.report(net, value := net.loss(self.data))
         return (replace(net, signs=True).balanced() if self.k == 1 else net), value
 
     def training(self, net: Student, rates: np.ndarray) -> Student:
         """The student after so many steps as there are rates, or fewer where the budget ends."""
-        rates = rates[: max(int(self.budget.left / STEP_COST), 0)]
-        self.budget.left -= STEP_COST * max(len(rates), 1)
+        cost = STEP_COST * max(min(net.count / STEP_WEIGHTS, 1), 0.1)
+        rates = rates[: max(int(self.budget.left / cost), 0)]
+        self.budget.left -= cost * max(len(rates), 1)
         return trained(net, self.train, rates, self.rng)
 
     def condensed(self, net: Student, value: float) -> tuple[Student, float]:
