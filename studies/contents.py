@@ -15,7 +15,18 @@ SIGNED: Settings = FEWER | {"planted_signs": True}
 TEN: Settings = {"output_dim": 10}
 TWO: Settings = {"num_layers": 2}
 
-FITS: dict[str, list[tuple[str, Settings, list[Axes], Sequence[int]]]] = {  # method: in words, of parts, seeds
+Row = tuple[str, Settings, list[Axes], Sequence[int]]
+
+
+def by_weights(outputs: str, settings: Settings) -> list[Row]:
+    """Rows of a grid of Figures 1 and 2, by numbers of weights."""
+    widths = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
+    numbers = [("s 10 20 50", (10, 20, 50)), *((f"s = {s}", (s,)) for s in (100, 200, 500, 1000))]
+    return [(f"{outputs}, {words}, the paper's m, seeds 0 1 2", settings, [(widths, slist)], (0, 1, 2))
+            for words, slist in numbers]
+
+
+FITS: dict[str, list[Row]] = {  # method: in words, of parts, seeds
     "creases": [
         ("signs (`--planted_signs`), m 5 10 20, s 10 20 50 100, seeds 0 1 2", SIGNED, [SIGNS], (0, 1, 2)),
         ("the same", {"planted_signs": True}, [SIGNS], (0, 1, 2)),
@@ -37,24 +48,9 @@ FITS: dict[str, list[tuple[str, Settings, list[Axes], Sequence[int]]]] = {  # me
         ("(20, 100), seeds 0 to 5", FEWER | TWO, [((20,), (100,))], range(6)),
         ("m 5 10 20, s 10 20 50, seeds 400 401 402, on which nothing was tuned", FEWER | TWO,
          [((5, 10, 20), (10, 20, 50))], (400, 401, 402)),
-        ("m 2 5 10 20 50, s 10 20 50, seeds 0 1 2", TWO, [((2, 5, 10, 20, 50), (10, 20, 50))], (0, 1, 2)),
-        ("(10, 100), (20, 100), (50, 100), seed 0", TWO, [((10, 20, 50), (100,))], (0,)),
         ("(20, 200), (50, 200), seed 0, with the trials alone", FEWER | TWO, [((20, 50), (200,))], (0,)),
-        ("(20, 200), seeds 0 1 2", TWO, [((20,), (200,))], (0, 1, 2)),
-        ("m 100 200 500 1000, s 50 100, seeds 0 1 2", TWO, [((100, 200, 500, 1000), (50, 100))], (0, 1, 2)),
-        ("m 500 1000, s = 200, seeds 0 1 2", TWO, [((500, 1000), (200,))], (0, 1, 2)),
-        ("(10, 100), (50, 100), seed 2", TWO, [((10, 50), (100,))], (2,)),
-        ("(1000, 500), seeds 0 1", TWO, [((1000,), (500,))], (0, 1)),
-        ("ten outputs, m 10 20 50 100, s = 100, seeds 0 1 2", TWO | TEN, [((10, 20, 50, 100), (100,))], (0, 1, 2)),
-        ("ten outputs, (5, 20), (20, 20), m 10 20 with s = 50, seed 0", TWO | TEN,
-         [((5, 20), (20,)), ((10, 20), (50,))], (0,)),
-        ("ten outputs, m 10 20 100 200 500, s = 200, seed 0", TWO | TEN, [((10, 20, 100, 200, 500), (200,))], (0,)),
-        ("ten outputs, m 5 20 with s = 20, (20, 50), seeds 1 2", TWO | TEN, [((5, 20), (20,)), ((20,), (50,))], (1, 2)),
-        ("ten outputs, m 10 20 100 200 500, s = 200, seeds 1 2", TWO | TEN,
-         [((10, 20, 100, 200, 500), (200,))], (1, 2)),
-        ("ten outputs, (200, 500), seed 1", TWO | TEN, [((200,), (500,))], (1,)),
-        ("ten outputs, m 200 500 1000 with s = 500, and (1000, 1000), seed 0", TWO | TEN,
-         [((200, 500, 1000), (500,)), ((1000,), (1000,))], (0,)),
+        *by_weights("one output", TWO),
+        *by_weights("ten outputs", TWO | TEN),
     ],
     "gnhtp": [
         ("m 1 2 5 10 20, s 5 10 20 50 100, seeds 0 1 2", {}, [EASY], (0, 1, 2)),

@@ -17,7 +17,7 @@ NARROWER = [(1.7, 12), (1.5, 8), (1.3, 5), (1.2, 3)]  # the same, where samples 
 TARGETS_PER_WEIGHT = 3
 
 
-def sizes(s: int, m: int, d: int, k: int, n: int) -> tuple[int, int]:
+def sizes(s: int, m: int, d: int, k: int, n: float) -> tuple[int, int]:
     """Units k1 and rows k2 of a student, from what is alive in a random network of s weights, m neurons and k outputs.
 
     A unit with s / q weights per m has inputs with probability p, and so has its use. Rows count that have weights of

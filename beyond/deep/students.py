@@ -29,7 +29,8 @@ from beyond.soap import falling
 
 HELD_OUT, LENIENT = 0.1, 100  # share of the samples that only the last steps use; what the loss may be there, in EXACT
 SAMPLES, PER_WEIGHT = 6000, 20  # in double precision, before the last steps: so many, or this times s / k
-STEPS, RATES = 6000, (3e-3, 1e-2)  # of a dense fit, in turn: the second is better for narrow students, worse for wide
+STEPS, RATES = 6000, (3e-3, 1e-2)  # of a dense fit; one rate after the other
+NARROW_STEPS, NARROW_RATES = 3000, (1e-2, 3e-2)  # where samples are few: narrow students get stuck, and start again
 STEP_COST, STEP_WEIGHTS = 0.008, 5000  # of a training step of so many weights or more, in units of the budget
 FITTED, WORTHWHILE = 3e-7, 0.3  # loss of a dense fit that suffices; share of it that more steps must leave at most
 STUCK, HOPELESS = 1e-3, 3e-4  # losses of a dense fit that is not worth more steps, and not worth making sparse
@@ -62,7 +63,9 @@ class StudentSearch:
         self.full, self.held, self.train = full, full.take(np.sort(held)).astype(np.float64), full.take(order)
         self.data = full.take(np.sort(order[: max(SAMPLES, PER_WEIGHT * s // len(full.y))])).astype(np.float64)
         self.k, self.d = len(full.y), len(full.XT)
-        self.rates, self.sizes = itertools.cycle(RATES), sizes(s, width, self.d, self.k, len(full))
+        self.sizes = sizes(s, width, self.d, self.k, len(full))
+        narrow = self.sizes != sizes(s, width, self.d, self.k, np.inf)
+        self.steps, self.rates = (NARROW_STEPS if narrow else STEPS), itertools.cycle(NARROW_RATES if narrow else RATES)
 
     def run(self) -> tuple[Student, float, float | None]:
         """The best network that keeps the limits, its loss over all samples, and before that over those held out."""
@@ -108,7 +111,7 @@ class StudentSearch:
         net, value, before = random_student(self.d, self.k, *self.sizes, self.rng), 1.0, np.inf
         rate = next(self.rates)
         while FITTED < value < WORTHWHILE * before and not STUCK < value < 1 and self.budget.left > 0:
-            before, net = value, self.training(net, falling(rate, STEPS))
+            before, net = value, self.training(net, falling(rate, self.steps))
             self.report(net, value := net.loss(self.data))
         return (replace(net, signs=True).balanced() if self.k == 1 else net), value
 
