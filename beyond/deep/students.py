@@ -137,8 +137,6 @@ class StudentSearch:
         best, lowest = net, np.inf
         for share in SHARES:
             other = cut(net, self.data, share * max(value, ACCURATE))
-            if self.sums:  # a row that is taken away is one that merging got wrong; growth finds the right one
-                other = other.part(np.arange(len(other.W)), other.C[0] > 0)
             other, after = refined(other, self.data, self.budget, CUT_STEPS, SURE)
             if after < REGROWABLE:
                 other, after = regrown(other, self.data, after, self.budget, SURE, self.sums)
@@ -168,9 +166,15 @@ class StudentSearch:
                 break
         net = oriented(net, self.data, ORIENTED_BAR, self.sums)
         net = eliminated(without_skip(net), self.data, self.refit, self.width, TRIES)
-        return self.summed(net) if self.sums else net
+        return self.summed(net) if self.sums and (net.C < 0).any() else net
 
     def summed(self, net: Student) -> Student:
-        """Without negative rows, if it is exact then: what is left of the skip may be one of next to no effect."""
+        """Without negative rows, if it is exact then; growth may find the right ones for them."""
         other, value = self.refit(net.part(np.arange(len(net.W)), net.C[0] > 0).tidied())
-        return other if value < EXACT else net
+        if value > EXACT:
+            other, value = regrown(other, self.data, value, self.budget, SURE, sums=True)
+            if value > EXACT:
+                return net
+            other = without_skip(oriented(other, self.data, ORIENTED_BAR, self.sums))
+            other = eliminated(other, self.data, self.refit, self.width, TRIES)
+        return other
