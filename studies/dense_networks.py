@@ -86,7 +86,7 @@ def fit(point: Entry) -> Entry:
 def points() -> list[Entry]:
     """All that is measured."""
     return [{"d": d, "m": m, "biases": biases, "seed": seed}
-            for biases in (False, True) for d, m in SIZES for seed in (0, 1, 2)]
+            for biases in (False, True) for seed in (0, 1, 2) for d, m in SIZES]
 
 
 HEADINGS = ("network", "biases", "weights", "samples", "150 dB or more", "PSNR on fresh inputs, dB",
