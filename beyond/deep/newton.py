@@ -19,7 +19,7 @@ from beyond.deep.student import Signals, Student, gathered, scattered
 DAMPING, LEAST, TRIALS = 1e-3, 1e-12, 6  # of the diagonal; the smallest; of larger and larger ones
 PRODUCTS, ACCURATE = 8, 1e-3  # by the Jacobian at most; share of the gradient at which that is enough
 STALLED, PATIENCE = 0.02, 4  # it is over after so many steps that gained less than this share
-TRIED = 5
+TRIED = 3
 
 
 def refined(net: Student, data: Samples, budget: Budget, steps: int, target: float = 0.0,
