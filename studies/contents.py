@@ -19,10 +19,10 @@ Row = tuple[str, Settings, list[Axes], Sequence[int]]
 
 
 def by_weights(outputs: str, settings: Settings) -> list[Row]:
-    """Rows of a grid of Figures 1 and 2, by numbers of weights."""
+    """Rows of a grid of Figures 1 and 2, by numbers of weights; a row with no fit is left out."""
     widths = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
     numbers = [("s 10 20 50", (10, 20, 50)), *((f"s = {s}", (s,)) for s in (100, 200, 500, 1000))]
-    return [(f"{outputs}, {words}, the paper's m, seeds 0 1 2", settings, [(widths, slist)], (0, 1, 2))
+    return [(f"{outputs}, {words}, what was run of the paper's m, seeds 0 1 2", settings, [(widths, slist)], (0, 1, 2))
             for words, slist in numbers]
 
 

@@ -219,6 +219,8 @@ def fits(name: str) -> Rows:
         selection = {"task": "mlp_planted", "method": name, "num_epochs": ANY} | chosen
         found = [cells(selection, axes, seeds) for axes in places]
         scores = np.concatenate([grid.values(SCORE)[grid.kinds == DONE] for grid in found])
+        if not scores.size:
+            continue
         count = sum(successes(grid, "mlp_planted").sum() for grid in found)
         skipped = sum(np.count_nonzero(grid.kinds == SKIPPED) for grid in found)
         if skipped:

@@ -2,8 +2,8 @@
 
  1. A dense student is trained by SOAP (dense.py), until its loss is next to nothing.
  2. Copies of units and rows are merged, and what is left is trained again, three times (merge.py).
- 3. Weights are cut by saliency, from a high bar to a low one, each time with Levenberg-Marquardt steps and weights
-    added back, until the network is exact (cut.py, newton.py).
+ 3. Weights are cut by saliency, from a high bar to a low one, each time with Levenberg-Marquardt steps, and what is
+    missing then is added back, units and rows too, until the network is exact (cut.py, newton.py, grow.py).
  4. The skip becomes rows (rows.py), and weights are eliminated while the fit stays exact (eliminate.py).
 """
 
