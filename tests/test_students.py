@@ -1,5 +1,7 @@
 """Two hidden layers by dense students: SOAP, the working form, what is merged and turned, limits and repeatability."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import assert_close, bits
@@ -175,6 +177,23 @@ def test_what_a_student_lacks_is_found_by_its_gain(k, work):
     for net in (weight, unit, row):
         other, value = regrown(net, data, net.loss(data), Budget(99), 1e-16)
         assert value < 1e-13 and other.loss(data) == value
+
+
+def test_a_sum_has_no_negative_rows(work):
+    """Growth adds none, and the search takes away one that stands for a positive one."""
+    rng = np.random.default_rng(12)
+    net = random_student(rng, k1=4, k2=3, k=1, density=1)
+    net = Student(np.abs(net.W) * np.sign(rng.normal(size=net.W.shape)), net.A, np.ones((1, 3)), np.zeros((1, 4)), True)
+    data = samples(net, work, n=2000)
+    less = Samples(data.XT, net.part(np.arange(4), np.arange(2)).signals(data.XT).Y, work)  # a row less
+    assert Growth(net.part(np.arange(4), np.arange(1)), data, sums=True).with_row().C.min() == 1
+    assert Growth(net, less).with_row().C.min() == -1
+    assert Growth(net, less, sums=True).with_row().C.min() >= 0
+    search = students.StudentSearch(data.astype(np.float32), 40, 6, Budget(50), rng, True, lambda *_: None)
+    A = np.vstack([net.A, -net.A[2], net.A[2] + net.A[1] / 50])
+    wrong = Student(net.W, A, np.array([[1.0, 1, 1, -1e-9, 1]]), net.M, True)
+    wrong = search.summed(replace(wrong, C=np.sign(wrong.C), A=A * np.abs([[1], [1], [1], [1e-9], [1e-9]])))
+    assert wrong.C.min() == 1 and wrong.loss(data) < 1e-10
 
 
 def test_candidates_count_by_what_no_present_weight_can_do(work):
