@@ -49,7 +49,7 @@ def inverse_curvature(net: Network, data: Samples, ridge: float = RIDGE) -> np.n
     direction in which none can be removed. So G is made stiff there.
     """
     G, V = net.curvature(data), net.gauges()
-    stiffness = np.trace(G) / len(G)
+    stiffness = np.trace(G) / len(G) or 1.0  # no sample may move with any weight
     return np.linalg.inv(G + stiffness * (V.T @ V + ridge * np.eye(len(G))))
 
 
