@@ -13,6 +13,7 @@ become neurons, within the budgets (least_squares.py).
     python runner.py --task mlp_planted --method creases --mlist 20 --slist 100
 """
 
+import functools
 import itertools
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -92,7 +93,7 @@ class Pursuit:
     def attempt(self, budget: int, steps: int) -> tuple[float, int, Neurons]:
         """A fit whose search has `budget` weights: the share of the energy that is left, the steps, and neurons."""
         rng = Stream.CREASES.generator(self.seed, 1)
-        creases, steps = search(self.searched, budget, self.m, steps, rng, self.report, self.dense)
+        creases, steps = search(self.searched, budget, self.m, steps, rng, self.report, lambda: self.dense)
         creases = refined(self.creases, Neurons(creases.W / self.scale, creases.V), POLISHING_STEPS[0])
         creases = without_rounding(self.creases, creases)
         neurons = with_sides(self.creases, creases, *self.creases.residual(creases))
@@ -100,8 +101,9 @@ class Pursuit:
         left = self.neurons.squares(self.neurons.residual(neurons)[0]).sum()
         return float(left / self.neurons.energy) if left else 0.0, steps, neurons
 
+    @functools.cached_property
     def dense(self) -> Neurons:
-        """Creases of a dense student, from all samples, with the inputs of the search."""
+        """Creases of a dense student, from all samples, with the inputs of the search; the same for all attempts."""
         XT = self.creases.XT / to_device(self.scale, self.creases.XT)[:, None]
         data = CreaseSamples(XT, self.neurons.target, self.creases.work)
         return dense_creases(data, self.s, self.m, Stream.CREASES.generator(self.seed, 2))
