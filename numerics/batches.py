@@ -15,7 +15,9 @@ import numpy as np
 
 from numerics.arrays import Array, array_module, slices, to_device
 from numerics.streams import Stream
-from numerics.workspace import TILE_ENTRIES, Workspace
+from numerics.workspace import Workspace
+
+CALL = 2**12  # entries to take at once from rows in the cache into their place; of several rows where batches are small
 
 # epoch, samples (their numbers [b], or slice(None) for all), whether the gates are those of the weights from then on
 Step = tuple[int, slice | np.ndarray, bool]
@@ -90,15 +92,18 @@ def gather(array: Array, order: np.ndarray, out: Array, map_parts: Callable = ma
     """
     xp, places = array_module(array), to_device(order, array)
     rows, kind = array.reshape(-1, array.shape[-1]), array.shape[:-1] if chosen is None else (len(chosen),)
-    number = math.prod(kind)
-    gathered = out[: number * order.size].reshape(len(order), number, order.shape[1])
-    at_once = max(TILE_ENTRIES // rows.shape[1], 1) if xp is np else number
+    number, length = math.prod(kind), order.shape[1]
+    gathered = out[: number * order.size].reshape(len(order), number, length)
+    at_once = -(-CALL // length) if xp is np else number
 
     def fill(part: slice) -> None:
         source = rows[part] if chosen is None else rows[chosen[part]]
-        if xp is np and chosen is None:
-            source.max(axis=1)  # reads them in order, into the cache: 74 ms of random access become 48
-        gathered[:, part] = source.take(places, axis=1).swapaxes(0, 1)
+        if xp is not np:
+            gathered[:, part] = source.take(places, axis=1).swapaxes(0, 1)
+            return
+        source.max(axis=1)  # reads them in order, into the cache: 74 ms of random access become 48
+        for batch, place in zip(gathered, places, strict=True):
+            source.take(place, axis=1, out=batch[part], mode="clip")  # any other mode would copy `out`
 
     list(map_parts(fill, slices(number, at_once)))
-    return gathered.reshape(len(order), *kind, order.shape[1])
+    return gathered.reshape(len(order), *kind, length)
