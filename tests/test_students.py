@@ -128,6 +128,39 @@ def test_rows_turned_round_are_turned_back(work):
     assert np.count_nonzero(abs(back.M) > 1e-9) == 0 and back.loss(data) < 1e-25
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_many_dense_rows_are_turned_back_at_once(k, work):
+    """No turn of one or two of them makes the skip any sparser."""
+    net = random_student(np.random.default_rng(9), k1=9, k2=8, k=k, density=1)
+    net, wrong = replace(net, M=np.zeros((k, 9))), np.arange(8) % 2 == 0
+    turned = replace(net, A=np.where(wrong[:, None], -net.A, net.A), M=net.C[:, wrong] @ net.A[wrong])
+    data = samples(net, work)
+    assert turned.loss(data) < 1e-25
+    back = oriented(turned, data, 1e-12, sums=False)
+    assert not (abs(back.M) > 1e-9).any() and back.loss(data) < 1e-25
+
+
+def test_samples_that_a_network_fits_worst_are_used_from_then_on(monkeypatch, work):
+    monkeypatch.setattr(students, "SAMPLES", 100)
+    monkeypatch.setattr(students, "MISSED", 40)
+    net = replace(random_student(np.random.default_rng(10), k=1), signs=True)
+    rare = np.concatenate([net.W[0] * 0.01, [-1.0]])  # a unit that few samples open
+    X = np.hstack([np.random.default_rng(1).normal(size=(3000, net.W.shape[1])), np.full((3000, 1), 0.03)])
+    wide = replace(net, W=np.hstack([net.W, np.zeros((len(net.W), 1))]))
+    whole = replace(wide, W=np.vstack([wide.W, rare]), A=np.hstack([net.A, np.zeros((len(net.A), 1))]),
+                    M=np.hstack([net.M, [[1.0]]]))
+    Y = outputs(whole, X)
+    errors = np.abs(outputs(wide, X) - Y).ravel()
+    assert 0 < np.mean(errors > 1e-12) < 0.2
+    full = Samples(np.ascontiguousarray(X.T, dtype=np.float32), np.float32(Y.T), work)
+    search = students.StudentSearch(full, 20, 6, Budget(1), np.random.default_rng(2), False, lambda *_: None)
+    before, exponent = len(search.data), 2.0**search.exponent
+    assert not search.missed(replace(whole, W=whole.W * exponent)) and len(search.data) == before
+    assert search.missed(replace(wide, W=wide.W * exponent)) and len(search.data) == before + 40
+    new = search.data.take(np.arange(40))
+    assert (np.abs(outputs(wide, new.XT.T * exponent) - new.y.T) > 1e-6).all()
+
+
 @pytest.mark.parametrize("k", [1, 4])
 def test_the_skip_becomes_rows(k, work):
     rng = np.random.default_rng(6)

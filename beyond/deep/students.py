@@ -42,7 +42,16 @@ SURPLUS = 2  # times s weights, from which a network that is not exact is cut do
 REGROWABLE, SPARSE = 3e-4, 1e-9  # losses: below the first weights are added back; at the second it has all it needs
 PARALLEL_BARS = (1e-6, 1e-7, 1e-8, 1e-9)  # of merging an exact network: the first at which it stays exact
 ORIENTED_BAR = 1e-9  # energy of a weight of M that counts
+WIDER, MISSED = 2, 1000  # times that samples with the largest errors come in, and how many
 TRIES = 6  # units that may go as a whole, before elimination gives up
+
+Finished = tuple[Student, float, float | None]  # a network, its loss over all samples, before that over those held out
+
+
+def shortfall(found: Finished) -> float:
+    """How far a network is from exact, its loss on samples that it was not fitted to taken into account."""
+    _, value, held_out = found
+    return max(value, (held_out or 0) / LENIENT)
 
 
 class StudentSearch:
@@ -67,22 +76,26 @@ class StudentSearch:
         narrow = self.sizes != sizes(s, width, self.d, self.k, np.inf)
         self.steps, self.rates = (NARROW_STEPS if narrow else STEPS), itertools.cycle(NARROW_RATES if narrow else RATES)
 
-    def run(self) -> tuple[Student, float, float | None]:
+    def run(self) -> Finished:
         """The best network that keeps the limits, its loss over all samples, and before that over those held out."""
-        best, lowest = self.empty(), 1.0
-        while self.budget.left > 0 and lowest >= EXACT:
-            net, value = self.trial()
-            if net.count > self.s or net.width > self.width or net.M.any():
-                net = without_skip(cut_to(net, self.data, SURPLUS * self.s))
-                net = reduced(net, self.data, self.free_refit, self.s, self.width)
-                value = net.loss(self.data)
-            if len(self.held):
-                value = max(value, net.loss(self.held) / LENIENT)
-            if value < lowest and not (self.sums and (net.C < 0).any()):
-                best, lowest = net, value
-        held_out = best.loss(self.held) if len(self.held) else None
-        best, lowest = refined(best, self.full.astype(np.float64), Budget(LAST_STEPS), LAST_STEPS)
-        return self.unscaled(best), lowest, held_out
+        best = self.finished(self.empty())
+        while self.budget.left > 0 and shortfall(best) >= EXACT:
+            net = self.within_limits(self.trial())
+            if not (self.sums and (net.C < 0).any()):
+                best = min(best, self.finished(net), key=shortfall)
+        return self.unscaled(best[0]), *best[1:]
+
+    def within_limits(self, net: Student) -> Student:
+        """The network cut down to s weights and m neurons per layer without a skip, if it is not there yet."""
+        if net.count <= self.s and net.width <= self.width and not net.M.any():
+            return net
+        net = without_skip(cut_to(net, self.data, SURPLUS * self.s))
+        return reduced(net, self.data, self.free_refit, self.s, self.width)
+
+    def finished(self, net: Student) -> Finished:
+        """The network after the last steps, on all samples."""
+        held_out = net.loss(self.held) if len(self.held) else None
+        return *refined(net, self.full.astype(np.float64), Budget(LAST_STEPS), LAST_STEPS), held_out
 
     def unscaled(self, net: Student) -> Student:
         """The network for the inputs as they were given."""
@@ -93,18 +106,31 @@ class StudentSearch:
         return Student(np.zeros((0, self.d)), np.zeros((0, 0)), np.zeros((self.k, 0)), np.zeros((self.k, 0)),
                        self.k == 1)
 
-    def trial(self) -> tuple[Student, float]:
-        """A network that may be exact, and its loss."""
+    def trial(self) -> Student:
+        """A network that may be exact."""
         net, value = self.dense()
         if value > HOPELESS:
-            return self.empty(), 1.0
-        net, value = self.condensed(net, value)
-        net, value = self.cut_down(net, value)
-        if value < SPARSE:
-            net = self.smallest(net)
-            value = net.loss(self.data)
-        self.report(net, value)
-        return net, value
+            return self.empty()
+        net, value = self.cut_down(*self.condensed(net, value))
+        net = self.smallest(net, value)
+        for _ in range(WIDER):
+            if net.loss(self.data) > EXACT or not self.missed(net):
+                break
+            net = self.smallest(*regrown(net, self.data, net.loss(self.data), self.budget, SURE, self.sums))
+        self.report(net, net.loss(self.data))
+        return net
+
+    def missed(self, net: Student) -> bool:
+        """Whether the network is not exact on all samples of training; those that it fits worst are used from then on.
+
+        A row that is rarely open may be open nowhere in the samples before.
+        """
+        errors = np.sum((net.signals(self.train.XT).Y - self.train.y) ** 2, axis=0)
+        if errors.mean() < EXACT * self.k:
+            return False
+        worst = self.train.take(np.sort(np.argsort(-errors, kind="stable")[:MISSED])).astype(np.float64)
+        self.data = replace(worst, XT=np.hstack([worst.XT, self.data.XT]), y=np.hstack([worst.y, self.data.y]))
+        return True
 
     def dense(self) -> tuple[Student, float]:
         """A dense student, and its loss; it is trained anew from where it is while that is too much, and falls."""
@@ -155,18 +181,34 @@ class StudentSearch:
         """The same, not counted, for a network that is cut down to the limits."""
         return refined(net, self.data, Budget(REDUCTION_STEPS), REDUCTION_STEPS)
 
-    def smallest(self, net: Student) -> Student:
-        """An exact network with as few weights as elimination finds."""
-        net = eliminated(net, self.data, self.refit, max(net.A.shape), TRIES)
+    def smallest(self, net: Student, value: float) -> Student:
+        """Of a network that is exact, or nearly so, one with as few weights as elimination finds."""
+        if value > SPARSE:
+            return net
+        net = self.lean(net, max(net.A.shape))
         self.report(net, net.loss(self.data))
-        for bar in PARALLEL_BARS:
-            other, value = self.refit(merged(net, self.data, bar))
-            if value < EXACT:
-                net = other
-                break
-        net = oriented(net, self.data, ORIENTED_BAR, self.sums)
-        net = eliminated(without_skip(net), self.data, self.refit, self.width, TRIES)
+        net = self.lean(without_skip(oriented(net, self.data, ORIENTED_BAR, self.sums)), self.width)
         return self.summed(net) if self.sums and (net.C < 0).any() else net
+
+    def lean(self, net: Student, width: int) -> Student:
+        """An exact network without the weights that can go, and with parallel units and rows merged."""
+        while True:
+            net = eliminated(net, self.data, self.refit, width, TRIES)
+            other = self.joined(net)
+            if other is net:
+                return net
+            net = other
+
+    def joined(self, net: Student) -> Student:
+        """With parallel units and rows merged, at the first bar at which it stays exact; itself if there are none."""
+        for bar in PARALLEL_BARS:
+            other = merged(net, self.data, bar)
+            if other.A.shape == net.A.shape:
+                break
+            other, value = self.refit(other)
+            if value < EXACT:
+                return other
+        return net
 
     def summed(self, net: Student) -> Student:
         """Without negative rows, if it is exact then; growth may find the right ones for them."""
@@ -175,6 +217,5 @@ class StudentSearch:
             other, value = regrown(other, self.data, value, self.budget, SURE, sums=True)
             if value > EXACT:
                 return net
-            other = without_skip(oriented(other, self.data, ORIENTED_BAR, self.sums))
-            other = eliminated(other, self.data, self.refit, self.width, TRIES)
+            other = self.lean(without_skip(oriented(other, self.data, ORIENTED_BAR, self.sums)), self.width)
         return other
