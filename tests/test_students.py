@@ -11,7 +11,7 @@ from beyond.deep import solve, students
 from beyond.deep.cut import cut, squares
 from beyond.deep.descent import Budget
 from beyond.deep.grow import Growth, regrown
-from beyond.deep.merge import merged, oriented
+from beyond.deep.merge import merged, oriented, turned, with_open_row
 from beyond.deep.network import Samples
 from beyond.deep.newton import pushed, refined
 from beyond.deep.recovery import compare
@@ -138,6 +138,21 @@ def test_many_dense_rows_are_turned_back_at_once(k, work):
     assert turned.loss(data) < 1e-25
     back = oriented(turned, data, 1e-12, sums=False)
     assert not (abs(back.M) > 1e-9).any() and back.loss(data) < 1e-25
+
+
+@pytest.mark.parametrize("sums", [False, True])
+def test_a_skip_that_is_a_row_that_is_always_open_becomes_one(sums, work):
+    """It has weights of both signs, so that it would be two rows."""
+    rng, x = np.random.default_rng(11), np.eye(6)[0]
+    net = random_student(rng, k1=8, k2=6, k=1, density=1)
+    W, M = np.vstack([net.W[:5], x, -x, 0.9 * x]), np.array([[0, 0, 0, 0, 0, 1, 1, -1.0]])  # a tenth of x_1, or -x_1
+    net = replace(net, W=W, C=np.abs(net.C) if sums else net.C, M=M if sums else -M)
+    data = samples(net, work)
+    for rows in ([], [1, 4], [0, 2, 5]):
+        found = with_open_row(turned(net, rows), data, sums)
+        assert not found.M.any() and len(found.A) == 7 and found.loss(data) < 1e-25
+    both = replace(net, M=np.array([[1.0, -1, 0, 0, 0, 0, 0, 0]]))
+    assert with_open_row(both, data, sums) is both
 
 
 def test_samples_that_a_network_fits_worst_are_used_from_then_on(monkeypatch, work):

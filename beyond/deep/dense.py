@@ -11,10 +11,9 @@ from beyond.deep.network import Samples
 from beyond.deep.student import Student
 from beyond.soap import Soap
 
-BATCH = 1000
 OVER, SPARE = 2.0, 20  # units and rows: times those that are alive, and so many more
 NARROWER = [(1.7, 12), (1.5, 8), (1.3, 5), (1.2, 3)]  # the same, where samples are few
-TARGETS_PER_WEIGHT = 3
+TARGETS_PER_WEIGHT = 2
 
 
 def sizes(s: int, m: int, d: int, k: int, n: float) -> tuple[int, int]:
@@ -41,21 +40,21 @@ def random_student(d: int, k: int, units: int, rows: int, rng: np.random.Generat
                    rng.normal(0, (0.5 / rows) ** 0.5, (k, rows)), rng.normal(0, (0.5 / units) ** 0.5, (k, units)))
 
 
-def trained(net: Student, data: Samples, rates: Iterable[float], rng: np.random.Generator) -> Student:
-    """The student after steps of SOAP at some rates, on batches in random order, in the precision of the data."""
+def trained(net: Student, data: Samples, rates: Iterable[float], rng: np.random.Generator, batch: int) -> Student:
+    """The student after steps of SOAP at some rates, on batches of about so many samples, in the data's precision."""
     dtype = data.XT.dtype
     net = net.astype(dtype)
     soap = Soap(net.parts)
-    for rate, (XT, Y) in zip(rates, batches(data, rng), strict=False):
+    for rate, (XT, Y) in zip(rates, batches(data, rng, batch), strict=False):
         now = net.signals(XT)
         D = (now.Y - Y) * dtype.type(2 / Y.size)
         soap.step(net.gradient(D, XT, now), rate)
     return net.astype(np.float64)
 
 
-def batches(data: Samples, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def batches(data: Samples, rng: np.random.Generator, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """All samples in batches, in a new random order whenever all have been there."""
-    parts = np.array_split(np.arange(len(data)), max(len(data) // BATCH, 1))
+    parts = np.array_split(np.arange(len(data)), max(len(data) // size, 1))
     cut = [(np.ascontiguousarray(data.XT[:, part]), np.ascontiguousarray(data.y[:, part])) for part in parts]
     return itertools.chain.from_iterable((cut[number] for number in rng.permutation(len(cut)))
                                          for _ in itertools.repeat(None))

@@ -16,6 +16,8 @@ from beyond.deep.student import Student
 
 COSINE = 0.9  # of what two units or rows compute, below which they never join
 IDLE_UNIT, IDLE_ROW = 0.3, 0.03  # saliency, in units of the bar, of a unit or row that goes
+SIGN_SAMPLES, NODES = 300, 10000  # of the search for a skip of one sign
+NO_ENERGY = 1e-14  # of the wrong sign
 ALWAYS_OPEN, NEVER_OPEN = 0.1, 0.01  # the same of the closed side of a row that goes into M, and of the open side
 
 
@@ -131,6 +133,30 @@ def oriented(net: Student, data: Samples, bar: float, sums: bool) -> Student:
         if not min(costs) < lowest:
             return net
         net, lowest = turned(net, moves[int(np.argmin(costs))]), min(costs)
+
+
+def with_open_row(net: Student, data: Samples, sums: bool) -> Student:
+    """With its skip, of one output, as a row that is open at all samples, if that is what it is; else the same student.
+
+    A planted row with weights of both signs may be always open. Then M is that row, once the right ones of the others
+    are turned round: those x_j of 0 and 1 for which M h + sum_j x_j C_j A_j h has one sign, by an integer program on
+    some samples.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    now = net.signals(data.XT)
+    skip, moves = (net.M @ now.H)[0], net.C.T * (net.A @ now.H)
+    rows, n = len(moves), min(len(skip), SIGN_SAMPLES)
+    cost, bounds = np.repeat([0, 1], [rows, n]), Bounds(0, np.repeat([1, np.inf], [rows, n]))
+    for sign in (1.0,) if sums else (1.0, -1.0):
+        signs = np.hstack([sign * moves[:, :n].T, np.eye(n)])  # the sum of what is short of 0 is minimised
+        positive = LinearConstraint(signs, lb=-sign * skip[:n])
+        found = milp(cost, integrality=1 - cost, bounds=bounds, constraints=positive, options={"node_limit": NODES})
+        flipped = found.x[:rows] > 0.5 if found.x is not None else np.zeros(rows, dtype=bool)
+        if np.mean(np.minimum(sign * (skip + flipped @ moves), 0) ** 2) < NO_ENERGY:
+            net = turned(net, list(np.flatnonzero(flipped)))
+            return replace(net, A=np.vstack([net.A, sign * net.M]), C=np.hstack([net.C, [[sign]]]), M=0 * net.M)
+    return net
 
 
 def merged(net: Student, data: Samples, bar: float) -> Student:

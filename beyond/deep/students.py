@@ -20,7 +20,7 @@ from beyond.deep.dense import random_student, sizes, trained
 from beyond.deep.descent import EXACT, Budget
 from beyond.deep.eliminate import SURE, eliminated, reduced
 from beyond.deep.grow import regrown
-from beyond.deep.merge import merged, oriented
+from beyond.deep.merge import merged, oriented, with_open_row
 from beyond.deep.network import Samples
 from beyond.deep.newton import refined
 from beyond.deep.rows import without_skip
@@ -29,8 +29,9 @@ from beyond.soap import falling
 
 HELD_OUT, LENIENT = 0.1, 100  # share of the samples that only the last steps use; what the loss may be there, in EXACT
 SAMPLES, PER_WEIGHT = 6000, 20  # in double precision, before the last steps: so many, or this times s / k
-STEPS, RATES = 6000, (3e-3, 1e-2)  # of a dense fit; one rate after the other
-NARROW_STEPS, NARROW_RATES = 3000, (1e-2, 3e-2)  # where samples are few: narrow students get stuck, and start again
+STEPS = 6000  # of a dense fit
+PACES = ((3e-3, 1000), (1e-2, 1000))  # rate and samples of its steps, of one trial after the other
+NARROW_PACES = ((3e-2, 250), (3e-2, 100))  # where samples are few: only noise leads out of a narrow student's minima
 STEP_COST, STEP_WEIGHTS = 0.008, 5000  # of a training step of so many weights or more, in units of the budget
 FITTED, WORTHWHILE = 3e-7, 0.3  # loss of a dense fit that suffices; share of it that more steps must leave at most
 STUCK, HOPELESS = 1e-3, 3e-4  # losses of a dense fit that is not worth more steps, and not worth making sparse
@@ -74,7 +75,8 @@ class StudentSearch:
         self.k, self.d = len(full.y), len(full.XT)
         self.sizes = sizes(s, width, self.d, self.k, len(full))
         narrow = self.sizes != sizes(s, width, self.d, self.k, np.inf)
-        self.steps, self.rates = (NARROW_STEPS if narrow else STEPS), itertools.cycle(NARROW_RATES if narrow else RATES)
+        self.paces = itertools.cycle(NARROW_PACES if narrow else PACES)
+        self.batch = 0
 
     def run(self) -> Finished:
         """The best network that keeps the limits, its loss over all samples, and before that over those held out."""
@@ -135,9 +137,9 @@ class StudentSearch:
     def dense(self) -> tuple[Student, float]:
         """A dense student, and its loss; it is trained anew from where it is while that is too much, and falls."""
         net, value, before = random_student(self.d, self.k, *self.sizes, self.rng), 1.0, np.inf
-        rate = next(self.rates)
+        rate, self.batch = next(self.paces)
         while FITTED < value < WORTHWHILE * before and not STUCK < value < 1 and self.budget.left > 0:
-            before, net = value, self.training(net, falling(rate, self.steps))
+            before, net = value, self.training(net, falling(rate, STEPS))
             self.report(net, value := net.loss(self.data))
         return (replace(net, signs=True).balanced() if self.k == 1 else net), value
 
@@ -146,7 +148,7 @@ class StudentSearch:
         cost = STEP_COST * max(min(net.count / STEP_WEIGHTS, 1), 0.1)
         rates = rates[: max(int(self.budget.left / cost), 0)]
         self.budget.left -= cost * max(len(rates), 1)
-        return trained(net, self.train, rates, self.rng)
+        return trained(net, self.train, rates, self.rng, self.batch)
 
     def condensed(self, net: Student, value: float) -> tuple[Student, float]:
         """The student with copies merged, trained after each round; its loss."""
@@ -187,7 +189,11 @@ class StudentSearch:
             return net
         net = self.lean(net, max(net.A.shape))
         self.report(net, net.loss(self.data))
-        net = self.lean(without_skip(oriented(net, self.data, ORIENTED_BAR, self.sums)), self.width)
+        net = oriented(net, self.data, ORIENTED_BAR, self.sums)
+        rows = without_skip(net)
+        if self.k == 1 and rows.width > self.width:
+            rows = without_skip(with_open_row(net, self.data, self.sums))
+        net = self.lean(rows, self.width)
         return self.summed(net) if self.sums and (net.C < 0).any() else net
 
     def lean(self, net: Student, width: int) -> Student:
