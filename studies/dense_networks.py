@@ -30,7 +30,7 @@ from studies.entries import Entry, computed, read_log
 RESULTS = Path(__file__).parents[1] / "logs/reference/dense_networks.json"
 SIZES = [(10, 5), (10, 10), (10, 15), (10, 20), (20, 10), (40, 20)]  # inputs d, neurons m of each layer
 SAMPLES_PER_WEIGHT, FRESH = 10, 100000
-BUDGET, FOUND = 300, 150.0  # of the joint fit, in its units; dB
+BUDGET, FOUND = 1000, 150.0  # of the joint fit, in its units; dB
 
 
 def planted(d: int, m: int, biases: bool, seed: int) -> tuple[SparseNet, int]:

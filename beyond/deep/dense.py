@@ -13,7 +13,7 @@ from beyond.soap import Soap
 
 OVER, SPARE = 2.0, 20  # units and rows: times those that are alive, and so many more
 NARROWER = [(1.7, 12), (1.5, 8), (1.3, 5), (1.2, 3)]  # the same, where samples are few
-TARGETS_PER_WEIGHT = 2
+TARGETS_PER_WEIGHT = 2.5
 
 
 def sizes(s: int, m: int, d: int, k: int, n: float) -> tuple[int, int]:

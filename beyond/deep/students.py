@@ -31,7 +31,8 @@ HELD_OUT, LENIENT = 0.1, 100  # share of the samples that only the last steps us
 SAMPLES, PER_WEIGHT = 6000, 20  # in double precision, before the last steps: so many, or this times s / k
 STEPS = 6000  # of a dense fit
 PACES = ((3e-3, 1000), (1e-2, 1000))  # rate and samples of its steps, of one trial after the other
-NARROW_PACES = ((3e-2, 250), (3e-2, 100))  # where samples are few: only noise leads out of a narrow student's minima
+MANY_SAMPLES = 20000  # with fewer the student is narrow, and only the noise of small batches leads out of its minima:
+FEW_RATE, FEW_BATCH, FEWEST_BATCHES = 3e-2, 250, 8
 STEP_COST, STEP_WEIGHTS = 0.008, 5000  # of a training step of so many weights or more, in units of the budget
 FITTED, WORTHWHILE = 3e-7, 0.3  # loss of a dense fit that suffices; share of it that more steps must leave at most
 STUCK, HOPELESS = 1e-3, 3e-4  # losses of a dense fit that is not worth more steps, and not worth making sparse
@@ -74,8 +75,8 @@ class StudentSearch:
         self.data = full.take(np.sort(order[: max(SAMPLES, PER_WEIGHT * s // len(full.y))])).astype(np.float64)
         self.k, self.d = len(full.y), len(full.XT)
         self.sizes = sizes(s, width, self.d, self.k, len(full))
-        narrow = self.sizes != sizes(s, width, self.d, self.k, np.inf)
-        self.paces = itertools.cycle(NARROW_PACES if narrow else PACES)
+        few = FEW_RATE, min(FEW_BATCH, len(self.train) // FEWEST_BATCHES)
+        self.paces = itertools.cycle(PACES if len(full) >= MANY_SAMPLES else [few])
         self.batch = 0
 
     def run(self) -> Finished:
