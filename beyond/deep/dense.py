@@ -13,15 +13,14 @@ from beyond.soap import Soap
 
 OVER, SPARE = 2.0, 20  # units and rows: times those that are alive, and so many more
 NARROWER = [(1.7, 12), (1.5, 8), (1.3, 5), (1.2, 3)]  # the same, where samples are few
-TARGETS_PER_WEIGHT = 2.5
 
 
-def sizes(s: int, m: int, d: int, k: int, n: float) -> tuple[int, int]:
+def sizes(s: int, m: int, d: int, k: int, targets: float) -> tuple[int, int]:
     """Units k1 and rows k2 of a student, from what is alive in a random network of s weights, m neurons and k outputs.
 
     A unit with s / q weights per m has inputs with probability p, and so has its use. Rows count that have weights of
-    both signs: the others are in M. Where n samples are few for so many weights, the student is narrower, though still
-    a little wider than the network: one that fits any targets tells nothing.
+    both signs: the others are in M. A student with more weights than there are targets for is narrower, though still a
+    little wider than the network: one that fits any targets tells nothing.
     """
     q = 2 + (k > 1)
     p = 1 - np.exp(-s / (q * m))
@@ -29,7 +28,7 @@ def sizes(s: int, m: int, d: int, k: int, n: float) -> tuple[int, int]:
     live = m * p**q, m * mixed * (p if k > 1 else 1)
     for over, spare in [(OVER, SPARE), *NARROWER]:
         k1, k2 = (int(over * number) + spare for number in live)
-        if TARGETS_PER_WEIGHT * (k1 * (d + k2) + k * (k1 + k2)) <= k * n:
+        if k1 * (d + k2) + k * (k1 + k2) <= targets:
             break
     return k1, k2
 

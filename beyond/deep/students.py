@@ -30,9 +30,9 @@ from beyond.soap import falling
 HELD_OUT, LENIENT = 0.1, 100  # share of the samples that only the last steps use; what the loss may be there, in EXACT
 SAMPLES, PER_WEIGHT = 6000, 20  # in double precision, before the last steps: so many, or this times s / k
 STEPS = 6000  # of a dense fit
-PACES = ((3e-3, 1000), (1e-2, 1000))  # rate and samples of its steps, of one trial after the other
+PACES, TARGETS = ((3e-3, 1000), (1e-2, 1000)), 3  # rate and samples of its steps, in turn; targets per weight, at least
 MANY_SAMPLES = 20000  # with fewer the student is narrow, and only the noise of small batches leads out of its minima:
-FEW_RATE, FEW_BATCH, FEWEST_BATCHES = 3e-2, 250, 8
+FEW_RATE, FEW_BATCH, FEWEST_BATCHES, FEW_TARGETS = 3e-2, 250, 8, (2, 2.5)
 STEP_COST, STEP_WEIGHTS = 0.008, 5000  # of a training step of so many weights or more, in units of the budget
 FITTED, WORTHWHILE = 3e-7, 0.3  # loss of a dense fit that suffices; share of it that more steps must leave at most
 STUCK, HOPELESS = 1e-3, 3e-4  # losses of a dense fit that is not worth more steps, and not worth making sparse
@@ -74,9 +74,10 @@ class StudentSearch:
         self.full, self.held, self.train = full, full.take(np.sort(held)).astype(np.float64), full.take(order)
         self.data = full.take(np.sort(order[: max(SAMPLES, PER_WEIGHT * s // len(full.y))])).astype(np.float64)
         self.k, self.d = len(full.y), len(full.XT)
-        self.sizes = sizes(s, width, self.d, self.k, len(full))
         few = FEW_RATE, min(FEW_BATCH, len(self.train) // FEWEST_BATCHES)
-        self.paces = itertools.cycle(PACES if len(full) >= MANY_SAMPLES else [few])
+        paces, targets = ([few], FEW_TARGETS) if len(full) < MANY_SAMPLES else (PACES, [TARGETS])
+        students = [sizes(s, width, self.d, self.k, self.k * len(full) / each) for each in targets]
+        self.trials = itertools.cycle(itertools.product(paces, students))
         self.batch = 0
 
     def run(self) -> Finished:
@@ -137,8 +138,8 @@ class StudentSearch:
 
     def dense(self) -> tuple[Student, float]:
         """A dense student, and its loss; it is trained anew from where it is while that is too much, and falls."""
-        net, value, before = random_student(self.d, self.k, *self.sizes, self.rng), 1.0, np.inf
-        rate, self.batch = next(self.paces)
+        (rate, self.batch), size = next(self.trials)
+        net, value, before = random_student(self.d, self.k, *size, self.rng), 1.0, np.inf
         while FITTED < value < WORTHWHILE * before and not STUCK < value < 1 and self.budget.left > 0:
             before, net = value, self.training(net, falling(rate, STEPS))
             self.report(net, value := net.loss(self.data))
