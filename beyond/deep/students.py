@@ -74,11 +74,11 @@ class StudentSearch:
         self.full, self.held, self.train = full, full.take(np.sort(held)).astype(np.float64), full.take(order)
         self.data = full.take(np.sort(order[: max(SAMPLES, PER_WEIGHT * s // len(full.y))])).astype(np.float64)
         self.k, self.d = len(full.y), len(full.XT)
-        few = FEW_RATE, min(FEW_BATCH, len(self.train) // FEWEST_BATCHES)
+        few = FEW_RATE, max(min(FEW_BATCH, len(self.train) // FEWEST_BATCHES), 1)
         paces, targets = ([few], FEW_TARGETS) if len(full) < MANY_SAMPLES else (PACES, [TARGETS])
         students = [sizes(s, width, self.d, self.k, self.k * len(full) / each) for each in targets]
         self.trials = itertools.cycle(itertools.product(paces, students))
-        self.batch = 0
+        self.batch = paces[0][1]
 
     def run(self) -> Finished:
         """The best network that keeps the limits, its loss over all samples, and before that over those held out."""
