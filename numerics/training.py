@@ -249,7 +249,7 @@ class Room:
     """
 
     def __init__(self):
-        self._largest, self._matrices = 0, {}
+        self._largest, self._matrices = -1, {}  # a matrix may be empty
 
     def matrix(self, rows: int, columns: int, like: Tensor) -> Tensor:
         """A matrix [rows, columns], uninitialised; the one before it is gone."""
