@@ -16,9 +16,9 @@ from beyond.deep.student import Student
 
 COSINE = 0.9  # of what two units or rows compute, below which they never join
 IDLE_UNIT, IDLE_ROW = 0.3, 0.03  # saliency, in units of the bar, of a unit or row that goes
+ALWAYS_OPEN, NEVER_OPEN = 0.1, 0.01  # the same of the closed side of a row that goes into M, and of the open side
 SIGN_SAMPLES, NODES = 300, 10000  # of the search for a skip of one sign
 NO_ENERGY = 1e-14  # of the wrong sign
-ALWAYS_OPEN, NEVER_OPEN = 0.1, 0.01  # the same of the closed side of a row that goes into M, and of the open side
 
 
 def alike(rows: np.ndarray, others: np.ndarray) -> np.ndarray:

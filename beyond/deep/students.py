@@ -71,7 +71,8 @@ class StudentSearch:
         held, order = np.split(rng.permutation(len(full)), [int(HELD_OUT * len(full))])
         self.exponent = round(np.log2(np.sqrt(np.mean(np.square(full.XT))) or 1.0))  # exact, and inputs of about 1
         full = Samples(np.ldexp(full.XT, -self.exponent), full.y, full.work)
-        self.full, self.held, self.train = full, full.take(np.sort(held)).astype(np.float64), full.take(order)
+        self.held, self.train = full.take(np.sort(held)).astype(np.float64), full.take(order)
+        self.full = full.astype(np.float64)
         self.data = full.take(np.sort(order[: max(SAMPLES, PER_WEIGHT * s // len(full.y))])).astype(np.float64)
         self.k, self.d = len(full.y), len(full.XT)
         few = FEW_RATE, max(min(FEW_BATCH, len(self.train) // FEWEST_BATCHES), 1)
@@ -99,7 +100,7 @@ class StudentSearch:
     def finished(self, net: Student) -> Finished:
         """The network after the last steps, on all samples."""
         held_out = net.loss(self.held) if len(self.held) else None
-        return *refined(net, self.full.astype(np.float64), Budget(LAST_STEPS), LAST_STEPS), held_out
+        return *refined(net, self.full, Budget(LAST_STEPS), LAST_STEPS), held_out
 
     def unscaled(self, net: Student) -> Student:
         """The network for the inputs as they were given."""
